@@ -1,0 +1,41 @@
+//go:build pins
+
+// Package xepc pins the modules while the first packages are being written; it goes with them.
+package xepc
+
+import (
+	_ "github.com/alicebob/miniredis/v2"
+	_ "github.com/cilium/ebpf"
+	_ "github.com/cilium/ebpf/cmd/bpf2go"
+	_ "github.com/cilium/ebpf/link"
+	_ "github.com/cilium/ebpf/ringbuf"
+	_ "github.com/fiorix/go-diameter/v4/diam"
+	_ "github.com/fiorix/go-diameter/v4/diam/dict"
+	_ "github.com/fiorix/go-diameter/v4/diam/avp"
+	_ "github.com/fiorix/go-diameter/v4/diam/datatype"
+	_ "github.com/goccy/go-yaml"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/gopacket/gopacket"
+	_ "github.com/gopacket/gopacket/layers"
+	_ "github.com/gopacket/gopacket/pcapgo"
+	_ "github.com/jedib0t/go-pretty/v6/table"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "github.com/redis/go-redis/v9"
+	_ "github.com/stretchr/testify/require"
+	_ "github.com/urfave/cli/v2"
+	_ "github.com/vishvananda/netlink"
+	_ "github.com/vishvananda/netns"
+	_ "github.com/wmnsk/go-gtp/gtpv1/ie"
+	_ "github.com/wmnsk/go-gtp/gtpv1/message"
+	_ "github.com/wmnsk/go-gtp/gtpv2/ie"
+	_ "github.com/wmnsk/go-gtp/gtpv2/message"
+	_ "github.com/wmnsk/go-pfcp/ie"
+	_ "github.com/wmnsk/go-pfcp/message"
+	_ "github.com/wmnsk/milenage"
+	_ "go.uber.org/goleak"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sys/unix"
+	_ "pgregory.net/rapid"
+)

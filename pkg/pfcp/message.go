@@ -1,0 +1,147 @@
+package pfcp
+
+// MessageType is octet 2 of the header, TS 29.244 7.3.
+type MessageType uint8
+
+// Message types that this package has a struct for.
+const (
+	TypeHeartbeatRequest             MessageType = 1
+	TypeHeartbeatResponse            MessageType = 2
+	TypeAssociationSetupRequest      MessageType = 5
+	TypeAssociationSetupResponse     MessageType = 6
+	TypeAssociationReleaseRequest    MessageType = 9
+	TypeAssociationReleaseResponse   MessageType = 10
+	TypeVersionNotSupportedResponse  MessageType = 11
+	TypeSessionEstablishmentRequest  MessageType = 50
+	TypeSessionEstablishmentResponse MessageType = 51
+	TypeSessionModificationRequest   MessageType = 52
+	TypeSessionModificationResponse  MessageType = 53
+	TypeSessionDeletionRequest       MessageType = 54
+	TypeSessionDeletionResponse      MessageType = 55
+)
+
+// Message is a PFCP message without its header: one of the structs of this file, by pointer.
+type Message interface {
+	Type() MessageType
+}
+
+// Header is the PFCP header, TS 29.244 7.2.2. SEID is that of the receiver, present in session messages.
+type Header struct {
+	Type     MessageType
+	SEID     SEID
+	Sequence Sequence
+}
+
+// HeartbeatRequest, TS 29.244 7.4.2.1.
+type HeartbeatRequest struct {
+	RecoveryTimeStamp Opt[RecoveryTimeStamp] // mandatory in the standard; some peers leave it out
+}
+
+// HeartbeatResponse, TS 29.244 7.4.2.2.
+type HeartbeatResponse struct {
+	RecoveryTimeStamp Opt[RecoveryTimeStamp]
+}
+
+// AssociationSetupRequest, TS 29.244 7.4.4.1.
+type AssociationSetupRequest struct {
+	NodeID             NodeID
+	RecoveryTimeStamp  RecoveryTimeStamp
+	UPFunctionFeatures Opt[UPFunctionFeatures]
+	CPFunctionFeatures Opt[uint8]
+}
+
+// AssociationSetupResponse, TS 29.244 7.4.4.2.
+type AssociationSetupResponse struct {
+	NodeID             NodeID
+	Cause              Cause
+	RecoveryTimeStamp  RecoveryTimeStamp
+	UPFunctionFeatures Opt[UPFunctionFeatures]
+	CPFunctionFeatures Opt[uint8]
+}
+
+// AssociationReleaseRequest, TS 29.244 7.4.4.5.
+type AssociationReleaseRequest struct {
+	NodeID NodeID
+}
+
+// AssociationReleaseResponse, TS 29.244 7.4.4.6.
+type AssociationReleaseResponse struct {
+	NodeID NodeID
+	Cause  Cause
+}
+
+// VersionNotSupportedResponse, TS 29.244 7.4.4.7. It has no IEs.
+type VersionNotSupportedResponse struct{}
+
+// SessionEstablishmentRequest, TS 29.244 7.5.2.
+type SessionEstablishmentRequest struct {
+	NodeID      NodeID
+	FSEID       FSEID // the CP function's
+	CreatePDRs  []CreatePDR
+	CreateFARs  []CreateFAR
+	CreateQERs  []CreateQER
+	CreateURRs  []CreateURR
+	PDNType     Opt[uint8] // 1 IPv4, 2 IPv6, 3 IPv4v6, TS 29.244 8.2.79
+	Restoration bool       // RESTI of PFCPSEReq-Flags: F-TEIDs are to be taken exactly as given
+}
+
+// SessionEstablishmentResponse, TS 29.244 7.5.3.
+type SessionEstablishmentResponse struct {
+	NodeID       NodeID
+	Cause        Cause
+	Offending    Opt[uint16] // IE type
+	FSEID        Opt[FSEID]  // the UP function's; present when accepted
+	CreatedPDRs  []CreatedPDR
+	FailedRuleID Opt[FailedRuleID]
+}
+
+// SessionModificationRequest, TS 29.244 7.5.4.
+type SessionModificationRequest struct {
+	FSEID      Opt[FSEID] // the CP function's, when it changed (or is repeated)
+	RemovePDRs []PDRID
+	RemoveFARs []FARID
+	RemoveURRs []URRID
+	RemoveQERs []QERID
+	CreatePDRs []CreatePDR
+	CreateFARs []CreateFAR
+	CreateURRs []CreateURR
+	CreateQERs []CreateQER
+	UpdatePDRs []UpdatePDR
+	UpdateFARs []UpdateFAR
+	UpdateQERs []UpdateQER
+	QueryURRs  []URRID
+}
+
+// SessionModificationResponse, TS 29.244 7.5.5.
+type SessionModificationResponse struct {
+	Cause        Cause
+	Offending    Opt[uint16]
+	CreatedPDRs  []CreatedPDR
+	FailedRuleID Opt[FailedRuleID]
+	UsageReports []UsageReport
+}
+
+// SessionDeletionRequest, TS 29.244 7.5.6. It has no mandatory IEs; what some peers put in is ignored.
+type SessionDeletionRequest struct{}
+
+// SessionDeletionResponse, TS 29.244 7.5.7.
+type SessionDeletionResponse struct {
+	Cause        Cause
+	Offending    Opt[uint16]
+	UsageReports []UsageReport
+}
+
+// The message type of each struct.
+func (*HeartbeatRequest) Type() MessageType             { return TypeHeartbeatRequest }
+func (*HeartbeatResponse) Type() MessageType            { return TypeHeartbeatResponse }
+func (*AssociationSetupRequest) Type() MessageType      { return TypeAssociationSetupRequest }
+func (*AssociationSetupResponse) Type() MessageType     { return TypeAssociationSetupResponse }
+func (*AssociationReleaseRequest) Type() MessageType    { return TypeAssociationReleaseRequest }
+func (*AssociationReleaseResponse) Type() MessageType   { return TypeAssociationReleaseResponse }
+func (*VersionNotSupportedResponse) Type() MessageType  { return TypeVersionNotSupportedResponse }
+func (*SessionEstablishmentRequest) Type() MessageType  { return TypeSessionEstablishmentRequest }
+func (*SessionEstablishmentResponse) Type() MessageType { return TypeSessionEstablishmentResponse }
+func (*SessionModificationRequest) Type() MessageType   { return TypeSessionModificationRequest }
+func (*SessionModificationResponse) Type() MessageType  { return TypeSessionModificationResponse }
+func (*SessionDeletionRequest) Type() MessageType       { return TypeSessionDeletionRequest }
+func (*SessionDeletionResponse) Type() MessageType      { return TypeSessionDeletionResponse }
