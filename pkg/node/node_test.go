@@ -1,0 +1,178 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"github.com/urfave/cli/v2"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func testConfig(t *testing.T) Config {
+	t.Helper()
+	c := DefaultConfig("test")
+	c.AdminSocket = filepath.Join(t.TempDir(), "run", "test.sock")
+	require.NoError(t, c.Validate())
+	return c
+}
+
+// syncBuffer is a log that a test reads while the node writes.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func TestServeStartsAnswersAndStops(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Metrics.Address = freeAddress(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var log syncBuffer
+	setUpDone := make(chan struct{})
+	var order []string
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Serve(ctx, "test", cfg, &log, func(_ context.Context, n *Node) error {
+			defer close(setUpDone)
+			n.Handle("GET /nouns/{id}", func(r *http.Request) (any, error) {
+				switch r.PathValue("id") {
+				case "1":
+					return map[string]int{"id": 1}, nil
+				case "broken":
+					return nil, errors.New("broken within")
+				}
+				return nil, Refuse(http.StatusNotFound, "no noun %s", r.PathValue("id"))
+			})
+			n.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "xepc_test", Help: "A test."}, func() float64 { return 7 }))
+			n.OnStop(func(context.Context) { order = append(order, "first registered") })
+			n.OnStop(func(context.Context) { order = append(order, "second registered") })
+			n.Go("part", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+			return n.Step("look around", func() error { return nil })
+		})
+	}()
+	<-setUpDone
+	require.Eventually(t, func() bool { return get(cfg, "/readyz") == "ready\n" }, waitFor, tick)
+	require.Equal(t, "ok\n", get(cfg, "/healthz"))
+	require.Contains(t, get(cfg, "/metrics"), "xepc_test 7")
+
+	c := NewClient(cfg.AdminSocket)
+	var got map[string]int
+	require.NoError(t, c.Do(ctx, "GET", "/nouns/1", nil, &got))
+	require.Equal(t, map[string]int{"id": 1}, got)
+	err := c.Do(ctx, "GET", "/nouns/2", nil, nil)
+	require.EqualError(t, err, "no noun 2")
+	require.Equal(t, ExitRefused, ExitCode(err))
+	require.EqualError(t, c.Do(ctx, "GET", "/nouns/broken", nil, nil), "broken within")
+
+	again := Serve(ctx, "test", cfg, io.Discard, func(context.Context, *Node) error { return nil })
+	require.ErrorContains(t, again, "another process answers")
+
+	cancel()
+	require.NoError(t, <-ended)
+	require.Equal(t, []string{"second registered", "first registered"}, order)
+	require.Contains(t, log.String(), `step="look around"`)
+	err = c.Do(t.Context(), "GET", "/nouns/1", nil, nil)
+	require.Equal(t, ExitUnreachable, ExitCode(err), "%v", err)
+}
+
+func TestAFailedStepStopsTheNodeAndNamesItself(t *testing.T) {
+	err := Serve(t.Context(), "test", testConfig(t), io.Discard, func(_ context.Context, n *Node) error {
+		n.Go("part", func(ctx context.Context) error { <-ctx.Done(); return nil })
+		return n.Step("open the maps", func() error { return errors.New("no memory: lower sessions") })
+	})
+	require.EqualError(t, err, `start-up step "open the maps": no memory: lower sessions`)
+}
+
+func TestAPartThatFailsStopsTheNode(t *testing.T) {
+	err := Serve(t.Context(), "test", testConfig(t), io.Discard, func(_ context.Context, n *Node) error {
+		n.Go("part", func(context.Context) error { return errors.New("socket gone") })
+		return nil
+	})
+	require.EqualError(t, err, "part: socket gone")
+}
+
+func TestTheSocketOfAKilledProcessIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.sock")
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	require.NoError(t, l.Close())
+	require.FileExists(t, path)
+	l, err = listenUnix(path)
+	require.NoError(t, err)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	require.NoError(t, l.Close())
+}
+
+func TestValidateListsEveryFault(t *testing.T) {
+	err := Config{Metrics: MetricsConfig{Address: "here"}, Log: LogConfig{Level: "loud", Format: "xml"}}.Validate()
+	for _, key := range []string{"admin_socket", "metrics.address", "log.level", "log.format"} {
+		require.ErrorContains(t, err, key+": ")
+	}
+}
+
+func TestExitCodesOfWrongUsage(t *testing.T) {
+	for _, args := range [][]string{{"--nonsense"}, {"nonsense"}, {"noun", "nonsense"}, {"noun", "list", "--nonsense"}} {
+		var out bytes.Buffer
+		app := Prepare(&cli.App{
+			Name: "node", Writer: &out, ErrWriter: &out,
+			Commands: []*cli.Command{{Name: "noun", Subcommands: []*cli.Command{{Name: "list", Action: func(*cli.Context) error { return nil }}}}},
+		})
+		err := app.Run(append([]string{"node"}, args...))
+		require.Equal(t, ExitUsage, ExitCode(err), "%v: %v", args, err)
+		require.ErrorContains(t, err, "--help", strings.Join(args, " "))
+	}
+}
+
+const (
+	waitFor = 10 * time.Second
+	tick    = 5 * time.Millisecond
+)
+
+// freeAddress returns an address of loopback that was free a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// get returns the body at path of the metrics listener, or "" when nobody answers.
+func get(cfg Config, path string) string {
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Get("http://" + cfg.Metrics.Address + path)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return string(b)
+}
