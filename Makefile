@@ -1,0 +1,45 @@
+# xepc: `make` prints what there is to make. Each target installs what it lacks (Debian 12, root) and says so.
+GO       ?= go
+CLANG    ?= clang-14
+TOOL     := $(GO) tool -modfile=.ci/go.mod
+PROGRAMS := hss/cmd/hss controlplane/cmd/pgwc userplane/cmd/pgwu testbed/cmd/testbed
+FUZZTIME ?= 20s
+
+.DEFAULT_GOAL := help
+.PHONY: help build test lint fmt generate generate-check demo bench fuzz
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the programs into bin/
+	$(GO) build -o bin/ $(addprefix ./,$(PROGRAMS))
+
+test: ## run every test: unit, packet (in the kernel) and namespace tests, with the race detector; needs root
+	@.ci/need gcc=gcc +libc6-dev redis-server=redis-server tshark=tshark tcpdump=tcpdump
+	$(GO) test -race -count=1 ./...
+
+lint: ## run the linters, the layering rules among them
+	$(TOOL) golangci-lint run ./...
+
+fmt: ## format the Go code
+	$(TOOL) golangci-lint fmt ./...
+
+generate: ## compile bpf/ into the Go packages that carry it
+	@.ci/need $(CLANG)=$(CLANG) llvm-strip-14=llvm-14 +libbpf-dev
+	$(GO) generate ./...
+
+generate-check: generate ## fail if what is committed is not what generate makes
+	git diff --exit-code -- '*_bpfel.go' '*_bpfel.o'
+
+demo: build ## attach simulated UEs to a whole network in namespaces and move real traffic; needs root
+	bin/testbed demo $(DEMOFLAGS)
+
+bench: ## measure the data path in the kernel; needs root
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./userplane/datapath
+
+fuzz: ## run each fuzz target for FUZZTIME (20s)
+	@set -e; for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$pkg/*_test.go | cut -c6-); do \
+			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
