@@ -1,0 +1,167 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+// Side says what a port faces; a port may face both.
+type Side uint8
+
+// Values of Side.
+const (
+	SideAccess Side = 1 << iota // towards the SGW: G-PDUs to our slices are taken here only
+	SideCore                    // towards a network instance: packets to UE addresses are taken here only
+)
+
+// Port is a network interface that the program is attached to.
+type Port struct {
+	Name     string
+	Side     Side
+	Instance pfcp.NetworkInstance // of a core port: whose UE addresses arrive here
+}
+
+// Slice is a GTP-U service address with the TEIDs behind it.
+type Slice struct {
+	Address netip.Addr
+	TEIDs   int // slots: rounded up to a power of two; active sessions and those whose TEIDs rest
+}
+
+// Instance is a network instance: where its uplink packets go.
+type Instance struct {
+	Name    pfcp.NetworkInstance
+	Gateway netip.Addr // next hop of every uplink packet; resolved by netlink
+}
+
+// Config sizes and places the data path. Sizes are fixed when the maps are made: with other sizes the pinned maps
+// cannot be adopted, and Open says so.
+type Config struct {
+	PinDir    string // on a bpffs; /sys/fs/bpf/xepc/<node> by convention
+	Ports     []Port
+	Slices    []Slice
+	Instances []Instance
+
+	AddressBlocks int // UE /24s that may hold sessions at a time; 96 octets an address
+	Peers         int // pairs of slice and remote GTP-U address
+	MaxInstances  int
+	Generic       bool // attach in generic (skb) mode: slow, for NICs without native XDP
+
+	Burst uint32 // ms of the MBR that a policer lets through at once
+}
+
+// Default is a data path without ports, sized for 65,536 addresses in full /24s.
+func Default() Config {
+	return Config{
+		AddressBlocks: 256,
+		Peers:         4096,
+		MaxInstances:  256,
+		Burst:         250,
+	}
+}
+
+// Limits of Config.
+const (
+	maxTableSlots = 1 << 26 // 4 GiB of entries
+	maxPeers      = 1 << 16 // an entry's peer index has 16 bits
+	maxPorts      = 64
+	maxSlices     = 256
+	maxNameLength = 100 // octets of a network instance's name, TS 23.003 9.1
+)
+
+// Validate lists every fault of c, each naming its key.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(key, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	if c.PinDir == "" {
+		fault("pin_dir", "missing")
+	}
+	if c.AddressBlocks < 1 || c.AddressBlocks > maxTableSlots/blockSize {
+		fault("address_blocks", "%d is not in 1..%d", c.AddressBlocks, maxTableSlots/blockSize)
+	}
+	if c.Peers < 1 || c.Peers > maxPeers {
+		fault("peers", "%d is not in 1..%d", c.Peers, maxPeers)
+	}
+	if c.MaxInstances < max(1, len(c.Instances)) || c.MaxInstances > 1<<15 {
+		fault("max_instances", "%d is not in %d..%d", c.MaxInstances, max(1, len(c.Instances)), 1<<15)
+	}
+	if c.Burst < 1 || c.Burst > 10_000 {
+		fault("burst", "%d ms is not in 1..10000", c.Burst)
+	}
+	c.validateInstances(fault)
+	c.validatePorts(fault)
+	c.validateSlices(fault)
+	return errors.Join(faults...)
+}
+
+func (c Config) validateInstances(fault func(key, format string, args ...any)) {
+	seen := map[pfcp.NetworkInstance]bool{}
+	for i, in := range c.Instances {
+		key := fmt.Sprintf("instances[%d]", i)
+		switch {
+		case in.Name == "" || len(in.Name) > maxNameLength:
+			fault(key+".name", "%d octets are not in 1..%d", len(in.Name), maxNameLength)
+		case seen[in.Name]:
+			fault(key+".name", "%q stands twice", in.Name)
+		}
+		seen[in.Name] = true
+		if !in.Gateway.Is4() {
+			fault(key+".gateway", "%v is not an IPv4 address", in.Gateway)
+		}
+	}
+}
+
+func (c Config) validatePorts(fault func(key, format string, args ...any)) {
+	known, seen := map[pfcp.NetworkInstance]bool{}, map[string]bool{}
+	for _, in := range c.Instances {
+		known[in.Name] = true
+	}
+	if len(c.Ports) > maxPorts {
+		fault("ports", "%d are more than %d", len(c.Ports), maxPorts)
+	}
+	for i, p := range c.Ports {
+		key := fmt.Sprintf("ports[%d]", i)
+		switch {
+		case p.Name == "":
+			fault(key+".name", "missing")
+		case seen[p.Name]:
+			fault(key+".name", "%q stands twice", p.Name)
+		}
+		seen[p.Name] = true
+		if p.Side == 0 || p.Side&^(SideAccess|SideCore) != 0 {
+			fault(key+".side", "%d is neither access nor core", p.Side)
+		}
+		if p.Side&SideCore != 0 && !known[p.Instance] {
+			fault(key+".instance", "%q is not in instances", p.Instance)
+		}
+	}
+}
+
+func (c Config) validateSlices(fault func(key, format string, args ...any)) {
+	seen, slots := map[netip.Addr]bool{}, 0
+	if len(c.Slices) == 0 || len(c.Slices) > maxSlices {
+		fault("slices", "%d are not in 1..%d", len(c.Slices), maxSlices)
+	}
+	for i, s := range c.Slices {
+		key := fmt.Sprintf("slices[%d]", i)
+		switch {
+		case !s.Address.Is4():
+			fault(key+".address", "%v is not an IPv4 address", s.Address)
+		case seen[s.Address]:
+			fault(key+".address", "%v stands twice", s.Address)
+		}
+		seen[s.Address] = true
+		if s.TEIDs < 1 || s.TEIDs > maxTableSlots {
+			fault(key+".teids", "%d is not in 1..%d", s.TEIDs, maxTableSlots)
+			continue
+		}
+		slots += 1 << slotBits(s.TEIDs)
+	}
+	if slots > maxTableSlots {
+		fault("slices", "%d TEIDs in all are more than %d", slots, maxTableSlots)
+	}
+}
