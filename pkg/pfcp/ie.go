@@ -243,7 +243,7 @@ const (
 	MeasureEvent    MeasurementMethod = 1 << 2 // EVENT
 )
 
-// ReportingTriggers is the Reporting Triggers IE (type 19), TS 29.244 8.2.19; octet 5 is the low octet.
+// ReportingTriggers is the Reporting Triggers IE (type 37), TS 29.244 8.2.19; octet 5 is the low octet.
 type ReportingTriggers uint32
 
 // CreateURR is the Create URR IE (type 6), TS 29.244 7.5.2.4.

@@ -1,24 +1,88 @@
 package pfcp
 
+import "fmt"
+
 // MessageType is octet 2 of the header, TS 29.244 7.3.
 type MessageType uint8
 
-// Message types that this package has a struct for.
+// Message types, TS 29.244 7.3. Those of PFD management, association update, node report, session set deletion
+// and session report have no struct: requests are refused with CauseServiceNotSupported.
 const (
 	TypeHeartbeatRequest             MessageType = 1
 	TypeHeartbeatResponse            MessageType = 2
+	TypePFDManagementRequest         MessageType = 3
+	TypePFDManagementResponse        MessageType = 4
 	TypeAssociationSetupRequest      MessageType = 5
 	TypeAssociationSetupResponse     MessageType = 6
+	TypeAssociationUpdateRequest     MessageType = 7
+	TypeAssociationUpdateResponse    MessageType = 8
 	TypeAssociationReleaseRequest    MessageType = 9
 	TypeAssociationReleaseResponse   MessageType = 10
 	TypeVersionNotSupportedResponse  MessageType = 11
+	TypeNodeReportRequest            MessageType = 12
+	TypeNodeReportResponse           MessageType = 13
+	TypeSessionSetDeletionRequest    MessageType = 14
+	TypeSessionSetDeletionResponse   MessageType = 15
 	TypeSessionEstablishmentRequest  MessageType = 50
 	TypeSessionEstablishmentResponse MessageType = 51
 	TypeSessionModificationRequest   MessageType = 52
 	TypeSessionModificationResponse  MessageType = 53
 	TypeSessionDeletionRequest       MessageType = 54
 	TypeSessionDeletionResponse      MessageType = 55
+	TypeSessionReportRequest         MessageType = 56
+	TypeSessionReportResponse        MessageType = 57
 )
+
+// Response returns the type of the answer to a request of type t; false when t is no request.
+func (t MessageType) Response() (MessageType, bool) {
+	switch t {
+	case TypeHeartbeatRequest, TypePFDManagementRequest, TypeAssociationSetupRequest, TypeAssociationUpdateRequest,
+		TypeAssociationReleaseRequest, TypeNodeReportRequest, TypeSessionSetDeletionRequest,
+		TypeSessionEstablishmentRequest, TypeSessionModificationRequest, TypeSessionDeletionRequest,
+		TypeSessionReportRequest:
+		return t + 1, true
+	}
+	return 0, false
+}
+
+// session says whether t is a message of one session, so that its header carries a SEID, TS 29.244 7.2.2.3.
+func (t MessageType) session() bool {
+	return t >= TypeSessionEstablishmentRequest && t <= TypeSessionReportResponse
+}
+
+// String returns the standard's name.
+func (t MessageType) String() string {
+	if s, ok := messageNames[t]; ok {
+		return s
+	}
+	return fmt.Sprintf("message type %d", uint8(t))
+}
+
+var messageNames = map[MessageType]string{
+	TypeHeartbeatRequest:             "Heartbeat Request",
+	TypeHeartbeatResponse:            "Heartbeat Response",
+	TypePFDManagementRequest:         "PFD Management Request",
+	TypePFDManagementResponse:        "PFD Management Response",
+	TypeAssociationSetupRequest:      "Association Setup Request",
+	TypeAssociationSetupResponse:     "Association Setup Response",
+	TypeAssociationUpdateRequest:     "Association Update Request",
+	TypeAssociationUpdateResponse:    "Association Update Response",
+	TypeAssociationReleaseRequest:    "Association Release Request",
+	TypeAssociationReleaseResponse:   "Association Release Response",
+	TypeVersionNotSupportedResponse:  "Version Not Supported Response",
+	TypeNodeReportRequest:            "Node Report Request",
+	TypeNodeReportResponse:           "Node Report Response",
+	TypeSessionSetDeletionRequest:    "Session Set Deletion Request",
+	TypeSessionSetDeletionResponse:   "Session Set Deletion Response",
+	TypeSessionEstablishmentRequest:  "Session Establishment Request",
+	TypeSessionEstablishmentResponse: "Session Establishment Response",
+	TypeSessionModificationRequest:   "Session Modification Request",
+	TypeSessionModificationResponse:  "Session Modification Response",
+	TypeSessionDeletionRequest:       "Session Deletion Request",
+	TypeSessionDeletionResponse:      "Session Deletion Response",
+	TypeSessionReportRequest:         "Session Report Request",
+	TypeSessionReportResponse:        "Session Report Response",
+}
 
 // Message is a PFCP message without its header: one of the structs of this file, by pointer.
 type Message interface {
@@ -110,6 +174,7 @@ type SessionModificationRequest struct {
 	UpdateFARs []UpdateFAR
 	UpdateQERs []UpdateQER
 	QueryURRs  []URRID
+	QueryAll   bool // QAURR of PFCPSMReq-Flags: all URRs of the session are queried
 }
 
 // SessionModificationResponse, TS 29.244 7.5.5.

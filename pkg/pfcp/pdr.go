@@ -1,0 +1,284 @@
+package pfcp
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// Flags of the SDF Filter IE: octet 5, TS 29.244 8.2.5.
+const (
+	sdfFD  = 1 << 0
+	sdfTTC = 1 << 1
+	sdfSPI = 1 << 2
+	sdfFL  = 1 << 3
+	sdfBID = 1 << 4
+)
+
+// parseCreatePDR reads a Create PDR IE.
+func parseCreatePDR(b []byte, p *CreatePDR) *Error {
+	w := walk(b, IEURRID, IEQERID)
+	for w.next() {
+		switch w.typ {
+		case IEPDRID:
+			p.ID = PDRID(w.u16())
+		case IEPrecedence:
+			p.Precedence = Precedence(w.u32())
+		case IEPDI:
+			w.within(parsePDI(w.value, &p.PDI))
+		case IEOuterHeaderRemoval:
+			p.OuterHeaderRemoval = Some(OuterHeaderRemoval(w.u8()))
+		case IEFARID:
+			p.FARID = Some(FARID(w.u32()))
+		case IEURRID:
+			*add(&w, &p.URRIDs) = URRID(w.u32())
+		case IEQERID:
+			*add(&w, &p.QERIDs) = QERID(w.u32())
+		}
+	}
+	w.require(IEPDRID, IEPrecedence, IEPDI)
+	return w.err
+}
+
+func (w *writer) createPDR(p *CreatePDR) {
+	at := w.open(IECreatePDR)
+	w.u16(IEPDRID, uint16(p.ID))
+	w.u32(IEPrecedence, uint32(p.Precedence))
+	w.pdi(&p.PDI)
+	if p.OuterHeaderRemoval.Present {
+		w.u8(IEOuterHeaderRemoval, uint8(p.OuterHeaderRemoval.Value))
+	}
+	if p.FARID.Present {
+		w.u32(IEFARID, uint32(p.FARID.Value))
+	}
+	for _, id := range p.URRIDs {
+		w.u32(IEURRID, uint32(id))
+	}
+	for _, id := range p.QERIDs {
+		w.u32(IEQERID, uint32(id))
+	}
+	w.close(at)
+}
+
+// parseUpdatePDR reads an Update PDR IE.
+func parseUpdatePDR(b []byte, p *UpdatePDR) *Error {
+	w := walk(b, IEURRID, IEQERID)
+	for w.next() {
+		switch w.typ {
+		case IEPDRID:
+			p.ID = PDRID(w.u16())
+		case IEPrecedence:
+			p.Precedence = Some(Precedence(w.u32()))
+		case IEPDI:
+			p.PDI.Present = true
+			w.within(parsePDI(w.value, &p.PDI.Value))
+		case IEOuterHeaderRemoval:
+			p.OuterHeaderRemoval = Some(OuterHeaderRemoval(w.u8()))
+		case IEFARID:
+			p.FARID = Some(FARID(w.u32()))
+		case IEURRID:
+			p.URRIDs.Present = true
+			*add(&w, &p.URRIDs.Value) = URRID(w.u32())
+		case IEQERID:
+			p.QERIDs.Present = true
+			*add(&w, &p.QERIDs.Value) = QERID(w.u32())
+		}
+	}
+	w.require(IEPDRID)
+	return w.err
+}
+
+func (w *writer) updatePDR(p *UpdatePDR) {
+	at := w.open(IEUpdatePDR)
+	w.u16(IEPDRID, uint16(p.ID))
+	if p.OuterHeaderRemoval.Present {
+		w.u8(IEOuterHeaderRemoval, uint8(p.OuterHeaderRemoval.Value))
+	}
+	if p.Precedence.Present {
+		w.u32(IEPrecedence, uint32(p.Precedence.Value))
+	}
+	if p.PDI.Present {
+		w.pdi(&p.PDI.Value)
+	}
+	if p.FARID.Present {
+		w.u32(IEFARID, uint32(p.FARID.Value))
+	}
+	for _, id := range p.URRIDs.Value {
+		w.u32(IEURRID, uint32(id))
+	}
+	for _, id := range p.QERIDs.Value {
+		w.u32(IEQERID, uint32(id))
+	}
+	w.close(at)
+}
+
+// parseRemovePDR reads a Remove PDR IE. The PDR ID may stand in a Create PDR in it (pfcpsim).
+func parseRemovePDR(b []byte) (id PDRID, _ *Error) {
+	w := walk(b)
+	for w.next() {
+		switch w.typ {
+		case IEPDRID:
+			id = PDRID(w.u16())
+		case IECreatePDR:
+			if w.seen.has(IEPDRID) {
+				continue
+			}
+			inner, err := parseRemovePDRInner(w.value)
+			w.within(err)
+			id = inner
+			w.seen.add(IEPDRID)
+		}
+	}
+	w.require(IEPDRID)
+	return id, w.err
+}
+
+func parseRemovePDRInner(b []byte) (id PDRID, _ *Error) {
+	w := walk(b)
+	for w.next() {
+		if w.typ == IEPDRID {
+			id = PDRID(w.u16())
+		}
+	}
+	w.require(IEPDRID)
+	return id, w.err
+}
+
+// parseCreatedPDR reads a Created PDR IE.
+func parseCreatedPDR(b []byte, p *CreatedPDR) *Error {
+	w := walk(b)
+	for w.next() {
+		switch w.typ {
+		case IEPDRID:
+			p.ID = PDRID(w.u16())
+		case IEFTEID:
+			p.FTEID = Some(w.fteid())
+		}
+	}
+	w.require(IEPDRID)
+	return w.err
+}
+
+func (w *writer) createdPDR(p *CreatedPDR) {
+	at := w.open(IECreatedPDR)
+	w.u16(IEPDRID, uint16(p.ID))
+	if p.FTEID.Present {
+		w.fteid(p.FTEID.Value)
+	}
+	w.close(at)
+}
+
+// parsePDI reads a PDI IE.
+func parsePDI(b []byte, p *PDI) *Error {
+	w := walk(b, IESDFFilter, IEQFI)
+	for w.next() {
+		switch w.typ {
+		case IESourceInterface:
+			p.SourceInterface = Interface(w.u8() & 0x0f)
+		case IEFTEID:
+			p.FTEID = Some(w.fteid())
+		case IENetworkInstance:
+			p.NetworkInstance = Some(NetworkInstance(w.name()))
+		case IEUEIPAddress:
+			p.UEIPAddress = Some(w.ueIPAddress())
+		case IESDFFilter:
+			*add(&w, &p.SDFFilters) = w.sdfFilter()
+		case IEQFI:
+			*add(&w, &p.QFI) = w.u8() & 0x3f
+		}
+	}
+	w.require(IESourceInterface)
+	return w.err
+}
+
+func (w *writer) pdi(p *PDI) {
+	at := w.open(IEPDI)
+	w.u8(IESourceInterface, uint8(p.SourceInterface))
+	if p.FTEID.Present {
+		w.fteid(p.FTEID.Value)
+	}
+	if p.NetworkInstance.Present {
+		w.networkInstance(p.NetworkInstance.Value)
+	}
+	if p.UEIPAddress.Present {
+		w.ueIPAddress(p.UEIPAddress.Value)
+	}
+	for i := range p.SDFFilters {
+		w.sdfFilter(&p.SDFFilters[i])
+	}
+	for _, qfi := range p.QFI {
+		w.u8(IEQFI, qfi)
+	}
+	w.close(at)
+}
+
+// sdfFilter reads an SDF Filter IE. One without any octet is an empty filter (some peers send it).
+func (w *walker) sdfFilter() SDFFilter {
+	var f SDFFilter
+	if len(w.value) == 0 {
+		return f
+	}
+	flags := w.u8()
+	w.take(1) // spare
+	if flags&sdfFD != 0 {
+		text := w.take(int(w.u16()))
+		if !flowText(text) {
+			w.fail(CauseMandatoryIEIncorrect, w.typ, "flow description is no text")
+		}
+		f.FlowDescription = string(text)
+	}
+	if flags&sdfTTC != 0 {
+		f.ToSTrafficClass = Some(w.u16())
+	}
+	if flags&sdfSPI != 0 {
+		f.SPI = Some(w.u32())
+	}
+	if flags&sdfFL != 0 {
+		f.FlowLabel = Some(w.u24() & 0xfffff)
+	}
+	if flags&sdfBID != 0 {
+		f.FilterID = Some(w.u32())
+	}
+	return f
+}
+
+// flowText says whether b is ASCII text, blanks allowed.
+func flowText(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *writer) sdfFilter(f *SDFFilter) {
+	at := w.open(IESDFFilter)
+	flags := len(w.b)
+	w.b = append(w.b, 0, 0)
+	if f.FlowDescription != "" {
+		if len(f.FlowDescription) > 0xffff {
+			w.fail(errors.New("flow description is too long"))
+		}
+		w.b[flags] |= sdfFD
+		w.b = binary.BigEndian.AppendUint16(w.b, uint16(len(f.FlowDescription)))
+		w.b = append(w.b, f.FlowDescription...)
+	}
+	if f.ToSTrafficClass.Present {
+		w.b[flags] |= sdfTTC
+		w.b = binary.BigEndian.AppendUint16(w.b, f.ToSTrafficClass.Value)
+	}
+	if f.SPI.Present {
+		w.b[flags] |= sdfSPI
+		w.b = binary.BigEndian.AppendUint32(w.b, f.SPI.Value)
+	}
+	if f.FlowLabel.Present {
+		w.b[flags] |= sdfFL
+		v := f.FlowLabel.Value
+		w.b = append(w.b, uint8(v>>16), uint8(v>>8), uint8(v))
+	}
+	if f.FilterID.Present {
+		w.b[flags] |= sdfBID
+		w.b = binary.BigEndian.AppendUint32(w.b, f.FilterID.Value)
+	}
+	w.close(at)
+}
