@@ -3,16 +3,18 @@ package pfcp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/bits"
+	"math/rand/v2"
+	"net"
 	"net/netip"
+	"runtime/debug"
+	"sync"
 	"time"
-)
 
-// Errors that a Call ends with.
-var (
-	ErrTimeout = errors.New("no answer")              // after N1 retransmissions
-	ErrClosed  = errors.New("endpoint closed")        // Run has ended
-	ErrBusy    = errors.New("too many calls pending") // MaxPending
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // EndpointConfig is what an Endpoint is made with.
@@ -46,16 +48,107 @@ func DefaultEndpointConfig() EndpointConfig {
 	}
 }
 
+// Validate returns all that is wrong with c.
+func (c EndpointConfig) Validate() error {
+	var faults []error
+	positive := func(name string, v int64) {
+		if v <= 0 {
+			faults = append(faults, fmt.Errorf("%s: %d is not above 0", name, v))
+		}
+	}
+	if !c.Listen.Addr().IsValid() {
+		faults = append(faults, errors.New("listen: no address"))
+	}
+	positive("t1", int64(c.T1))
+	if c.N1 < 0 {
+		faults = append(faults, fmt.Errorf("n1: %d is below 0", c.N1))
+	}
+	positive("response lifetime", int64(c.ResponseLifetime))
+	positive("max cached", int64(c.MaxCached))
+	positive("max peers", int64(c.MaxPeers))
+	positive("max pending", int64(c.MaxPending))
+	if c.MaxPending > maxSequence/2 {
+		faults = append(faults, fmt.Errorf("max pending: %d is too many for 24-bit sequence numbers", c.MaxPending))
+	}
+	positive("read buffer", int64(c.ReadBuffer))
+	positive("readers", int64(c.Readers))
+	return errors.Join(faults...)
+}
+
 // Endpoint is one UDP socket with the reliable transport of TS 29.244 6.4 on it: requests are sent again until
 // they are answered, and the duplicate of a request that was answered gets the same octets again. It answers by
 // itself what cannot be parsed. It knows no association and no session.
 type Endpoint struct {
-	cfg EndpointConfig
+	cfg  EndpointConfig
+	log  *slog.Logger
+	conn *net.UDPConn
+	addr netip.AddrPort
+	wake chan struct{} // tells the clock that there is something to do before it planned to
+
+	mu        sync.Mutex
+	responses *responseCache
+	calls     calls
+	stats     counters
+	closed    bool
 }
 
-// Listen opens the socket. Requests can be sent at once; what arrives is read by Run.
+// counters are what Stats is made of.
+type counters struct {
+	received    [256]uint64 // by message type
+	parseErrors [256]uint64 // by cause
+	Stats                   // the plain counters; the maps are nil
+}
+
+// Listen opens the socket. Requests can be sent at once; what arrives is read by Run. An endpoint that is not
+// run must be closed.
 func Listen(cfg EndpointConfig) (*Endpoint, error) {
-	return nil, errors.ErrUnsupported
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("PFCP endpoint: %w", err)
+	}
+	network := "udp4"
+	if cfg.Listen.Addr().Is6() {
+		network = "udp6"
+	}
+	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(cfg.Listen))
+	if err != nil {
+		return nil, fmt.Errorf("PFCP endpoint: %w", err)
+	}
+	if err := setReadBuffer(conn, cfg.ReadBuffer); err != nil {
+		return nil, errors.Join(fmt.Errorf("PFCP endpoint: read buffer: %w", err), conn.Close())
+	}
+	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	e := &Endpoint{
+		cfg:       cfg,
+		log:       cfg.Log,
+		conn:      conn,
+		addr:      netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()),
+		wake:      make(chan struct{}, 1),
+		responses: newResponseCache(cfg.MaxCached, cfg.MaxPeers, cfg.ResponseLifetime),
+		calls:     newCalls(Sequence(rand.Uint32N(maxSequence + 1))),
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	if e.cfg.NodeID == (NodeID{}) {
+		e.cfg.NodeID.Addr = e.addr.Addr()
+	}
+	return e, nil
+}
+
+// setReadBuffer asks for n octets, beyond the system's limit where we may.
+func setReadBuffer(conn *net.UDPConn, n int) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var force error
+	err = raw.Control(func(fd uintptr) {
+		force = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, n)
+	})
+	if err == nil && force != nil {
+		err = conn.SetReadBuffer(n)
+	}
+	return err
 }
 
 // Run reads until ctx ends, closes the socket, and fails the calls that are pending with ErrClosed.
@@ -64,40 +157,132 @@ func Listen(cfg EndpointConfig) (*Endpoint, error) {
 // block; it may answer there or later, from anywhere. A panic in it is counted and answered with
 // CauseSystemFailure.
 func (e *Endpoint) Run(ctx context.Context, handle func(*Request)) error {
-	return errors.ErrUnsupported
+	g, ctx := errgroup.WithContext(ctx)
+	for range e.cfg.Readers {
+		g.Go(func() error { return e.read(ctx, handle) })
+	}
+	g.Go(func() error { return e.clock(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		return e.conn.Close()
+	})
+	err := g.Wait()
+	e.end()
+	return err
+}
+
+// Close closes an endpoint that is not run.
+func (e *Endpoint) Close() error {
+	err := e.conn.Close()
+	e.end()
+	return err
 }
 
 // Addr is the local address, with the port that the kernel chose when none was given.
-func (e *Endpoint) Addr() netip.AddrPort { return netip.AddrPort{} }
+func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
 
-// Request is a request of a peer.
-type Request struct {
-	Peer    netip.AddrPort
-	Header  Header
-	Message Message // nil when Err is set
-
-	// Err is why the request could not be parsed. The handler need not do anything about it: when it returns
-	// without having answered, the endpoint answers with the cause and the offending IE, under the SEID of the
-	// CP F-SEID if there is one, else 0.
-	Err error
+// read hands what arrives to receive.
+func (e *Endpoint) read(ctx context.Context, handle func(*Request)) error {
+	b := make([]byte, 1<<16)
+	for {
+		n, peer, err := e.conn.ReadFromUDPAddrPort(b)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read PFCP: %w", err)
+		}
+		e.receive(netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), b[:n], handle)
+	}
 }
 
-// Respond sends the answer and keeps its octets for duplicates of the request. seid is the peer's SEID for this
-// session, 0 when it is not known; messages without a session ignore it.
-//
-// It fails when m does not fit the request or cannot be encoded, and when the request was answered before. That
-// the network lost the answer, or took it, is not known to it.
-func (r *Request) Respond(seid SEID, m Message) error { return errors.ErrUnsupported }
-
-// Call sends a request and returns at once. done is called exactly once, never from within Call: with the
-// response, or with an error (ErrTimeout, ErrClosed, ErrBusy, one of encoding, or an *Error for a response that
-// does not parse). It is called from a goroutine of the endpoint and must not block. seid is the peer's SEID, 0
-// in an establishment and in messages without a session.
-func (e *Endpoint) Call(peer netip.AddrPort, seid SEID, m Message, done func(Header, Message, error)) {
+// receive takes one datagram. Whatever goes wrong in it ends here.
+func (e *Endpoint) receive(peer netip.AddrPort, b []byte, handle func(*Request)) {
+	var r *Request
+	defer func() {
+		if fault := recover(); fault != nil {
+			e.panicked(peer, fault)
+			if r != nil {
+				r.refuse(&Error{Cause: CauseSystemFailure})
+			}
+		}
+	}()
+	h, body, err := parseHeader(b)
+	if e.countReceived(h, err); err != nil && !e.answerable(peer, h, err) {
+		return
+	}
+	if _, isRequest := h.Type.Response(); !isRequest {
+		e.receiveResponse(peer, h, body, err)
+		return
+	}
+	if r = e.beginRequest(peer, h, b); r == nil {
+		return
+	}
+	e.parseRequest(r, body, err)
+	handle(r)
+	if r.Err != nil {
+		r.refuse(r.Err)
+	}
 }
 
-// Stats returns a copy of the counters.
-func (e *Endpoint) Stats() Stats { return Stats{} }
+// countReceived counts a datagram.
+func (e *Endpoint) countReceived(h Header, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case errors.Is(err, ErrHeader):
+		e.stats.ShortHeaders++
+		return
+	case errors.Is(err, ErrVersion):
+		e.stats.VersionNotSupported++
+	case errors.Is(err, ErrUnknown):
+		e.stats.UnknownMessages++
+	}
+	e.stats.received[h.Type]++
+}
+
+// answerable says whether what parseHeader found wrong leaves a message to go on with. Another version is
+// answered here, unless it is an answer itself.
+func (e *Endpoint) answerable(peer netip.AddrPort, h Header, err error) bool {
+	switch {
+	case errors.Is(err, ErrHeader), errors.Is(err, ErrUnknown):
+		return false
+	case !errors.Is(err, ErrVersion):
+		return true
+	}
+	_, known := messageNames[h.Type]
+	if _, isRequest := h.Type.Response(); known && !isRequest {
+		return true
+	}
+	if b, err := Marshal(Header{Sequence: h.Sequence}, &VersionNotSupportedResponse{}); err == nil {
+		e.send(b, peer)
+	}
+	return false
+}
+
+// send writes a datagram. That it fails is only counted: to the protocol it is a lost one.
+func (e *Endpoint) send(b []byte, peer netip.AddrPort) {
+	_, err := e.conn.WriteToUDPAddrPort(b, peer)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil {
+		e.stats.SendErrors++
+		return
+	}
+	e.stats.Sent++
+}
+
+// panicked counts a panic, and logs it while they are few: their 1st, 2nd, 4th, 8th and so on.
+func (e *Endpoint) panicked(peer netip.AddrPort, fault any) {
+	e.mu.Lock()
+	e.stats.Panics++
+	n := e.stats.Panics
+	e.mu.Unlock()
+	if bits.OnesCount64(n) == 1 {
+		e.log.Error("panic while handling a PFCP message", slog.Any("panic", fault), slog.String("peer", peer.String()),
+			slog.Uint64("count", n), slog.String("stack", string(debug.Stack())))
+	}
+}
 
 // Stats counts what happened since Listen.
 type Stats struct {
@@ -108,7 +293,7 @@ type Stats struct {
 	UnknownMessages     uint64
 	Duplicates          uint64 // requests received again
 	Evicted             uint64 // responses dropped before their time, for want of room
-	Panics              uint64 // of the handler or the decoder
+	Panics              uint64 // of the decoder, of the handler and of what Call was given
 	Sent                uint64 // datagrams, retransmissions among them
 	SendErrors          uint64
 	Retransmissions     uint64
@@ -116,4 +301,27 @@ type Stats struct {
 	Unsolicited         uint64 // responses that nobody waits for, or from another address than asked
 	Pending             int    // our requests without an answer now
 	Cached              int    // responses kept now
+}
+
+// Stats returns a copy of the counters.
+func (e *Endpoint) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.stats.Stats
+	s.Received = make(map[MessageType]uint64)
+	for i, n := range e.stats.received {
+		if n != 0 {
+			s.Received[MessageType(i)] = n
+		}
+	}
+	s.ParseErrors = make(map[Cause]uint64)
+	for i, n := range e.stats.parseErrors {
+		if n != 0 {
+			s.ParseErrors[Cause(i)] = n
+		}
+	}
+	s.Evicted = e.responses.evicted
+	s.Pending = len(e.calls.pending)
+	s.Cached = e.responses.entries
+	return s
 }

@@ -61,7 +61,7 @@ func (w *writer) nodeID(n NodeID) {
 // at the end is tolerated in both.
 func (w *walker) name() string {
 	b := w.take(len(w.value))
-	if n := len(b); n > 1 && b[n-1] == 0 {
+	if n := len(b); n > 0 && b[n-1] == 0 {
 		b = b[:n-1]
 	}
 	if len(b) > maxName+1 {

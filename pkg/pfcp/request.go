@@ -1,0 +1,184 @@
+package pfcp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// ErrAnswered is what Respond returns for a request that was answered before.
+var ErrAnswered = errors.New("request was answered already")
+
+// Request is a request of a peer.
+type Request struct {
+	Peer    netip.AddrPort
+	Header  Header
+	Message Message // nil when Err is set
+
+	// Err is why the request could not be parsed. The handler need not do anything about it: when it returns
+	// without having answered, the endpoint answers with the cause and the offending IE, under the SEID of the
+	// CP F-SEID if there is one, else 0.
+	Err error
+
+	endpoint *Endpoint
+	entry    *cachedResponse // nil for a heartbeat, whose answer is not kept
+	seid     SEID            // of the CP F-SEID in a request that could not be parsed
+	answered atomic.Bool
+}
+
+// beginRequest returns the request, or nil when it is a duplicate, after answering it again if it was answered.
+// Heartbeats are not told apart: answering one twice does no harm.
+func (e *Endpoint) beginRequest(peer netip.AddrPort, h Header, b []byte) *Request {
+	r := &Request{Peer: peer, Header: h, endpoint: e}
+	if h.Type == TypeHeartbeatRequest {
+		return r
+	}
+	e.mu.Lock()
+	entry, isNew := e.responses.begin(time.Now(), peer, h.Sequence, b)
+	response := entry.Response
+	if !isNew {
+		e.stats.Duplicates++
+	}
+	e.mu.Unlock()
+	if isNew {
+		r.entry = entry
+		return r
+	}
+	if response != nil {
+		e.send(response, peer)
+	}
+	return nil
+}
+
+// parseRequest sets the message of r, or its error. header is the error of its header.
+func (e *Endpoint) parseRequest(r *Request, body []byte, header error) {
+	fault, _ := errors.AsType[*Error](header)
+	if fault == nil {
+		r.Message, fault = parseMessage(r.Header, body)
+	}
+	if fault == nil {
+		return
+	}
+	r.Message, r.Err = nil, fault
+	if r.Header.Type == TypeSessionEstablishmentRequest {
+		r.seid = peekSEID(body)
+	}
+	e.countParseError(fault)
+}
+
+func (e *Endpoint) countParseError(fault *Error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stats.parseErrors[fault.Cause]++
+}
+
+// peekSEID finds the SEID of the CP F-SEID in an establishment that cannot be parsed; 0 when there is none.
+func peekSEID(b []byte) SEID {
+	for w := walk(b); w.next(); {
+		if w.typ == IEFSEID {
+			w.take(1)
+			return SEID(w.u64())
+		}
+	}
+	return 0
+}
+
+// Respond sends the answer and keeps its octets for duplicates of the request. seid is the peer's SEID for this
+// session, 0 when it is not known; messages without a session ignore it.
+//
+// It fails when m is not the answer to this request or cannot be encoded, and with ErrAnswered. That the network
+// lost the answer, or took it, is not known to it.
+func (r *Request) Respond(seid SEID, m Message) error {
+	if want, _ := r.Header.Type.Response(); m.Type() != want {
+		return fmt.Errorf("%v in answer to %v", m.Type(), r.Header.Type)
+	}
+	b, err := Marshal(Header{SEID: seid, Sequence: r.Header.Sequence}, m)
+	if err != nil {
+		return err
+	}
+	if r.answered.Swap(true) {
+		return ErrAnswered
+	}
+	e := r.endpoint
+	if r.entry != nil {
+		e.mu.Lock()
+		r.entry.Response = b
+		e.mu.Unlock()
+	}
+	e.send(b, r.Peer)
+	return nil
+}
+
+// Refuse answers with the response of the request's type that carries the cause, the offending IE and the failed
+// rule of err; an err that is no *Error is CauseSystemFailure. A heartbeat cannot be refused: it is answered.
+func (r *Request) Refuse(seid SEID, err error) error {
+	fault, ok := errors.AsType[*Error](err)
+	if !ok {
+		fault = &Error{Cause: CauseSystemFailure}
+	}
+	return r.Respond(seid, r.endpoint.refusal(r.Header.Type, fault))
+}
+
+// refuse is Refuse unless the request was answered.
+func (r *Request) refuse(err error) {
+	if r.answered.Load() {
+		return
+	}
+	if err := r.Refuse(r.seid, err); err != nil && !errors.Is(err, ErrAnswered) {
+		r.endpoint.log.Error("PFCP refusal not sent", "err", err)
+	}
+}
+
+// refusal returns the response that refuses a request of type t.
+func (e *Endpoint) refusal(t MessageType, fault *Error) Message {
+	node, offending := e.cfg.NodeID, Opt[uint16]{}
+	if fault.Offending != 0 {
+		offending = Some(fault.Offending)
+	}
+	switch t {
+	case TypeHeartbeatRequest:
+		return &HeartbeatResponse{RecoveryTimeStamp: Some(e.cfg.RecoveryTimeStamp)}
+	case TypeAssociationSetupRequest:
+		return &AssociationSetupResponse{
+			NodeID: node, Cause: fault.Cause, RecoveryTimeStamp: e.cfg.RecoveryTimeStamp,
+		}
+	case TypeAssociationReleaseRequest:
+		return &AssociationReleaseResponse{NodeID: node, Cause: fault.Cause}
+	case TypeSessionEstablishmentRequest:
+		return &SessionEstablishmentResponse{
+			NodeID: node, Cause: fault.Cause, Offending: offending, FailedRuleID: fault.FailedRule,
+		}
+	case TypeSessionModificationRequest:
+		return &SessionModificationResponse{Cause: fault.Cause, Offending: offending, FailedRuleID: fault.FailedRule}
+	case TypeSessionDeletionRequest:
+		return &SessionDeletionResponse{Cause: fault.Cause, Offending: offending}
+	}
+	response, _ := t.Response()
+	return &unsupported{response: response, nodeID: node, cause: fault.Cause, offending: offending}
+}
+
+// unsupported is the answer to a request that has no struct: PFD management (TS 29.244 7.4.3.2), association
+// update (7.4.4.4), node report (7.4.5.2), session set deletion (7.4.6.2), session report (7.5.9).
+type unsupported struct {
+	response  MessageType
+	nodeID    NodeID
+	cause     Cause
+	offending Opt[uint16]
+}
+
+func (m *unsupported) Type() MessageType { return m.response }
+
+func (m *unsupported) appendIEs(w *writer) {
+	switch m.response {
+	case TypeAssociationUpdateResponse:
+		w.nodeID(m.nodeID)
+		w.u8(IECause, uint8(m.cause))
+		return
+	case TypeNodeReportResponse, TypeSessionSetDeletionResponse:
+		w.nodeID(m.nodeID)
+	}
+	w.u8(IECause, uint8(m.cause))
+	w.offending(m.offending)
+}
