@@ -1,0 +1,32 @@
+package diameter
+
+import (
+	"context"
+	"net/netip"
+)
+
+// Peer is who is at the other end of a connection.
+type Peer struct {
+	Host      string         `json:"host"`
+	Realm     string         `json:"realm"`
+	Address   netip.AddrPort `json:"address"`
+	Transport string         `json:"transport"` // tcp or sctp
+}
+
+// Request is a request whose form has been checked: required AVPs are there, AVPs are as long as their types ask for,
+// and no unknown AVP has the M bit.
+type Request struct {
+	Message
+	From Peer // the neighbour that sent it, which may be an agent; the origin stands in Origin-Host
+}
+
+// Handler answers one command: with the AVPs that follow the header AVPs of a successful answer, or with an *Error.
+// Any other error is answered 5012. It must return when ctx ends.
+type Handler func(ctx context.Context, req Request) ([]AVP, error)
+
+// Application is one Diameter application that we serve. The dictionary knows its vendor.
+type Application struct {
+	ID       uint32
+	Handlers map[uint32]Handler // by command code
+	Common   []AVP              // AVPs that every answer and request of the application carries
+}

@@ -1,0 +1,358 @@
+package diameter
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	writeQueue   = 64       // messages that wait for the writer
+	writeBatch   = 32 << 10 // octets that go out in one write
+	maxPending   = 1024     // own requests without an answer on one connection
+	dpaFarewell  = 2 * time.Second
+	ticksPerTw   = 20
+	fewestMillis = 5
+)
+
+// conn is an open connection to a peer. One goroutine reads, one writes, Workers work on requests. When all workers
+// are busy the reader waits for one, so that TCP slows the peer down.
+type conn struct {
+	node *Node
+	log  *slog.Logger
+	peer Peer
+	key  string // of metrics: the peer's name in lower case
+	nc   net.Conn
+	r    *bufio.Reader
+
+	jobs  chan Message
+	out   chan []byte
+	ended chan struct{} // closed by close
+	since time.Time
+
+	received, sent atomic.Uint64
+	hopByHop       atomic.Uint32
+
+	mu       sync.Mutex
+	cause    error // why the connection ended; set once
+	dog      watchdog
+	pending  map[uint32]chan<- Message // own requests by hop-by-hop id
+	draining bool                      // a DPR or DPA has been sent: the peer may close now
+}
+
+func newConn(n *Node, nc net.Conn, r *bufio.Reader, p Peer) *conn {
+	c := &conn{
+		node: n, log: n.log.With("peer", p.Host), peer: p, key: strings.ToLower(p.Host), nc: nc, r: r,
+		jobs: make(chan Message), out: make(chan []byte, writeQueue), ended: make(chan struct{}),
+		since: time.Now(), pending: map[uint32]chan<- Message{}, dog: watchdog{interval: n.cfg.Watchdog},
+	}
+	c.hopByHop.Store(rand.Uint32())
+	c.dog.restart(c.since, c.jitter())
+	return c
+}
+
+func (c *conn) jitter() time.Duration {
+	most := min(maxJitter, c.node.cfg.Watchdog/3)
+	return time.Duration(rand.Int64N(int64(2*most)+1)) - most
+}
+
+// run serves the connection until it ends, and returns why.
+func (c *conn) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	group := new(errgroup.Group)
+	part := func(f func(context.Context) error) {
+		group.Go(func() error {
+			c.close(c.guard(ctx, f))
+			return nil
+		})
+	}
+	part(c.read)
+	part(c.write)
+	group.Go(func() error { // whoever closes the connection ends all its parts
+		<-c.ended
+		cancel()
+		return nil
+	})
+	for range c.node.cfg.Workers {
+		group.Go(func() error {
+			c.work(ctx)
+			return nil
+		})
+	}
+	_ = group.Wait() // the parts report through close
+	return c.err()
+}
+
+// guard turns a panic in a part into the end of this one connection.
+func (c *conn) guard(ctx context.Context, part func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.node.stats.panicked()
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return part(ctx)
+}
+
+// close ends the connection for that cause. Only the first call counts.
+func (c *conn) close(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return
+	}
+	c.cause = cause
+	close(c.ended)
+	_ = c.nc.Close()
+}
+
+func (c *conn) err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+var (
+	errPeerLeft   = errors.New("the peer took leave with a DPR")
+	errPeerClosed = errors.New("the peer closed the connection")
+	errWeLeft     = errors.New("we took leave with a DPR")
+)
+
+// read reads messages until the connection ends.
+func (c *conn) read(ctx context.Context) error {
+	for {
+		b, err := readFrame(c.r, maxMessage)
+		if err != nil {
+			return c.readError(err)
+		}
+		c.received.Add(1)
+		m, err := Standard.Parse(b)
+		dwa := !m.Request && m.Command == CommandDeviceWatchdog
+		c.mu.Lock()
+		c.dog.received(time.Now(), c.jitter(), dwa)
+		c.mu.Unlock()
+		if !m.Request {
+			c.deliver(m, err)
+			continue
+		}
+		if err := c.request(ctx, m, err); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *conn) readError(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case errors.Is(err, errFraming):
+		c.node.stats.malformed(c.key)
+	case c.draining:
+		return errPeerLeft
+	case errors.Is(err, io.EOF):
+		return errPeerClosed
+	}
+	return err
+}
+
+// request answers what can be answered at once and hands the rest to a worker. broken is the error of parsing m.
+func (c *conn) request(ctx context.Context, m Message, broken error) error {
+	if m.Error {
+		return c.refuse(m, &Error{Code: InvalidHeaderBits, Err: errors.New("a request with the E bit")})
+	}
+	if m.Application == ApplicationBase {
+		return c.base(m, broken)
+	}
+	if err := c.node.route(m); err != nil {
+		return c.refuse(m, err)
+	}
+	if broken == nil {
+		broken = Standard.Command(m.Application, m.Command).checkRequest(m)
+	}
+	if broken != nil {
+		return c.refuse(m, broken)
+	}
+	select {
+	case c.jobs <- m:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// base answers a request of the base protocol.
+func (c *conn) base(m Message, broken error) error {
+	def := Standard.Command(ApplicationBase, m.Command)
+	if def == nil {
+		return c.refuse(m, &Error{Code: CommandUnsupported, Err: fmt.Errorf("command %d of the base protocol", m.Command)})
+	}
+	if broken == nil {
+		broken = def.checkRequest(m)
+	}
+	if broken != nil {
+		return c.refuse(m, broken)
+	}
+	switch m.Command {
+	case CommandDeviceWatchdog: // RFC 6733 5.5
+		return c.reply(m, []AVP{OriginStateID.Unsigned(c.node.stateID)}, nil, 0)
+	case CommandDisconnectPeer: // RFC 6733 5.4: the one that sent the DPR closes
+		c.drain()
+		if err := c.reply(m, nil, nil, 0); err != nil {
+			return err
+		}
+		return c.nc.SetReadDeadline(time.Now().Add(dpaFarewell))
+	default: // a second CER: RFC 6733 5.6 does not foresee it in the open state
+		return c.refuse(m, &Error{Code: UnableToComply, Err: errors.New("a CER on an open connection")})
+	}
+}
+
+func (c *conn) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+}
+
+func (c *conn) refuse(m Message, err error) error {
+	c.log.Debug("request refused", "command", CommandName(m.Header), "err", err)
+	return c.reply(m, nil, err, 0)
+}
+
+// work handles requests until the connection ends.
+func (c *conn) work(ctx context.Context) {
+	for {
+		select {
+		case m := <-c.jobs:
+			begin := time.Now()
+			avps, err := c.handle(ctx, m)
+			if err != nil {
+				c.log.Debug("request refused", "command", CommandName(m.Header), "err", err)
+			}
+			if c.reply(m, avps, err, time.Since(begin)) != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// handle calls the handler. A panic in it costs this one request a 5012.
+func (c *conn) handle(ctx context.Context, m Message) (avps []AVP, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.node.stats.panicked()
+			c.log.Error("handler panicked", "command", CommandName(m.Header), "panic", p)
+			avps, err = nil, &Error{Code: UnableToComply, Err: fmt.Errorf("panic: %v", p)}
+		}
+	}()
+	return c.node.apps[m.Application].Handlers[m.Command](ctx, Request{Message: m, From: c.peer})
+}
+
+func (c *conn) reply(req Message, avps []AVP, err error, took time.Duration) error {
+	ans := c.node.answer(req, avps, err)
+	vendor, code := ans.result()
+	c.node.stats.request(CommandName(req.Header), c.key, resultLabel(vendor, code), took)
+	return c.enqueue(ans.Append(nil))
+}
+
+// enqueue hands octets to the writer.
+func (c *conn) enqueue(b []byte) error {
+	select {
+	case c.out <- b:
+		c.sent.Add(1)
+		return nil
+	case <-c.ended:
+		return c.err()
+	}
+}
+
+// write writes what is queued, several messages at once when they are there, and runs the watchdog.
+func (c *conn) write(ctx context.Context) error {
+	tick := time.NewTicker(max(c.node.cfg.Watchdog/ticksPerTw, fewestMillis*time.Millisecond))
+	defer tick.Stop()
+	batch := make([]byte, 0, writeBatch)
+	for {
+		select {
+		case b := <-c.out:
+			batch = c.gather(append(batch[:0], b...))
+			if err := c.put(batch); err != nil {
+				return err
+			}
+		case now := <-tick.C:
+			if err := c.tick(now); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// gather adds to batch what waits in the queue now. SCTP keeps messages apart: one a write (RFC 6733 2.1.1).
+func (c *conn) gather(batch []byte) []byte {
+	for c.peer.Transport == "tcp" && len(batch) < writeBatch {
+		select {
+		case b := <-c.out:
+			batch = append(batch, b...)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (c *conn) put(b []byte) error {
+	if err := c.nc.SetWriteDeadline(time.Now().Add(c.node.cfg.WriteWithin)); err != nil {
+		return fmt.Errorf("setting a deadline: %w", err)
+	}
+	if _, err := c.nc.Write(b); err != nil {
+		return fmt.Errorf("writing to the peer: %w", err)
+	}
+	return nil
+}
+
+func (c *conn) tick(now time.Time) error {
+	c.mu.Lock()
+	action := c.dog.tick(now, c.jitter())
+	c.mu.Unlock()
+	switch action {
+	case watchdogSend:
+		dwr := c.ownRequest(CommandDeviceWatchdog, OriginStateID.Unsigned(c.node.stateID))
+		c.sent.Add(1)
+		return c.put(dwr.Append(nil))
+	case watchdogClose:
+		return errors.New("the peer answers no watchdog")
+	default:
+		return nil
+	}
+}
+
+// ownRequest makes a request of the base protocol.
+func (c *conn) ownRequest(command uint32, avps ...AVP) Message {
+	return Message{
+		Header: Header{Request: true, Command: command, HopByHop: c.hopByHop.Add(1), EndToEnd: c.node.endToEnd.Add(1)},
+		AVPs:   append([]AVP{OriginHost.Text(c.node.cfg.Identity), OriginRealm.Text(c.node.cfg.Realm)}, avps...),
+	}
+}
+
+func (c *conn) status() PeerStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := PeerStatus{Peer: c.peer, Since: c.since, State: "okay", Received: c.received.Load(), Sent: c.sent.Load()}
+	if c.dog.suspect {
+		s.State = "suspect"
+	}
+	return s
+}

@@ -1,0 +1,5 @@
+package diameter
+
+const cerFreeDiameter = ``
+
+const airFreeDiameter = ``

@@ -1,0 +1,297 @@
+package diameter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Node is our end of the Diameter network: listeners, connections and the table of open peers.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	apps    map[uint32]Application
+	stateID uint32 // Origin-State-Id, RFC 6733 8.16
+	stats   *stats
+
+	listeners []listener
+	sessions  atomic.Uint64 // low part of the next Session-Id
+	endToEnd  atomic.Uint32 // next End-to-End id
+
+	mu        sync.Mutex
+	stopping  bool
+	peers     map[string]*conn // open peers by Origin-Host in lower case
+	strangers []*stranger      // connections that await a CER, oldest first
+}
+
+type listener struct {
+	net.Listener
+	transport string
+}
+
+type stranger struct{ nc net.Conn }
+
+// New returns a node that serves the applications. stateID is its Origin-State-Id, which must rise from one start to
+// the next.
+func New(cfg Config, log *slog.Logger, stateID uint32, apps ...Application) *Node {
+	n := &Node{
+		cfg: cfg, log: log, stateID: stateID, apps: map[uint32]Application{},
+		stats: newStats(), peers: map[string]*conn{},
+	}
+	for _, a := range apps {
+		n.apps[a.ID] = a
+	}
+	n.endToEnd.Store(stateID<<20 | rand.Uint32()>>12) // RFC 6733 3
+	return n
+}
+
+// Listen opens the listeners. A kernel without SCTP is logged and not an error unless no other transport is asked for.
+func (n *Node) Listen() error {
+	if len(n.cfg.Peers) == 0 {
+		n.log.Warn("no Diameter peer is allowed: every connection will be refused", "key", "peers")
+	}
+	for _, transport := range n.cfg.Transports {
+		for _, address := range n.cfg.Listen {
+			err := n.listen(transport, address)
+			if transport == "sctp" && errors.Is(err, syscall.EPROTONOSUPPORT) && slices.Contains(n.cfg.Transports, "tcp") {
+				n.log.Warn("this kernel has no SCTP: only TCP is served", "address", address, "err", err)
+				continue
+			}
+			if err != nil {
+				n.closeListeners()
+				return fmt.Errorf("listening for %s on %s: %w: is the address of this host, and the port free?", transport, address, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (n *Node) listen(transport, address string) error {
+	var l net.Listener
+	var err error
+	if transport == "sctp" {
+		l, err = listenSCTP(address)
+	} else {
+		l, err = net.Listen("tcp", address)
+	}
+	if err != nil {
+		return err
+	}
+	n.log.Info("listening for Diameter", "transport", transport, "address", l.Addr().String())
+	n.listeners = append(n.listeners, listener{l, transport})
+	return nil
+}
+
+func (n *Node) closeListeners() {
+	for _, l := range n.listeners {
+		_ = l.Close()
+	}
+}
+
+// Addresses returns the addresses that Listen has opened.
+func (n *Node) Addresses() []string {
+	all := make([]string, len(n.listeners))
+	for i, l := range n.listeners {
+		all[i] = l.Addr().String()
+	}
+	return all
+}
+
+// Run serves until ctx ends, then takes leave of every peer (DPR) and closes.
+func (n *Node) Run(ctx context.Context) error {
+	group := new(errgroup.Group)
+	for _, l := range n.listeners {
+		group.Go(func() error { return n.accept(ctx, group, l) })
+	}
+	<-ctx.Done()
+	n.closeListeners()
+	n.takeLeave()
+	return group.Wait()
+}
+
+// accept hands each connection to a goroutine of its own in group. Connections outlive ctx until takeLeave ends them.
+func (n *Node) accept(ctx context.Context, group *errgroup.Group, l listener) error {
+	life := context.WithoutCancel(ctx)
+	for {
+		nc, err := l.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				_ = nc.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			n.log.Warn("accepting a connection", "transport", l.transport, "err", err)
+			select {
+			case <-time.After(100 * time.Millisecond): // out of descriptors: others must be closed first
+			case <-ctx.Done():
+			}
+			continue
+		}
+		group.Go(func() error {
+			n.serve(life, nc, l.transport)
+			return nil
+		})
+	}
+}
+
+// serve owns one connection from accept to close.
+func (n *Node) serve(ctx context.Context, nc net.Conn, transport string) {
+	defer nc.Close()
+	remote := remoteAddress(nc)
+	log := n.log.With("address", remote.String(), "transport", transport)
+	defer func() {
+		if p := recover(); p != nil { // whatever a message does to us, it does to its own connection only
+			n.stats.panicked()
+			log.Error("connection panicked", "panic", p)
+		}
+	}()
+	if !n.cfg.knownAddress(remote.Addr()) {
+		n.stats.refused("address")
+		log.Warn("connection refused: no peer may come from this address")
+		return
+	}
+	s := n.admit(nc)
+	c, err := n.greet(nc, transport)
+	n.dismiss(s)
+	if err != nil {
+		log.Warn("connection refused", "err", err)
+		return
+	}
+	log = log.With("peer", c.peer.Host)
+	log.Info("peer open")
+	err = c.run(ctx)
+	n.leave(c)
+	log.Info("peer closed", "reason", err)
+}
+
+// admit counts a connection among the strangers. When there are too many, the oldest is closed: an honest peer sends
+// its CER at once, so that it is not the one that a flood pushes out.
+func (n *Node) admit(nc net.Conn) *stranger {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := &stranger{nc}
+	n.strangers = append(n.strangers, s)
+	if len(n.strangers) > n.cfg.MaxStrangers {
+		n.stats.refused("strangers")
+		_ = n.strangers[0].nc.Close()
+		n.strangers = slices.Delete(n.strangers, 0, 1)
+	}
+	return s
+}
+
+func (n *Node) dismiss(s *stranger) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if i := slices.Index(n.strangers, s); i >= 0 {
+		n.strangers = slices.Delete(n.strangers, i, i+1)
+	}
+}
+
+var (
+	errReplaced = errors.New("the peer has connected anew")
+	errStopping = errors.New("we are stopping")
+)
+
+// enter puts c into the table of open peers; an older connection of the same peer is closed.
+func (n *Node) enter(c *conn) error {
+	key := strings.ToLower(c.peer.Host)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopping {
+		return &Error{Code: TooBusy, Err: errStopping}
+	}
+	old := n.peers[key]
+	if old == nil && len(n.peers) >= n.cfg.MaxPeers {
+		return &Error{Code: TooBusy, Err: fmt.Errorf("%d peers are open, max_peers", len(n.peers))}
+	}
+	if old != nil {
+		old.close(errReplaced)
+	}
+	n.peers[key] = c
+	return nil
+}
+
+func (n *Node) leave(c *conn) {
+	key := strings.ToLower(c.peer.Host)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.peers[key] == c {
+		delete(n.peers, key)
+	}
+}
+
+func (n *Node) lookup(host string) *conn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.peers[strings.ToLower(host)]
+}
+
+func (n *Node) open() []*conn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make([]*conn, 0, len(n.peers))
+	for _, c := range n.peers {
+		all = append(all, c)
+	}
+	return all
+}
+
+// takeLeave closes the strangers, sends every peer a DPR and waits until all have gone, or AnswerWithin has passed.
+func (n *Node) takeLeave() {
+	n.mu.Lock()
+	n.stopping = true
+	for _, s := range n.strangers {
+		_ = s.nc.Close()
+	}
+	n.mu.Unlock()
+	group := new(errgroup.Group)
+	for _, c := range n.open() {
+		group.Go(func() error {
+			c.takeLeave(n.cfg.AnswerWithin)
+			return nil
+		})
+	}
+	_ = group.Wait() // takeLeave has no error
+}
+
+// PeerStatus is a row of the table of peers.
+type PeerStatus struct {
+	Peer
+
+	Since    time.Time `json:"since"`
+	State    string    `json:"state"`    // okay or suspect, RFC 3539
+	Received uint64    `json:"received"` // messages
+	Sent     uint64    `json:"sent"`     // messages
+}
+
+// Peers returns the open peers by name.
+func (n *Node) Peers() []PeerStatus {
+	var all []PeerStatus
+	for _, c := range n.open() {
+		all = append(all, c.status())
+	}
+	slices.SortFunc(all, func(a, b PeerStatus) int { return cmp.Compare(a.Host, b.Host) })
+	return all
+}
+
+func remoteAddress(nc net.Conn) netip.AddrPort {
+	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}

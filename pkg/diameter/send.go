@@ -1,0 +1,107 @@
+package diameter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Errors of Send that are not the peer's answer.
+var (
+	ErrNotConnected = errors.New("no connection to the peer")
+	ErrTooMany      = errors.New("too many requests without an answer")
+)
+
+func equalIdentity(a, b string) bool { return strings.EqualFold(a, b) }
+
+// Send sends a request of our own to the peer of that Origin-Host and waits for its answer, at most AnswerWithin. It
+// adds Session-Id, the application's common AVPs, our origin and the destination. An answer that is not a success is
+// returned together with its *Error.
+func (n *Node) Send(ctx context.Context, host, realm string, application, command uint32, avps ...AVP) (Message, error) {
+	c := n.lookup(host)
+	if c == nil {
+		return Message{}, fmt.Errorf("sending command %d to %s: %w", command, host, ErrNotConnected)
+	}
+	req := Message{Header: Header{Request: true, Proxiable: true, Command: command, Application: application, EndToEnd: n.endToEnd.Add(1)}}
+	req.AVPs = append(req.AVPs, SessionID.Text(n.newSessionID()))
+	req.AVPs = append(req.AVPs, n.apps[application].Common...)
+	req.AVPs = append(req.AVPs, OriginHost.Text(n.cfg.Identity), OriginRealm.Text(n.cfg.Realm),
+		DestinationHost.Text(host), DestinationRealm.Text(realm))
+	req.AVPs = append(req.AVPs, avps...)
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.AnswerWithin)
+	defer cancel()
+	ans, err := c.exchange(ctx, req)
+	vendor, code := ans.result()
+	result := resultLabel(vendor, code)
+	if err != nil {
+		result = "none"
+	}
+	n.stats.sentRequest(CommandName(req.Header), c.key, result)
+	if err != nil {
+		return Message{}, fmt.Errorf("sending command %d to %s: %w", command, host, err)
+	}
+	return ans, ans.Err()
+}
+
+// newSessionID returns a Session-Id as RFC 6733 8.8 recommends: identity, high and low 32 bits.
+func (n *Node) newSessionID() string {
+	return fmt.Sprintf("%s;%d;%d", n.cfg.Identity, n.stateID, n.sessions.Add(1))
+}
+
+// exchange sends a request and waits for the answer with the same hop-by-hop id.
+func (c *conn) exchange(ctx context.Context, req Message) (Message, error) {
+	answer := make(chan Message, 1)
+	c.mu.Lock()
+	if len(c.pending) >= maxPending {
+		c.mu.Unlock()
+		return Message{}, ErrTooMany
+	}
+	req.HopByHop = c.hopByHop.Add(1)
+	c.pending[req.HopByHop] = answer
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.pending, req.HopByHop)
+		c.mu.Unlock()
+	}()
+	if err := c.enqueue(req.Append(nil)); err != nil {
+		return Message{}, err
+	}
+	select {
+	case m := <-answer:
+		return m, nil
+	case <-c.ended:
+		return Message{}, c.err()
+	case <-ctx.Done():
+		return Message{}, ctx.Err()
+	}
+}
+
+// deliver hands an answer to whoever waits for it. One that nobody waits for, late or made up, is counted.
+func (c *conn) deliver(m Message, broken error) {
+	if m.Application == ApplicationBase && m.Command == CommandDeviceWatchdog {
+		return // the watchdog has seen it
+	}
+	c.mu.Lock()
+	answer := c.pending[m.HopByHop]
+	delete(c.pending, m.HopByHop)
+	c.mu.Unlock()
+	if answer == nil || broken != nil {
+		c.node.stats.strayAnswer()
+		c.log.Debug("answer dropped", "command", CommandName(m.Header), "err", broken)
+		return
+	}
+	answer <- m
+}
+
+// takeLeave sends a DPR (RFC 6733 5.4), waits for the DPA, and closes.
+func (c *conn) takeLeave(within time.Duration) {
+	c.drain()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	_, err := c.exchange(ctx, c.ownRequest(CommandDisconnectPeer, DisconnectCause.Unsigned(disconnectRebooting)))
+	c.log.Debug("took leave", "err", err)
+	c.close(errWeLeft)
+}
