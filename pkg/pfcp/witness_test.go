@@ -16,11 +16,11 @@ import (
 // witness is a message as go-pfcp builds it and as we hold it. Parsing the one gives the other, and go-pfcp reads
 // our encoding as the message that it built, unless lossy: then theirs has something that we do not keep.
 type witness struct {
-	name    string
-	theirs  message.Message
-	header  Header
-	ours    Message
-	lossy bool
+	name   string
+	theirs message.Message
+	header Header
+	ours   Message
+	lossy  bool
 }
 
 var (
@@ -62,9 +62,9 @@ func nodeWitnesses() []witness {
 			name: "heartbeat request with an IE that is no part of it",
 			theirs: message.NewHeartbeatRequest(0xffffff, ie.NewRecoveryTimeStamp(testTime),
 				ie.NewSourceIPAddress(ip(testUP), nil, 24)),
-			header:  Header{Type: TypeHeartbeatRequest, Sequence: 0xffffff},
-			ours:    &HeartbeatRequest{RecoveryTimeStamp: Some(testStamp)},
-			lossy: true,
+			header: Header{Type: TypeHeartbeatRequest, Sequence: 0xffffff},
+			ours:   &HeartbeatRequest{RecoveryTimeStamp: Some(testStamp)},
+			lossy:  true,
 		}, {
 			name:   "heartbeat response",
 			theirs: message.NewHeartbeatResponse(8, ie.NewRecoveryTimeStamp(testTime)),
@@ -82,9 +82,9 @@ func nodeWitnesses() []witness {
 			name: "association setup request with vendor IEs, as erGW sends it",
 			theirs: message.NewAssociationSetupRequest(1, ie.NewNodeID("", "", "ErGW.example"),
 				ie.NewVendorSpecificIE(32772, 18681, []byte("24.0.0")), ie.NewRecoveryTimeStamp(testTime)),
-			header:  Header{Type: TypeAssociationSetupRequest, Sequence: 1},
-			ours:    &AssociationSetupRequest{NodeID: NodeID{FQDN: "ergw.example"}, RecoveryTimeStamp: testStamp},
-			lossy: true,
+			header: Header{Type: TypeAssociationSetupRequest, Sequence: 1},
+			ours:   &AssociationSetupRequest{NodeID: NodeID{FQDN: "ergw.example"}, RecoveryTimeStamp: testStamp},
+			lossy:  true,
 		}, {
 			name: "association setup response of a user plane",
 			theirs: message.NewAssociationSetupResponse(1, ie.NewNodeID("10.40.11.2", "", ""), ie.NewCause(1),
@@ -95,11 +95,11 @@ func nodeWitnesses() []witness {
 				UPFunctionFeatures: Some(FeatureFTUP | FeatureEMPU),
 			},
 		}, {
-			name:    "association setup response that refuses and says no more",
-			theirs:  message.NewAssociationSetupResponse(1, ie.NewCause(64)),
-			header:  Header{Type: TypeAssociationSetupResponse, Sequence: 1},
-			ours:    &AssociationSetupResponse{Cause: CauseRejected},
-			lossy: true,
+			name:   "association setup response that refuses and says no more",
+			theirs: message.NewAssociationSetupResponse(1, ie.NewCause(64)),
+			header: Header{Type: TypeAssociationSetupResponse, Sequence: 1},
+			ours:   &AssociationSetupResponse{Cause: CauseRejected},
+			lossy:  true,
 		}, {
 			name:   "association release request with an IPv6 node ID",
 			theirs: message.NewAssociationReleaseRequest(2, ie.NewNodeID("", "2001:db8::1", "")),
@@ -179,7 +179,7 @@ func establishmentWitnesses() []witness {
 				}},
 				CreateFARs: []CreateFAR{{ID: 1, ApplyAction: ActionBuffer | ActionNotifyCP}},
 			},
-			lossy: true
+			lossy: true,
 		}, {
 			name: "session establishment response with the F-TEID that the user plane chose",
 			theirs: message.NewSessionEstablishmentResponse(0, 0, 0x1122334455667788, 0x10, 0,
@@ -318,9 +318,9 @@ func modificationWitnesses() []witness {
 			name: "session modification request that removes a PDR by a Create PDR, as pfcpsim sends it",
 			theirs: message.NewSessionModificationRequest(0, 0, 0x99, 0x11, 0,
 				ie.NewRemovePDR(ie.NewCreatePDR(ie.NewPDRID(9), ie.NewPrecedence(1)))),
-			header:  Header{Type: TypeSessionModificationRequest, SEID: 0x99, Sequence: 0x11},
-			ours:    &SessionModificationRequest{RemovePDRs: []PDRID{9}},
-			lossy: true,
+			header: Header{Type: TypeSessionModificationRequest, SEID: 0x99, Sequence: 0x11},
+			ours:   &SessionModificationRequest{RemovePDRs: []PDRID{9}},
+			lossy:  true,
 		}, {
 			name: "session modification response with a usage report",
 			theirs: message.NewSessionModificationResponse(0, 0, 5, 0x11, 0, ie.NewCause(1),
@@ -344,11 +344,11 @@ func modificationWitnesses() []witness {
 			header: Header{Type: TypeSessionDeletionRequest, SEID: 0x99, Sequence: 0x12},
 			ours:   &SessionDeletionRequest{},
 		}, {
-			name:    "session deletion request with an F-SEID and a priority, as OMEC's SMF sends it",
-			theirs:  message.NewSessionDeletionRequest(1, 0, 0x99, 0x12, 12, ie.NewFSEID(5, ip(testCP), nil)),
-			header:  Header{Type: TypeSessionDeletionRequest, SEID: 0x99, Sequence: 0x12},
-			ours:    &SessionDeletionRequest{},
-			lossy: true,
+			name:   "session deletion request with an F-SEID and a priority, as OMEC's SMF sends it",
+			theirs: message.NewSessionDeletionRequest(1, 0, 0x99, 0x12, 12, ie.NewFSEID(5, ip(testCP), nil)),
+			header: Header{Type: TypeSessionDeletionRequest, SEID: 0x99, Sequence: 0x12},
+			ours:   &SessionDeletionRequest{},
+			lossy:  true,
 		}, {
 			name: "session deletion response with a usage report",
 			theirs: message.NewSessionDeletionResponse(0, 0, 5, 0x12, 0, ie.NewCause(1),
