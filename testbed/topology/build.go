@@ -91,7 +91,7 @@ func Leftovers(prefix string) ([]string, error) {
 
 // planned says whether Demo uses that name.
 func planned(name string) bool {
-	if slices.Contains([]string{IPX, Control, Core, Visited, HSS, PGWC, Redis}, name) {
+	if slices.Contains([]string{IPX, Control, Core, Visited, HSS, PGWC}, name) {
 		return true
 	}
 	for _, kind := range []string{"pgwu", "ue"} {

@@ -11,12 +11,11 @@ import (
 // Names of the namespaces, without the prefix. There is also one per PGW-U and one per UE: see PGWU and UE.
 const (
 	IPX     = "ipx"     // router between the visited network and ours: S6a, S8, GTP-U
-	Control = "control" // router between our own nodes: PFCP, Redis
+	Control = "control" // router between our own nodes: PFCP; Redis on its loopback
 	Core    = "core"    // next hop of SGi, with the web server on its loopback
 	Visited = "visited" // the host operator's MME and SGWs
 	HSS     = "hss"
 	PGWC    = "pgwc"
-	Redis   = "redis"
 )
 
 // PGWU names the namespace of the n-th PGW-U, from 1.
@@ -48,8 +47,8 @@ var (
 	// PGWCAddress is S8-C of the PGW-C, PGWCPFCP its end of Sxb.
 	PGWCAddress = addr(10, 20, 2, 2)
 	PGWCPFCP    = addr(10, 40, 2, 2)
-	// RedisAddress is where Redis listens.
-	RedisAddress = addr(10, 40, 3, 2)
+	// Redis is where Redis listens, on the loopback of control.
+	Redis = addr(10, 40, 0, 10)
 	// Web is the web server's address, on the loopback of core.
 	Web = addr(10, 60, 0, 10)
 )
@@ -109,22 +108,20 @@ func Demo(prefix string, ues, pgwus int) (Plan, error) {
 	}
 	p := Plan{
 		Prefix:     prefix,
-		Namespaces: []string{IPX, Control, Core, Visited, HSS, PGWC, Redis},
+		Namespaces: []string{IPX, Control, Core, Visited, HSS, PGWC},
 		Routers:    []string{IPX, Control, Core},
-		Loopbacks:  []Loopback{{Core, Web}},
+		Loopbacks:  []Loopback{{Core, Web}, {Control, Redis}},
 	}
 	p.leaf(Visited, "ipx0", IPX, Visited, addr(10, 10, 0, 0), OtherSGW)
 	p.leaf(HSS, "ipx0", IPX, HSS, addr(10, 20, 1, 0))
 	p.leaf(PGWC, "ipx0", IPX, PGWC, addr(10, 20, 2, 0))
 	p.leaf(HSS, "control0", Control, HSS, addr(10, 40, 1, 0))
 	p.leaf(PGWC, "control0", Control, PGWC, addr(10, 40, 2, 0))
-	p.leaf(Redis, "control0", Control, Redis, addr(10, 40, 3, 0))
 	p.route(Visited, anywhere, addr(10, 10, 0, 1))
 	p.route(HSS, anywhere, addr(10, 20, 1, 1))
 	p.route(HSS, controlNet, addr(10, 40, 1, 1))
 	p.route(PGWC, anywhere, addr(10, 20, 2, 1))
 	p.route(PGWC, controlNet, addr(10, 40, 2, 1))
-	p.route(Redis, anywhere, addr(10, 40, 3, 1))
 	for n := 1; n <= pgwus; n++ {
 		p.pgwu(n)
 	}
