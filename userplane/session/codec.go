@@ -1,0 +1,297 @@
+package session
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+// CodecVersion is the version of the octets that AppendBinary makes. It rises with every change to them.
+const CodecVersion = 1
+
+// errMalformed is what a record that AppendBinary did not make ends with.
+var errMalformed = errors.New("malformed session record")
+
+// AppendBinary appends the session as octets that UnmarshalBinary reads: the form in which it outlives the process.
+// Numbers are varints, lists carry their length.
+func (s Session) AppendBinary(b []byte) ([]byte, error) {
+	w := encoder{b}
+	w.uint(CodecVersion)
+	w.uint(uint64(s.SEID))
+	w.uint(uint64(s.CP.SEID))
+	w.addr(s.CP.IPv4)
+	w.addr(s.CP.IPv6)
+	w.uint(uint64(s.Owner))
+	w.addr(s.Slice)
+	w.uint(uint64(s.Modified))
+	w.uint(uint64(len(s.PDRs)))
+	for i := range s.PDRs {
+		w.pdr(&s.PDRs[i])
+	}
+	w.uint(uint64(len(s.FARs)))
+	for i := range s.FARs {
+		w.far(&s.FARs[i])
+	}
+	w.uint(uint64(len(s.QERs)))
+	for i := range s.QERs {
+		w.qer(&s.QERs[i])
+	}
+	w.uint(uint64(len(s.URRs)))
+	for _, u := range s.URRs {
+		w.uint(uint64(u.ID))
+		w.uint(uint64(u.Method))
+		w.uint(uint64(u.Triggers))
+		w.uint(uint64(u.Reports))
+		for _, n := range u.Settled.fields() {
+			w.uint(*n)
+		}
+	}
+	w.uint(uint64(len(s.Counted)))
+	for _, c := range s.Counted {
+		w.uint(uint64(c.Key.Direction))
+		w.addr(c.Key.Local)
+		w.uint(uint64(c.Key.TEID))
+		w.string(string(c.Key.Instance))
+		w.addr(c.Key.UE)
+		w.uint(c.Usage.Packets)
+		w.uint(c.Usage.Octets)
+	}
+	return w.b, nil
+}
+
+// UnmarshalBinary reads what AppendBinary made. It never trusts a length.
+func (s *Session) UnmarshalBinary(b []byte) error {
+	*s = Session{}
+	r := decoder{b: b}
+	if v := r.uint(); r.bad || v != CodecVersion {
+		return fmt.Errorf("version %d: %w", v, errMalformed)
+	}
+	*s = Session{
+		SEID:  pfcp.SEID(r.uint()),
+		CP:    pfcp.FSEID{SEID: pfcp.SEID(r.uint()), IPv4: r.addr(), IPv6: r.addr()},
+		Owner: r.u32(), Slice: r.addr(), Modified: r.u32(),
+	}
+	s.PDRs = list(&r, r.pdr)
+	s.FARs = list(&r, r.far)
+	s.QERs = list(&r, r.qer)
+	s.URRs = list(&r, func() URR {
+		u := URR{
+			ID: pfcp.URRID(r.u32()), Method: pfcp.MeasurementMethod(r.u32()),
+			Triggers: pfcp.ReportingTriggers(r.u32()), Reports: r.u32(),
+		}
+		for _, n := range u.Settled.fields() {
+			*n = r.uint()
+		}
+		return u
+	})
+	s.Counted = list(&r, func() Counted {
+		return Counted{
+			Key: Key{
+				Direction: Direction(r.u32()), Local: r.addr(), TEID: pfcp.TEID(r.u32()),
+				Instance: pfcp.NetworkInstance(r.string()), UE: r.addr(),
+			},
+			Usage: Usage{Packets: r.uint(), Octets: r.uint()},
+		}
+	})
+	if r.bad || len(r.b) > 0 {
+		*s = Session{}
+		return errMalformed
+	}
+	return nil
+}
+
+func (v *Volume) fields() [4]*uint64 {
+	return [4]*uint64{&v.UplinkOctets, &v.DownlinkOctets, &v.UplinkPackets, &v.DownlinkPackets}
+}
+
+type encoder struct{ b []byte }
+
+func (w *encoder) uint(v uint64) { w.b = binary.AppendUvarint(w.b, v) }
+
+func (w *encoder) bool(v bool) {
+	if v {
+		w.uint(1)
+	} else {
+		w.uint(0)
+	}
+}
+
+func (w *encoder) string(s string) {
+	w.uint(uint64(len(s)))
+	w.b = append(w.b, s...)
+}
+
+func (w *encoder) addr(a netip.Addr) {
+	raw := a.AsSlice()
+	w.uint(uint64(len(raw)))
+	w.b = append(w.b, raw...)
+}
+
+func encodeOpt[T any](w *encoder, o pfcp.Opt[T], f func(T)) {
+	w.bool(o.Present)
+	if o.Present {
+		f(o.Value)
+	}
+}
+
+func (w *encoder) pdr(p *PDR) {
+	w.uint(uint64(p.ID))
+	w.uint(uint64(p.Precedence))
+	w.uint(uint64(p.Source))
+	w.addr(p.Local)
+	w.uint(uint64(p.TEID))
+	w.string(string(p.Instance))
+	w.addr(p.UE)
+	encodeOpt(w, p.Removal, func(v pfcp.OuterHeaderRemoval) { w.uint(uint64(v)) })
+	w.uint(uint64(p.FARID))
+	w.uint(uint64(len(p.QERIDs)))
+	for _, id := range p.QERIDs {
+		w.uint(uint64(id))
+	}
+	w.uint(uint64(len(p.URRIDs)))
+	for _, id := range p.URRIDs {
+		w.uint(uint64(id))
+	}
+}
+
+func (w *encoder) far(f *FAR) {
+	w.uint(uint64(f.ID))
+	w.uint(uint64(f.Action))
+	w.bool(f.Parameters)
+	encodeOpt(w, f.Destination, func(v pfcp.Interface) { w.uint(uint64(v)) })
+	w.string(string(f.Instance))
+	encodeOpt(w, f.Outer, func(v pfcp.OuterHeaderCreation) {
+		w.uint(uint64(v.Description))
+		w.uint(uint64(v.TEID))
+		w.addr(v.IPv4)
+		w.addr(v.IPv6)
+	})
+	encodeOpt(w, f.Marking, func(v uint16) { w.uint(uint64(v)) })
+}
+
+func (w *encoder) qer(q *QER) {
+	w.uint(uint64(q.ID))
+	w.bool(q.Gate.UplinkClosed)
+	w.bool(q.Gate.DownlinkClosed)
+	rate := func(v pfcp.BitRate) { w.uint(v.Uplink); w.uint(v.Downlink) }
+	encodeOpt(w, q.MBR, rate)
+	encodeOpt(w, q.GBR, rate)
+	encodeOpt(w, q.Correlation, func(v uint32) { w.uint(uint64(v)) })
+	encodeOpt(w, q.QFI, func(v uint8) { w.uint(uint64(v)) })
+}
+
+// decoder reads a record; once it is bad it stays bad, and reads zeros.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (r *decoder) uint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *decoder) u32() uint32 {
+	v := r.uint()
+	if v > 1<<32-1 {
+		r.bad = true
+	}
+	return uint32(v)
+}
+
+func (r *decoder) bool() bool { return r.uint() != 0 }
+
+func (r *decoder) take() []byte {
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *decoder) string() string { return string(r.take()) }
+
+func (r *decoder) addr() netip.Addr {
+	v := r.take()
+	if len(v) == 0 {
+		return netip.Addr{}
+	}
+	a, ok := netip.AddrFromSlice(v)
+	r.bad = r.bad || !ok
+	return a
+}
+
+// list reads a length and so many items; every item takes at least one octet, which bounds what is allocated.
+func list[T any](r *decoder, item func() T) []T {
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	all := make([]T, 0, min(n, 64))
+	for range n {
+		if r.bad {
+			return nil
+		}
+		all = append(all, item())
+	}
+	return all
+}
+
+func decodeOpt[T any](r *decoder, f func() T) (o pfcp.Opt[T]) {
+	if o.Present = r.bool(); o.Present {
+		o.Value = f()
+	}
+	return o
+}
+
+func (r *decoder) pdr() PDR {
+	return PDR{
+		ID: pfcp.PDRID(r.u32()), Precedence: pfcp.Precedence(r.u32()), Source: pfcp.Interface(r.u32()),
+		Local: r.addr(), TEID: pfcp.TEID(r.u32()), Instance: pfcp.NetworkInstance(r.string()), UE: r.addr(),
+		Removal: decodeOpt(r, func() pfcp.OuterHeaderRemoval { return pfcp.OuterHeaderRemoval(r.u32()) }),
+		FARID:   pfcp.FARID(r.u32()),
+		QERIDs:  list(r, func() pfcp.QERID { return pfcp.QERID(r.u32()) }),
+		URRIDs:  list(r, func() pfcp.URRID { return pfcp.URRID(r.u32()) }),
+	}
+}
+
+func (r *decoder) far() FAR {
+	return FAR{
+		ID: pfcp.FARID(r.u32()), Action: pfcp.ApplyAction(r.u32()), Parameters: r.bool(),
+		Destination: decodeOpt(r, func() pfcp.Interface { return pfcp.Interface(r.u32()) }),
+		Instance:    pfcp.NetworkInstance(r.string()),
+		Outer: decodeOpt(r, func() pfcp.OuterHeaderCreation {
+			return pfcp.OuterHeaderCreation{
+				Description: uint16(r.u32()), TEID: pfcp.TEID(r.u32()), IPv4: r.addr(), IPv6: r.addr(),
+			}
+		}),
+		Marking: decodeOpt(r, func() uint16 { return uint16(r.u32()) }),
+	}
+}
+
+func (r *decoder) qer() QER {
+	rate := func() pfcp.BitRate { return pfcp.BitRate{Uplink: r.uint(), Downlink: r.uint()} }
+	return QER{
+		ID:          pfcp.QERID(r.u32()),
+		Gate:        pfcp.GateStatus{UplinkClosed: r.bool(), DownlinkClosed: r.bool()},
+		MBR:         decodeOpt(r, rate),
+		GBR:         decodeOpt(r, rate),
+		Correlation: decodeOpt(r, r.u32),
+		QFI:         decodeOpt(r, func() uint8 { return uint8(r.u32()) }),
+	}
+}

@@ -1,0 +1,35 @@
+package session
+
+import "cmp"
+
+// Diff returns what turns old into next: the entries that are new or differ, and the keys that are gone. The order
+// within each list is that of the keys, so that the same tables give the same changes.
+func Diff(old, next Table) Changes {
+	var c Changes
+	for key, e := range next {
+		if was, ok := old[key]; !ok || was != e {
+			c.Puts = append(c.Puts, e)
+		}
+	}
+	for key := range old {
+		if _, ok := next[key]; !ok {
+			c.Deletes = append(c.Deletes, key)
+		}
+	}
+	sortEntries(c.Puts)
+	sortKeys(c.Deletes)
+	return c
+}
+
+// Empty says that there is nothing to do.
+func (c Changes) Empty() bool { return len(c.Puts) == 0 && len(c.Deletes) == 0 }
+
+func (k Key) compare(other Key) int {
+	return cmp.Or(
+		cmp.Compare(k.Direction, other.Direction),
+		k.Local.Compare(other.Local),
+		cmp.Compare(k.TEID, other.TEID),
+		cmp.Compare(k.Instance, other.Instance),
+		k.UE.Compare(other.UE),
+	)
+}

@@ -1,0 +1,214 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+// Session is a PFCP session, TS 29.244 5.2: what a CP function has asked for, as data. It is a value that nobody
+// changes: a request makes the next one, which shares the rules that stay the same. Each list is in the order of
+// its ids.
+type Session struct {
+	SEID     pfcp.SEID  // ours, never reused
+	CP       pfcp.FSEID // the CP function's
+	Owner    uint32     // the association that it belongs to, as the edge numbers them
+	Slice    netip.Addr // the GTP-U service address: the outer source of its downlink packets
+	PDRs     []PDR
+	FARs     []FAR
+	QERs     []QER
+	URRs     []URR
+	Counted  []Counted // entries whose counts are settled in the URRs up to some point
+	Modified uint32    // modifications accepted since the establishment
+}
+
+// PDR is a packet detection rule, TS 29.244 5.2.1, with its PDI flattened into it.
+type PDR struct {
+	ID         pfcp.PDRID
+	Precedence pfcp.Precedence
+	Source     pfcp.Interface       // decides the direction, and nothing else does
+	Local      netip.Addr           // F-TEID; zero when the PDI has none
+	TEID       pfcp.TEID            // F-TEID
+	Instance   pfcp.NetworkInstance // of the PDI; "" when absent or of length zero
+	UE         netip.Addr           // IPv4; zero when the PDI has none
+	Removal    pfcp.Opt[pfcp.OuterHeaderRemoval]
+	FARID      pfcp.FARID
+	QERIDs     []pfcp.QERID
+	URRIDs     []pfcp.URRID
+}
+
+// Direction is that of the packets that the PDR matches: from the access side they go up.
+func (p PDR) Direction() Direction {
+	if p.Source == pfcp.InterfaceAccess {
+		return Uplink
+	}
+	return Downlink
+}
+
+// FAR is a forwarding action rule, TS 29.244 5.2.1, with its forwarding parameters flattened into it.
+type FAR struct {
+	ID          pfcp.FARID
+	Action      pfcp.ApplyAction
+	Parameters  bool // whether Forwarding Parameters ever came
+	Destination pfcp.Opt[pfcp.Interface]
+	Instance    pfcp.NetworkInstance // "" when absent or of length zero
+	Outer       pfcp.Opt[pfcp.OuterHeaderCreation]
+	Marking     pfcp.Opt[uint16]
+}
+
+// QER is a QoS enforcement rule, TS 29.244 5.2.1.
+type QER struct {
+	ID          pfcp.QERID
+	Gate        pfcp.GateStatus
+	MBR         pfcp.Opt[pfcp.BitRate]
+	GBR         pfcp.Opt[pfcp.BitRate]
+	Correlation pfcp.Opt[uint32]
+	QFI         pfcp.Opt[uint8]
+}
+
+// URR is a usage reporting rule, TS 29.244 5.2.2, with what it has counted.
+type URR struct {
+	ID       pfcp.URRID
+	Method   pfcp.MeasurementMethod
+	Triggers pfcp.ReportingTriggers
+	Reports  uint32 // made so far: the next UR-SEQN, 8.2.71
+	Settled  Volume // counted and not yet reported
+}
+
+// Volume is what a URR counts, per direction.
+type Volume struct {
+	UplinkOctets, DownlinkOctets   uint64
+	UplinkPackets, DownlinkPackets uint64
+}
+
+// Counted says up to which count of an entry its URRs are settled.
+type Counted struct {
+	Key   Key
+	Usage Usage
+}
+
+// FTEID is one that the session holds.
+type FTEID struct {
+	Local netip.Addr
+	TEID  pfcp.TEID
+}
+
+// FTEIDs returns every F-TEID that the session holds, each once.
+func (s Session) FTEIDs() []FTEID {
+	var all []FTEID
+	for _, p := range s.PDRs {
+		f := FTEID{p.Local, p.TEID}
+		if p.TEID != 0 && !slices.Contains(all, f) {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// UE returns the session's UE address: that of its first PDR that names one. It is zero when none does.
+func (s Session) UE() netip.Addr {
+	for _, p := range s.PDRs {
+		if p.UE.IsValid() {
+			return p.UE
+		}
+	}
+	return netip.Addr{}
+}
+
+// Limits bound a session; beyond them a request is refused with CauseNoResourcesAvailable.
+type Limits struct {
+	PDRs, FARs, QERs, URRs int
+}
+
+// DefaultLimits are far above what control planes make, and far below what would hurt.
+func DefaultLimits() Limits { return Limits{PDRs: 32, FARs: 32, QERs: 32, URRs: 32} }
+
+func (l Limits) check(s Session) error {
+	for _, c := range []struct {
+		noun      string
+		have, cap int
+	}{
+		{"PDRs", len(s.PDRs), l.PDRs}, {"FARs", len(s.FARs), l.FARs},
+		{"QERs", len(s.QERs), l.QERs}, {"URRs", len(s.URRs), l.URRs},
+	} {
+		if c.have > c.cap {
+			return &pfcp.Error{
+				Cause: pfcp.CauseNoResourcesAvailable,
+				Err:   fmt.Errorf("%d %s: at most %d", c.have, c.noun, c.cap),
+			}
+		}
+	}
+	return nil
+}
+
+// TEIDs gives out the F-TEIDs of a request. What it gave to a request that is refused in the end, its owner takes
+// back. Its errors are *pfcp.Error without a failed rule.
+type TEIDs interface {
+	// Choose allocates an F-TEID.
+	Choose() (FTEID, error)
+	// Claim takes the F-TEID that the control plane chose, or restores.
+	Claim(FTEID) error
+}
+
+// refuse makes the error for a rule that cannot be made or changed.
+func refuse(kind pfcp.RuleKind, id uint32, ie uint16, format string, args ...any) *pfcp.Error {
+	return &pfcp.Error{
+		Cause: pfcp.CauseRuleCreationFailure, Offending: ie,
+		FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: kind, ID: id}),
+		Err:        fmt.Errorf(format, args...),
+	}
+}
+
+// blame adds the failed rule to an error that does not name one.
+func blame(err error, kind pfcp.RuleKind, id uint32) error {
+	var e *pfcp.Error
+	if !errors.As(err, &e) {
+		return refuse(kind, id, 0, "%w", err)
+	}
+	with := *e
+	if !with.FailedRule.Present {
+		with.FailedRule = pfcp.Some(pfcp.FailedRuleID{Kind: kind, ID: id})
+	}
+	return &with
+}
+
+// The lists of a session are short and sorted by id. These three return a new list and leave the old one alone.
+
+func find[T any, ID ~uint16 | ~uint32](list []T, id ID, of func(T) ID) (int, bool) {
+	return slices.BinarySearchFunc(list, id, func(t T, id ID) int {
+		switch {
+		case of(t) < id:
+			return -1
+		case of(t) > id:
+			return 1
+		}
+		return 0
+	})
+}
+
+func insert[T any, ID ~uint16 | ~uint32](list []T, t T, of func(T) ID) ([]T, bool) {
+	i, found := find(list, of(t), of)
+	if found {
+		return list, false
+	}
+	next := make([]T, 0, len(list)+1)
+	next = append(next, list[:i]...)
+	next = append(next, t)
+	return append(next, list[i:]...), true
+}
+
+func remove[T any, ID ~uint16 | ~uint32](list []T, id ID, of func(T) ID) ([]T, bool) {
+	i, found := find(list, id, of)
+	if !found {
+		return list, false
+	}
+	return append(slices.Clone(list[:i]), list[i+1:]...), true
+}
+
+func idOfPDR(p PDR) pfcp.PDRID { return p.ID }
+func idOfFAR(f FAR) pfcp.FARID { return f.ID }
+func idOfQER(q QER) pfcp.QERID { return q.ID }
+func idOfURR(u URR) pfcp.URRID { return u.ID }

@@ -1,0 +1,546 @@
+package session
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+var (
+	slice  = netip.MustParseAddr("10.30.1.1")
+	remote = netip.MustParseAddr("10.10.0.2")
+	ue     = netip.MustParseAddr("172.16.1.7")
+	cp     = pfcp.FSEID{SEID: 77, IPv4: netip.MustParseAddr("10.40.2.2")}
+
+	internet = Instances{Known: []pfcp.NetworkInstance{"internet", "meters"}, Default: "internet"}
+)
+
+// counter gives out TEIDs 0x1001, 0x1002 … and remembers claims.
+type counter struct {
+	next    pfcp.TEID
+	taken   []FTEID
+	claimed []FTEID
+	full    bool
+}
+
+func (c *counter) Choose() (FTEID, error) {
+	if c.full {
+		return FTEID{}, &pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable}
+	}
+	c.next++
+	f := FTEID{slice, 0x1000 + c.next}
+	c.taken = append(c.taken, f)
+	return f, nil
+}
+
+func (c *counter) Claim(f FTEID) error {
+	if f.Local != slice {
+		return &pfcp.Error{Cause: pfcp.CauseInvalidFTEIDAllocation, Offending: pfcp.IEFTEID}
+	}
+	c.claimed = append(c.claimed, f)
+	return nil
+}
+
+// bearer is the session of one default bearer as a PGW-C makes it; each test changes what it is about.
+func bearer(change ...func(*pfcp.SessionEstablishmentRequest)) *pfcp.SessionEstablishmentRequest {
+	req := &pfcp.SessionEstablishmentRequest{
+		NodeID: pfcp.NodeID{FQDN: "pgwc"}, FSEID: cp,
+		CreatePDRs: []pfcp.CreatePDR{
+			{
+				ID: 1, Precedence: 100,
+				PDI: pfcp.PDI{
+					SourceInterface: pfcp.InterfaceAccess,
+					FTEID:           pfcp.Some(pfcp.FTEID{Choose: true, ChooseIPv4: true}),
+					UEIPAddress:     pfcp.Some(pfcp.UEIPAddress{IPv4: ue}),
+				},
+				OuterHeaderRemoval: pfcp.Some(pfcp.RemoveGTPUUDPIPv4), FARID: pfcp.Some(pfcp.FARID(1)),
+				QERIDs: []pfcp.QERID{1}, URRIDs: []pfcp.URRID{1},
+			},
+			{
+				ID: 2, Precedence: 100,
+				PDI: pfcp.PDI{
+					SourceInterface: pfcp.InterfaceCore,
+					NetworkInstance: pfcp.Some(pfcp.NetworkInstance("internet")),
+					UEIPAddress:     pfcp.Some(pfcp.UEIPAddress{IPv4: ue, Destination: true}),
+				},
+				FARID: pfcp.Some(pfcp.FARID(2)), QERIDs: []pfcp.QERID{1}, URRIDs: []pfcp.URRID{1},
+			},
+		},
+		CreateFARs: []pfcp.CreateFAR{
+			{
+				ID: 1, ApplyAction: pfcp.ActionForward,
+				ForwardingParameters: pfcp.Some(pfcp.ForwardingParameters{
+					DestinationInterface: pfcp.Some(pfcp.InterfaceCore),
+					NetworkInstance:      pfcp.Some(pfcp.NetworkInstance("internet")),
+				}),
+			},
+			{
+				ID: 2, ApplyAction: pfcp.ActionForward,
+				ForwardingParameters: pfcp.Some(pfcp.ForwardingParameters{
+					DestinationInterface: pfcp.Some(pfcp.InterfaceAccess),
+					OuterHeaderCreation: pfcp.Some(pfcp.OuterHeaderCreation{
+						Description: pfcp.CreateGTPUUDPIPv4, TEID: 0xaa, IPv4: remote,
+					}),
+				}),
+			},
+		},
+		CreateQERs: []pfcp.CreateQER{{ID: 1, MBR: pfcp.Some(pfcp.BitRate{Uplink: 5_000, Downlink: 10_000})}},
+		CreateURRs: []pfcp.CreateURR{{ID: 1, MeasurementMethod: pfcp.MeasureVolume}},
+	}
+	for _, f := range change {
+		f(req)
+	}
+	return req
+}
+
+func establish(t testing.TB, req *pfcp.SessionEstablishmentRequest) Session {
+	t.Helper()
+	s, _, err := Establish(req, 9, slice, DefaultLimits(), &counter{})
+	require.NoError(t, err)
+	return s
+}
+
+func compile(t testing.TB, s Session) Table {
+	t.Helper()
+	table, err := s.Compile(internet)
+	require.NoError(t, err)
+	return table
+}
+
+var (
+	uplinkKey   = Key{Direction: Uplink, Local: slice, TEID: 0x1001}
+	downlinkKey = Key{Direction: Downlink, Instance: "internet", UE: ue}
+)
+
+func bearerTable() Table {
+	origin := func(pdr pfcp.PDRID, far pfcp.FARID) Origin {
+		return Origin{
+			SEID: 9, PDRID: pdr, FARID: far, Precedence: 100,
+			QERID: pfcp.Some(pfcp.QERID(1)), URRID: pfcp.Some(pfcp.URRID(1)),
+		}
+	}
+	return Table{
+		uplinkKey: {
+			Key: uplinkKey, Action: ActionForward, Source: ue, Instance: "internet", MBR: 5_000, Origin: origin(1, 1),
+		},
+		downlinkKey: {
+			Key: downlinkKey, Action: ActionForward, Remote: remote, RemoteTEID: 0xaa, Local: slice, MBR: 10_000,
+			Origin: origin(2, 2),
+		},
+	}
+}
+
+func TestABearerCompilesToOneEntryPerDirection(t *testing.T) {
+	s, created, err := Establish(bearer(), 9, slice, DefaultLimits(), &counter{})
+	require.NoError(t, err)
+	require.Equal(t, []pfcp.CreatedPDR{{ID: 1, FTEID: pfcp.Some(pfcp.FTEID{TEID: 0x1001, IPv4: slice})}}, created)
+	require.Equal(t, []FTEID{{slice, 0x1001}}, s.FTEIDs())
+	require.Equal(t, ue, s.UE())
+	require.Equal(t, bearerTable(), compile(t, s))
+}
+
+// What control planes send that is not what the standard's reader would expect, and is harmless:
+// pfcp-interop's tolerance list, as far as the session core sees it.
+func TestTolerances(t *testing.T) {
+	type request = *pfcp.SessionEstablishmentRequest
+	for name, row := range map[string]struct {
+		change func(request)
+		want   func(Table) // nil: the table of the bearer
+	}{
+		"SGi-LAN is the core side": {change: func(r request) {
+			r.CreatePDRs[1].PDI.SourceInterface = pfcp.InterfaceSGiLAN
+			r.CreateFARs[0].ForwardingParameters.Value.DestinationInterface.Value = pfcp.InterfaceSGiLAN
+		}},
+		"the S/D flag says nothing": {change: func(r request) {
+			r.CreatePDRs[0].PDI.UEIPAddress.Value.Destination = true
+			r.CreatePDRs[1].PDI.UEIPAddress.Value.Destination = false
+		}},
+		"a missing network instance is the default one": {change: func(r request) {
+			r.CreatePDRs[1].PDI.NetworkInstance.Present = false
+			r.CreatePDRs[1].PDI.NetworkInstance.Value = ""
+			r.CreateFARs[0].ForwardingParameters.Value.NetworkInstance = pfcp.Some(pfcp.NetworkInstance(""))
+		}},
+		"outer header removal GTP-U/UDP/IP": {change: func(r request) {
+			r.CreatePDRs[0].OuterHeaderRemoval.Value = pfcp.RemoveGTPUUDPIP
+		}},
+		"CHOOSE with neither family is IPv4": {change: func(r request) {
+			r.CreatePDRs[0].PDI.FTEID.Value.ChooseIPv4 = false
+		}},
+		"CHOOSE with both families is the one we have": {change: func(r request) {
+			r.CreatePDRs[0].PDI.FTEID.Value.ChooseIPv6 = true
+		}},
+		"an uplink PDR without UE address checks the session's": {change: func(r request) {
+			r.CreatePDRs[0].PDI.UEIPAddress = pfcp.Opt[pfcp.UEIPAddress]{}
+		}},
+		"a downlink PDR without UE address uses the session's": {change: func(r request) {
+			r.CreatePDRs[1].PDI.UEIPAddress = pfcp.Opt[pfcp.UEIPAddress]{}
+		}},
+		"an unreferenced URR, even one that could not be served": {change: func(r request) {
+			r.CreateURRs = append(r.CreateURRs, pfcp.CreateURR{ID: 2, MeasurementMethod: 7, ReportingTriggers: 2})
+		}},
+		"SDF filters that let everything pass": {change: func(r request) {
+			r.CreatePDRs[1].PDI.SDFFilters = []pfcp.SDFFilter{
+				{}, {FlowDescription: "permit out ip from any to assigned"}, {FlowDescription: "Permit out IP from any to any"},
+			}
+		}},
+		"a free5GC downlink FAR before the access side is known drops under its own reason": {
+			change: func(r request) {
+				r.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation = pfcp.Opt[pfcp.OuterHeaderCreation]{}
+			},
+			want: func(t Table) {
+				e := t[downlinkKey]
+				e.Action, e.Remote, e.RemoteTEID, e.Local = ActionNoHeader, netip.Addr{}, 0, netip.Addr{}
+				t[downlinkKey] = e
+			},
+		},
+		"a pfcpsim DROP FAR with parameters of zeros": {
+			change: func(r request) {
+				r.CreateFARs[1].ApplyAction = pfcp.ActionDrop
+				r.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation.Value = pfcp.OuterHeaderCreation{
+					Description: pfcp.CreateGTPUUDPIPv4, IPv4: netip.IPv4Unspecified(),
+				}
+			},
+			want: func(t Table) {
+				e := t[downlinkKey]
+				e.Action, e.Remote, e.RemoteTEID, e.Local = ActionDrop, netip.Addr{}, 0, netip.Addr{}
+				t[downlinkKey] = e
+			},
+		},
+		"QER 0 is a QER, and one without MBR does not limit": {
+			change: func(r request) {
+				r.CreateQERs = []pfcp.CreateQER{
+					{ID: 0, MBR: pfcp.Some(pfcp.BitRate{Uplink: 1, Downlink: 2})},
+					{ID: 1, QFI: pfcp.Some(uint8(0))},
+				}
+				for i := range r.CreatePDRs {
+					r.CreatePDRs[i].QERIDs = []pfcp.QERID{1, 0}
+				}
+			},
+			want: func(t Table) {
+				for key, e := range t {
+					e.MBR = uint64(key.Direction) + 1
+					e.Origin.QERID = pfcp.Some(pfcp.QERID(0))
+					t[key] = e
+				}
+			},
+		},
+		"a PDR without QER is limited by nobody's": {
+			change: func(r request) { r.CreatePDRs[0].QERIDs = nil },
+			want: func(t Table) {
+				e := t[uplinkKey]
+				e.MBR, e.Origin.QERID = 0, pfcp.Opt[pfcp.QERID]{}
+				t[uplinkKey] = e
+			},
+		},
+		"a closed gate": {
+			change: func(r request) { r.CreateQERs[0].GateStatus.DownlinkClosed = true },
+			want: func(t Table) {
+				e := t[downlinkKey]
+				e.GateClosed = true
+				t[downlinkKey] = e
+			},
+		},
+		"of PDRs with one key the lowest precedence value wins": {
+			change: func(r request) {
+				r.CreatePDRs = append(r.CreatePDRs, r.CreatePDRs[1])
+				r.CreatePDRs[2].ID, r.CreatePDRs[2].Precedence, r.CreatePDRs[2].QERIDs = 3, 99, nil
+			},
+			want: func(t Table) {
+				e := t[downlinkKey]
+				e.Origin.PDRID, e.Origin.Precedence, e.Origin.QERID, e.MBR = 3, 99, pfcp.Opt[pfcp.QERID]{}, 0
+				t[downlinkKey] = e
+			},
+		},
+		"a restored F-TEID names the slice": {
+			change: func(r request) {
+				r.CreatePDRs[0].PDI.FTEID.Value = pfcp.FTEID{TEID: 0x1001, IPv4: slice}
+			},
+		},
+		"OAI's session with only the uplink": {
+			change: func(r request) { r.CreatePDRs, r.CreateFARs = r.CreatePDRs[:1], r.CreateFARs[:1] },
+			want:   func(t Table) { delete(t, downlinkKey) },
+		},
+		"a session without any rule": {
+			change: func(r request) { r.CreatePDRs = nil },
+			want:   func(t Table) { clear(t) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := bearerTable()
+			if row.want != nil {
+				row.want(want)
+			}
+			require.Equal(t, want, compile(t, establish(t, bearer(row.change))))
+		})
+	}
+}
+
+func TestPDRsWithOneChooseIDShareAnFTEID(t *testing.T) {
+	teids := &counter{}
+	_, created, err := Establish(bearer(func(r *pfcp.SessionEstablishmentRequest) {
+		r.CreatePDRs[0].PDI.FTEID.Value.ChooseID = pfcp.Some(uint8(5))
+		second, third := r.CreatePDRs[0], r.CreatePDRs[0]
+		second.ID, third.ID = 3, 4
+		third.PDI.FTEID.Value.ChooseID = pfcp.Some(uint8(6))
+		r.CreatePDRs = append(r.CreatePDRs, second, third)
+		r.CreateQERs = nil
+		for i := range r.CreatePDRs {
+			r.CreatePDRs[i].QERIDs = nil
+		}
+	}), 9, slice, DefaultLimits(), teids)
+	require.NoError(t, err)
+	require.Len(t, teids.taken, 2)
+	got := map[pfcp.PDRID]pfcp.TEID{}
+	for _, c := range created {
+		got[c.ID] = c.FTEID.Value.TEID
+	}
+	require.Equal(t, map[pfcp.PDRID]pfcp.TEID{1: 0x1001, 3: 0x1001, 4: 0x1002}, got)
+}
+
+// Each of these is refused, and never accepted in silence.
+func TestRefusals(t *testing.T) {
+	type request = *pfcp.SessionEstablishmentRequest
+	pdr := func(id uint32) pfcp.FailedRuleID { return pfcp.FailedRuleID{Kind: pfcp.RulePDR, ID: id} }
+	far := func(id uint32) pfcp.FailedRuleID { return pfcp.FailedRuleID{Kind: pfcp.RuleFAR, ID: id} }
+	qer := func(id uint32) pfcp.FailedRuleID { return pfcp.FailedRuleID{Kind: pfcp.RuleQER, ID: id} }
+	urr := func(id uint32) pfcp.FailedRuleID { return pfcp.FailedRuleID{Kind: pfcp.RuleURR, ID: id} }
+	const creation = pfcp.CauseRuleCreationFailure
+	for name, row := range map[string]struct {
+		change    func(request)
+		cause     pfcp.Cause
+		offending uint16
+		failed    pfcp.FailedRuleID
+	}{
+		"a PDR without FAR": {
+			func(r request) { r.CreatePDRs[0].FARID = pfcp.Opt[pfcp.FARID]{} },
+			pfcp.CauseConditionalIEMissing, pfcp.IEFARID, pdr(1),
+		},
+		"a PDR that names a FAR that is not there": {
+			func(r request) { r.CreatePDRs[1].FARID.Value = 9 }, creation, pfcp.IEFARID, pdr(2),
+		},
+		"a PDR that names a QER that is not there": {
+			func(r request) { r.CreatePDRs[1].QERIDs = []pfcp.QERID{0} }, creation, pfcp.IEQERID, pdr(2),
+		},
+		"a PDR that names a URR that is not there": {
+			func(r request) { r.CreatePDRs[1].URRIDs = []pfcp.URRID{7} }, creation, pfcp.IEURRID, pdr(2),
+		},
+		"the same PDR twice": {
+			func(r request) { r.CreatePDRs[1].ID = 1 }, creation, pfcp.IEPDRID, pdr(1),
+		},
+		"the same FAR twice": {
+			func(r request) { r.CreateFARs[1].ID = 1 }, creation, pfcp.IEFARID, far(1),
+		},
+		"the same QER twice": {
+			func(r request) { r.CreateQERs = append(r.CreateQERs, r.CreateQERs[0]) }, creation, pfcp.IEQERID, qer(1),
+		},
+		"the same URR twice": {
+			func(r request) { r.CreateURRs = append(r.CreateURRs, r.CreateURRs[0]) }, creation, pfcp.IEURRID, urr(1),
+		},
+		"source interface CP-function": {
+			func(r request) { r.CreatePDRs[0].PDI.SourceInterface = pfcp.InterfaceCPFunction },
+			creation, pfcp.IESourceInterface, pdr(1),
+		},
+		"an SDF filter": {
+			func(r request) {
+				r.CreatePDRs[1].PDI.SDFFilters = []pfcp.SDFFilter{{FlowDescription: "permit out 17 from any to assigned"}}
+			},
+			creation, pfcp.IESDFFilter, pdr(2),
+		},
+		"an SDF filter of a ToS alone": {
+			func(r request) {
+				r.CreatePDRs[1].PDI.SDFFilters = []pfcp.SDFFilter{{ToSTrafficClass: pfcp.Some(uint16(1))}}
+			},
+			creation, pfcp.IESDFFilter, pdr(2),
+		},
+		"a reference to another SDF filter": {
+			func(r request) { r.CreatePDRs[1].PDI.SDFFilters = []pfcp.SDFFilter{{FilterID: pfcp.Some(uint32(1))}} },
+			creation, pfcp.IESDFFilter, pdr(2),
+		},
+		"a QFI to match": {
+			func(r request) { r.CreatePDRs[0].PDI.QFI = []uint8{9} }, creation, pfcp.IEQFI, pdr(1),
+		},
+		"an IPv6 UE": {
+			func(r request) { r.CreatePDRs[1].PDI.UEIPAddress.Value.IPv6 = netip.MustParseAddr("2001:db8::1") },
+			creation, pfcp.IEUEIPAddress, pdr(2),
+		},
+		"a UE address that we are to choose": {
+			func(r request) { r.CreatePDRs[1].PDI.UEIPAddress.Value = pfcp.UEIPAddress{ChooseIPv4: true} },
+			creation, pfcp.IEUEIPAddress, pdr(2),
+		},
+		"an F-TEID on the core side": {
+			func(r request) { r.CreatePDRs[1].PDI.FTEID = pfcp.Some(pfcp.FTEID{Choose: true}) },
+			creation, pfcp.IEFTEID, pdr(2),
+		},
+		"GTP-U over IPv6": {
+			func(r request) { r.CreatePDRs[0].PDI.FTEID.Value = pfcp.FTEID{Choose: true, ChooseIPv6: true} },
+			pfcp.CauseInvalidFTEIDAllocation, pfcp.IEFTEID, pdr(1),
+		},
+		"an F-TEID that is not at this node": {
+			func(r request) { r.CreatePDRs[0].PDI.FTEID.Value = pfcp.FTEID{TEID: 1, IPv4: remote} },
+			pfcp.CauseInvalidFTEIDAllocation, pfcp.IEFTEID, pdr(1),
+		},
+		"an F-TEID of zeros": {
+			func(r request) { r.CreatePDRs[0].PDI.FTEID.Value = pfcp.FTEID{IPv4: slice} },
+			pfcp.CauseInvalidFTEIDAllocation, pfcp.IEFTEID, pdr(1),
+		},
+		"an access PDR without F-TEID": {
+			func(r request) { r.CreatePDRs[0].PDI.FTEID = pfcp.Opt[pfcp.FTEID]{} },
+			pfcp.CauseConditionalIEMissing, pfcp.IEFTEID, pdr(1),
+		},
+		"a downlink PDR of a session without UE address": {
+			func(r request) {
+				r.CreatePDRs[0].PDI.UEIPAddress = pfcp.Opt[pfcp.UEIPAddress]{}
+				r.CreatePDRs[1].PDI.UEIPAddress = pfcp.Opt[pfcp.UEIPAddress]{}
+			},
+			pfcp.CauseConditionalIEMissing, pfcp.IEUEIPAddress, pdr(2),
+		},
+		"an unknown network instance": {
+			func(r request) { r.CreatePDRs[1].PDI.NetworkInstance.Value = "intranet" },
+			creation, pfcp.IENetworkInstance, pdr(2),
+		},
+		"an unknown network instance to forward to": {
+			func(r request) { r.CreateFARs[0].ForwardingParameters.Value.NetworkInstance.Value = "intranet" },
+			creation, pfcp.IENetworkInstance, far(1),
+		},
+		"no outer header removal towards the core": {
+			func(r request) { r.CreatePDRs[0].OuterHeaderRemoval.Present = false },
+			creation, pfcp.IEOuterHeaderRemoval, pdr(1),
+		},
+		"a removal that is not of GTP-U": {
+			func(r request) { r.CreatePDRs[0].OuterHeaderRemoval.Value = 2 }, creation, pfcp.IEOuterHeaderRemoval, pdr(1),
+		},
+		"buffering": {
+			func(r request) { r.CreateFARs[1].ApplyAction = pfcp.ActionBuffer | pfcp.ActionNotifyCP },
+			creation, pfcp.IEApplyAction, far(2),
+		},
+		"duplication": {
+			func(r request) { r.CreateFARs[1].ApplyAction = pfcp.ActionForward | pfcp.ActionDuplicate },
+			creation, pfcp.IEApplyAction, far(2),
+		},
+		"to forward and to drop": {
+			func(r request) { r.CreateFARs[1].ApplyAction = pfcp.ActionForward | pfcp.ActionDrop },
+			creation, pfcp.IEApplyAction, far(2),
+		},
+		"no action": {
+			func(r request) { r.CreateFARs[1].ApplyAction = 0 }, creation, pfcp.IEApplyAction, far(2),
+		},
+		"FORW without forwarding parameters": {
+			func(r request) { r.CreateFARs[0].ForwardingParameters.Present = false },
+			pfcp.CauseConditionalIEMissing, pfcp.IEForwardingParameters, far(1),
+		},
+		"uplink to the access side": {
+			func(r request) { r.CreatePDRs[0].FARID.Value = 2 }, creation, pfcp.IEDestinationInterface, far(2),
+		},
+		"downlink to the core side": {
+			func(r request) { r.CreatePDRs[1].FARID.Value = 1 }, creation, pfcp.IEDestinationInterface, far(1),
+		},
+		"a tunnel towards the core": {
+			func(r request) {
+				r.CreateFARs[0].ForwardingParameters.Value.OuterHeaderCreation = r.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation
+			},
+			creation, pfcp.IEOuterHeaderCreation, far(1),
+		},
+		"a tunnel over IPv6": {
+			func(r request) {
+				r.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation.Value = pfcp.OuterHeaderCreation{
+					Description: pfcp.CreateGTPUUDPIPv6, TEID: 1, IPv6: netip.MustParseAddr("2001:db8::1"),
+				}
+			},
+			creation, pfcp.IEOuterHeaderCreation, far(2),
+		},
+		"a tunnel to TEID 0": {
+			func(r request) { r.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation.Value.TEID = 0 },
+			creation, pfcp.IEOuterHeaderCreation, far(2),
+		},
+		"transport level marking": {
+			func(r request) {
+				r.CreateFARs[1].ForwardingParameters.Value.TransportLevelMarking = pfcp.Some(uint16(0xb8fc))
+			},
+			creation, pfcp.IETransportLevelMarking, far(2),
+		},
+		"a guaranteed bit rate": {
+			func(r request) { r.CreateQERs[0].GBR = pfcp.Some(pfcp.BitRate{Uplink: 1}) }, creation, pfcp.IEGBR, qer(1),
+		},
+		"a limit across sessions": {
+			func(r request) { r.CreateQERs[0].CorrelationID = pfcp.Some(uint32(1)) }, creation, pfcp.IEQERCorrelationID, qer(1),
+		},
+		"a QFI to mark with": {
+			func(r request) { r.CreateQERs[0].QFI = pfcp.Some(uint8(9)) }, creation, pfcp.IEQFI, qer(1),
+		},
+		"two QERs with an MBR": {
+			func(r request) {
+				r.CreateQERs = append(r.CreateQERs, pfcp.CreateQER{ID: 2, MBR: r.CreateQERs[0].MBR})
+				r.CreatePDRs[0].QERIDs = []pfcp.QERID{1, 2}
+			},
+			creation, pfcp.IEMBR, qer(2),
+		},
+		"an MBR shared by two uplink PDRs": {
+			func(r request) {
+				r.CreatePDRs = append(r.CreatePDRs, r.CreatePDRs[0])
+				r.CreatePDRs[2].ID = 3
+			},
+			creation, pfcp.IEMBR, qer(1),
+		},
+		"a URR that measures time": {
+			func(r request) { r.CreateURRs[0].MeasurementMethod |= pfcp.MeasureDuration },
+			creation, pfcp.IEMeasurementMethod, urr(1),
+		},
+		"a URR with a volume threshold": {
+			func(r request) { r.CreateURRs[0].ReportingTriggers = 2 }, creation, pfcp.IEReportingTriggers, urr(1),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, err := Establish(bearer(row.change), 9, slice, DefaultLimits(), &counter{})
+			if err == nil {
+				_, err = s.Compile(internet)
+			}
+			var e *pfcp.Error
+			require.ErrorAs(t, err, &e)
+			require.Equal(t, row.cause, e.Cause, "%v", err)
+			require.Equal(t, row.offending, e.Offending, "%v", err)
+			require.Equal(t, pfcp.Some(row.failed), e.FailedRule, "%v", err)
+		})
+	}
+}
+
+func TestLimitsAreRefusedAsNoResources(t *testing.T) {
+	limits := Limits{PDRs: 2, FARs: 2, QERs: 1, URRs: 1}
+	_, _, err := Establish(bearer(), 9, slice, limits, &counter{})
+	require.NoError(t, err)
+	for name, lower := range map[string]func(*Limits){
+		"PDRs": func(l *Limits) { l.PDRs-- }, "FARs": func(l *Limits) { l.FARs-- },
+		"QERs": func(l *Limits) { l.QERs-- }, "URRs": func(l *Limits) { l.URRs-- },
+	} {
+		l := limits
+		lower(&l)
+		teids := &counter{}
+		_, _, err := Establish(bearer(), 9, slice, l, teids)
+		requireCause(t, pfcp.CauseNoResourcesAvailable, err)
+		require.ErrorContains(t, err, name)
+		require.Empty(t, teids.taken)
+	}
+	_, _, err = Establish(bearer(), 9, slice, limits, &counter{full: true})
+	requireCause(t, pfcp.CauseNoResourcesAvailable, err)
+}
+
+func requireCause(t testing.TB, cause pfcp.Cause, err error) {
+	t.Helper()
+	var e *pfcp.Error
+	require.True(t, errors.As(err, &e), "%v", err)
+	require.Equal(t, cause, e.Cause, "%v", err)
+}
+
+func TestAnUnknownNetworkInstanceMayMeanTheDefault(t *testing.T) {
+	s := establish(t, bearer(func(r *pfcp.SessionEstablishmentRequest) {
+		r.CreatePDRs[1].PDI.NetworkInstance.Value = "intranet"
+	}))
+	table, err := s.Compile(Instances{Known: []pfcp.NetworkInstance{"internet"}, Default: "internet", UnknownIsDefault: true})
+	require.NoError(t, err)
+	require.Equal(t, bearerTable(), table)
+	_, err = s.Compile(Instances{UnknownIsDefault: true})
+	requireCause(t, pfcp.CauseRuleCreationFailure, err)
+}
