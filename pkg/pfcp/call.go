@@ -35,7 +35,7 @@ type calls struct {
 	pending map[Sequence]*call
 	waiting *list.List
 	next    Sequence
-	failed  []func() // what has ended before it began: told by the clock
+	later   []func() // told by the clock
 }
 
 func newCalls(first Sequence) calls {
@@ -79,7 +79,7 @@ func (e *Endpoint) Call(peer netip.AddrPort, seid SEID, m Message, done func(Hea
 		err = e.begin(&call{peer: peer, want: want, octets: b, left: e.cfg.N1, done: done})
 	}
 	if err != nil {
-		e.failLater(func() { done(Header{}, nil, err) })
+		e.Later(func() { done(Header{}, nil, err) })
 		return
 	}
 	e.send(b, peer)
@@ -114,15 +114,16 @@ func (e *Endpoint) poke() {
 	}
 }
 
-// failLater lets the clock call done, or a goroutine of its own when there is no clock any more.
-func (e *Endpoint) failLater(done func()) {
+// Later has a goroutine of the endpoint call f soon, and returns at once. It is for whoever wraps Call and has to
+// keep its promise that nothing is told from within. f must not block.
+func (e *Endpoint) Later(f func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
-		time.AfterFunc(0, func() { e.tell(done) })
+		time.AfterFunc(0, func() { e.tell(f) })
 		return
 	}
-	e.calls.failed = append(e.calls.failed, done)
+	e.calls.later = append(e.calls.later, f)
 	e.poke()
 }
 
@@ -184,8 +185,8 @@ func (e *Endpoint) tick(now time.Time) time.Duration {
 	e.mu.Lock()
 	e.responses.sweep(now)
 	again, ended := e.calls.due(now, e.cfg.T1)
-	ended = append(ended, e.calls.failed...)
-	e.calls.failed = nil
+	ended = append(ended, e.calls.later...)
+	e.calls.later = nil
 	e.stats.Retransmissions += uint64(len(again))
 	wait := e.cfg.ResponseLifetime
 	if first := e.calls.waiting.Front(); first != nil {
@@ -236,8 +237,8 @@ func (e *Endpoint) tell(done func()) {
 func (e *Endpoint) end() {
 	e.mu.Lock()
 	e.closed = true
-	ended := e.calls.failed
-	e.calls.failed = nil
+	ended := e.calls.later
+	e.calls.later = nil
 	for _, c := range e.calls.pending {
 		e.calls.remove(c)
 		ended = append(ended, func() { c.done(Header{}, nil, ErrClosed) })

@@ -1,0 +1,205 @@
+package sxb
+
+import (
+	"errors"
+	"time"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+// State is what stands between us and a node.
+type State uint8
+
+// Values of State.
+const (
+	StateConnecting State = iota // no association yet; one is being set up
+	StateAssociated              // sessions can be set up
+	StateDown                    // the node does not answer, refuses, or has left; we keep trying
+)
+
+// String returns the glossary's word.
+func (s State) String() string {
+	return [...]string{"connecting", "associated", "down"}[s]
+}
+
+// Event is what the PGW-C hears of its nodes: a NodeUp, a NodeDown or a NodeRestarted.
+type Event interface{ event() }
+
+// NodeUp says that sessions can be set up on the node. Those that it had are still there, unless a NodeRestarted
+// came before.
+type NodeUp struct{ Node string }
+
+// NodeDown says that the node takes no requests now. Its sessions may live on and forward.
+type NodeDown struct{ Node, Reason string }
+
+// NodeRestarted says that the node's sessions are gone: its Recovery Time Stamp changed, or it no longer knows our
+// association. A NodeUp follows when it can be used again.
+type NodeRestarted struct{ Node string }
+
+func (NodeUp) event()        {}
+func (NodeDown) event()      {}
+func (NodeRestarted) event() {}
+
+// node is the association with one PGW-U, TS 29.244 6.2.6: pure, time is a parameter. At most one request of ours
+// (an Association Setup or a heartbeat) waits for its answer.
+//
+// An association outlives a path failure: a node that answers heartbeats again with the Recovery Time Stamp that
+// it had has kept our sessions, and a new Association Setup would cost them.
+type node struct {
+	cfg    NodeConfig
+	timing Config
+
+	state      State
+	reason     string // of StateDown
+	associated bool   // also while the path is down
+	nodeID     pfcp.NodeID
+	features   pfcp.UPFunctionFeatures
+	recovery   pfcp.Opt[pfcp.RecoveryTimeStamp]
+	heard      time.Time // last heartbeat, either way, or association; zero: never
+
+	asking  bool          // our request is pending
+	due     time.Time     // of our next request
+	backoff time.Duration // after the last failed Association Setup; 0: it did not fail
+}
+
+// ask is the request that is due.
+type ask uint8
+
+const (
+	askNothing ask = iota
+	askSetup
+	askHeartbeat
+)
+
+// tick returns what is to be sent now.
+func (n *node) tick(now time.Time) ask {
+	if n.asking || now.Before(n.due) {
+		return askNothing
+	}
+	n.asking = true
+	if n.associated {
+		return askHeartbeat
+	}
+	return askSetup
+}
+
+// setupAnswered takes the outcome of our Association Setup Request.
+func (n *node) setupAnswered(now time.Time, m *pfcp.AssociationSetupResponse, err error) []Event {
+	n.asking = false
+	if err == nil {
+		return n.established(now, m.NodeID, m.RecoveryTimeStamp, m.UPFunctionFeatures)
+	}
+	if n.associated { // by the node's own request meanwhile
+		return nil
+	}
+	n.backoff = min(max(2*n.backoff, n.timing.RetryMin), n.timing.RetryMax)
+	n.due = now.Add(n.backoff)
+	n.state, n.reason = StateDown, "association setup: "+err.Error()
+	return nil
+}
+
+// setupRequested takes the node's own Association Setup Request, which is always accepted.
+func (n *node) setupRequested(now time.Time, m *pfcp.AssociationSetupRequest) []Event {
+	return n.established(now, m.NodeID, m.RecoveryTimeStamp, m.UPFunctionFeatures)
+}
+
+// established begins an association.
+func (n *node) established(
+	now time.Time, id pfcp.NodeID, recovery pfcp.RecoveryTimeStamp, features pfcp.Opt[pfcp.UPFunctionFeatures],
+) []Event {
+	var events []Event
+	if n.recovery.Present && n.recovery.Value != recovery {
+		events = append(events, NodeRestarted{n.cfg.Name})
+	}
+	if n.state != StateAssociated {
+		events = append(events, NodeUp{n.cfg.Name})
+	}
+	n.state, n.reason, n.associated, n.backoff = StateAssociated, "", true, 0
+	n.nodeID, n.recovery, n.features = id, pfcp.Some(recovery), features.Value
+	n.heard, n.due = now, now.Add(n.timing.HeartbeatInterval)
+	return events
+}
+
+// heartbeatAnswered takes the outcome of our Heartbeat Request.
+func (n *node) heartbeatAnswered(now time.Time, m *pfcp.HeartbeatResponse, err error) []Event {
+	n.asking = false
+	if !n.associated {
+		return nil
+	}
+	if err == nil {
+		return n.alive(now, m.RecoveryTimeStamp)
+	}
+	n.due = now.Add(n.timing.RetryMin)
+	if n.state == StateDown || n.heard.Add(n.timing.HeartbeatInterval).After(now) {
+		return nil // known, or its own heartbeats arrive although it does not answer ours
+	}
+	return n.down("heartbeat: " + err.Error())
+}
+
+// heartbeatRequested takes the node's own Heartbeat Request, which is a sign of life as good as an answer to ours.
+func (n *node) heartbeatRequested(now time.Time, m *pfcp.HeartbeatRequest) []Event {
+	if !n.associated {
+		return nil
+	}
+	return n.alive(now, m.RecoveryTimeStamp)
+}
+
+// alive takes a sign of life of an associated node. Whether its Recovery Time Stamp grew or shrank is not asked:
+// a clock that was wrong may have been put right.
+func (n *node) alive(now time.Time, recovery pfcp.Opt[pfcp.RecoveryTimeStamp]) []Event {
+	n.heard, n.due = now, now.Add(n.timing.HeartbeatInterval)
+	if recovery.Present && recovery != n.recovery {
+		events := n.lost(now, "restarted")
+		n.recovery = recovery
+		return events
+	}
+	if n.state == StateAssociated {
+		return nil
+	}
+	n.state, n.reason = StateAssociated, ""
+	return []Event{NodeUp{n.cfg.Name}}
+}
+
+// released takes the node's Association Release Request; false when there is no association.
+func (n *node) released(now time.Time) ([]Event, bool) {
+	if !n.associated {
+		return nil, false
+	}
+	events := n.lost(now.Add(n.timing.RetryMin), "released by the node")
+	return events, true
+}
+
+// unknown takes the node's word that it has no association with us.
+func (n *node) unknown(now time.Time) []Event {
+	if !n.associated {
+		return nil
+	}
+	return n.lost(now, "the node does not know the association")
+}
+
+// lost ends an association whose sessions are gone; a new one is set up when it is due.
+func (n *node) lost(due time.Time, reason string) []Event {
+	var events []Event
+	if n.state == StateAssociated {
+		events = n.down(reason)
+	}
+	n.associated, n.recovery = false, pfcp.Opt[pfcp.RecoveryTimeStamp]{}
+	n.state, n.reason, n.due = StateDown, reason, due
+	return append(events, NodeRestarted{n.cfg.Name})
+}
+
+// down marks a node that was up.
+func (n *node) down(reason string) []Event {
+	n.state, n.reason = StateDown, reason
+	return []Event{NodeDown{Node: n.cfg.Name, Reason: reason}}
+}
+
+// refusal turns a response's cause into an error; nil when it accepts.
+func refusal(cause pfcp.Cause, offending pfcp.Opt[uint16], rule pfcp.Opt[pfcp.FailedRuleID]) error {
+	if cause == pfcp.CauseAccepted {
+		return nil
+	}
+	return &pfcp.Error{
+		Cause: cause, Offending: offending.Value, FailedRule: rule, Err: errors.New("refused by the user plane"),
+	}
+}
