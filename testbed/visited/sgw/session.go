@@ -148,11 +148,8 @@ func bearerQoS(qci, arp uint8) []byte {
 func location(plmn [3]byte, tac uint16) []byte {
 	v := append([]byte{1<<3 | 1<<4}, plmn[:]...)
 	v = binary.BigEndian.AppendUint16(v, tac)
-	return append(append(v, plmn[:]...), 0, 0, 1, tacCell)
+	return append(append(v, plmn[:]...), 0, 0, 0, 1) // the only cell
 }
-
-// tacCell is the low octet of the only cell's identity.
-const tacCell = 1
 
 // paa codes the address that is asked for, TS 29.274 8.14: all zero when the PGW is to choose.
 func paa(pdnType uint8, static netip.Addr) []byte {
