@@ -24,10 +24,11 @@ const (
 	APN = "internet"
 	// MTU of the UEs' links in octets: with 36 octets of GTP-U around a packet, 1,500 hold it.
 	MTU = 1400
+	// MetricsAddress is where each node serves /metrics, /healthz and /readyz, in its own namespace.
+	MetricsAddress = "127.0.0.1:9090"
 
 	networkInstance = "internet"
 	poolName        = "internet"
-	metricsAddress  = "127.0.0.1:9090" // in each node's namespace
 	sessionsPerUP   = 1024
 )
 
@@ -54,7 +55,7 @@ func hssConfig(dir string) map[string]any {
 		"redis":        map[string]any{"addresses": []string{socket(topology.Redis, portRedis)}},
 		"peers":        []map[string]any{{"host": mmeHost, "realm": visitedRealm}},
 		"admin_socket": filepath.Join(dir, "hss.sock"),
-		"metrics":      map[string]any{"address": metricsAddress},
+		"metrics":      map[string]any{"address": MetricsAddress},
 	}
 }
 
@@ -69,7 +70,7 @@ func pgwcConfig(dir string, pgwus int) map[string]any {
 		"pfcp":         map[string]any{"address": topology.PGWCPFCP.String(), "node_id": topology.PGWCPFCP.String()},
 		"state_dir":    filepath.Join(dir, "pgwc"),
 		"admin_socket": filepath.Join(dir, "pgwc.sock"),
-		"metrics":      map[string]any{"address": metricsAddress},
+		"metrics":      map[string]any{"address": MetricsAddress},
 		"nodes":        nodes,
 		"pools":        []map[string]any{{"name": poolName, "chunks": chunks}},
 		"apns": []map[string]any{{
@@ -87,7 +88,7 @@ func pgwuConfig(dir string, n int) map[string]any {
 		"state_dir":    filepath.Join(dir, name),
 		"pin_dir":      filepath.Join(bpfDir(dir), name),
 		"admin_socket": filepath.Join(dir, name+".sock"),
-		"metrics":      map[string]any{"address": metricsAddress},
+		"metrics":      map[string]any{"address": MetricsAddress},
 		"ports": []map[string]any{
 			{"name": topology.AccessPort},
 			{"name": topology.CorePort, "network_instance": networkInstance},

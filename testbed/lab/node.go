@@ -93,7 +93,7 @@ func orOK(err error) error {
 // get fetches a page of the node's metrics listener, from inside its namespace.
 func (n *Node) get(ctx context.Context, path string) ([]byte, error) {
 	client := http.Client{Transport: &http.Transport{DialContext: n.ns.Dial, DisableKeepAlives: true}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metricsAddress+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+MetricsAddress+path, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -82,9 +82,9 @@ func fakePGWC(t *testing.T, n *topology.Network, answer func(i int, request []by
 
 func TestRequestIsRepeatedWithTheSameOctetsUntilAnswered(t *testing.T) {
 	n := network(t)
-	var requests [][]byte
+	requests := make(chan []byte, 100)
 	pgw := fakePGWC(t, n, func(i int, request []byte) []byte {
-		requests = append(requests, request)
+		requests <- request
 		if i < 2 {
 			return nil
 		}
@@ -101,7 +101,7 @@ func TestRequestIsRepeatedWithTheSameOctetsUntilAnswered(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 42, restarts)
 	require.GreaterOrEqual(t, len(requests), 3)
-	require.Equal(t, requests[0], requests[1])
+	require.Equal(t, <-requests, <-requests)
 	counter, known := g.Restarts(pgw)
 	require.True(t, known)
 	require.EqualValues(t, 42, counter)
