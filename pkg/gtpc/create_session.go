@@ -106,6 +106,7 @@ func (d *decoder) bearerToCreate(ies []byte) BearerToCreate {
 	var ebi Opt[EBI]
 	var remote Opt[FTEID]
 	var qos Opt[BearerQoS]
+	keyBearerQoS := IEKey{Type: ieBearerQoS}
 	keyRemote := IEKey{Type: ieFTEID, Instance: 2} // S5/S8-U SGW F-TEID
 	d.each(ies, func(k IEKey, v []byte) {
 		switch k {
@@ -113,12 +114,12 @@ func (d *decoder) bearerToCreate(ies []byte) BearerToCreate {
 			read(d, k, v, &ebi, decodeEBI)
 		case keyRemote:
 			read(d, k, v, &remote, decodeFTEID)
-		case KeyBearerQoS:
+		case keyBearerQoS:
 			read(d, k, v, &qos, decodeBearerQoS)
 		}
 	})
 	d.mandatory(ebi.Present, KeyEBI)
-	d.mandatory(qos.Present, KeyBearerQoS)
+	d.mandatory(qos.Present, keyBearerQoS)
 	d.conditional(remote.Present, keyRemote)
 	return BearerToCreate{EBI: ebi.Value, Remote: remote.Value, QoS: qos.Value}
 }
@@ -130,7 +131,7 @@ func parseCreateSessionRequest(ies []byte) (incoming, error) {
 
 	d.mandatory(m.rat.Present, IEKey{Type: ieRATType})
 	d.mandatory(m.sender.Present, IEKey{Type: ieFTEID})
-	d.mandatory(m.apn.Present, KeyAPN)
+	d.mandatory(m.apn.Present, IEKey{Type: ieAPN})
 	d.mandatory(m.bearer.Present, IEKey{Type: ieBearerContext})
 	d.conditional(m.imsi.Present, IEKey{Type: ieIMSI})
 	d.conditional(m.paa.Present, KeyPAA)

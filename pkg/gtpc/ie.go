@@ -46,13 +46,10 @@ type IEKey struct {
 // String returns "IE 87/2": type, then instance.
 func (k IEKey) String() string { return fmt.Sprintf("IE %d/%d", uint8(k.Type), k.Instance) }
 
-// The IEs that an error of the core may blame: those which are judged by their meaning, not only by their form.
+// The IEs that are judged by their meaning, not only by their form, so that an error of the core may blame them.
 var (
-	KeyAPN       = IEKey{Type: ieAPN}
-	KeyPAA       = IEKey{Type: iePAA}
-	KeyEBI       = IEKey{Type: ieEBI}
-	KeyPDNType   = IEKey{Type: iePDNType}
-	KeyBearerQoS = IEKey{Type: ieBearerQoS}
+	KeyPAA = IEKey{Type: iePAA}
+	KeyEBI = IEKey{Type: ieEBI}
 )
 
 // Opt is an optional IE: Value means something only when Present.

@@ -1,0 +1,113 @@
+package session
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/xepc/xepc/pkg/gtpc"
+)
+
+// deleteSession starts a Delete Session.
+func (g Gateway) deleteSession(s State, r DeleteSession) (State, []Action) {
+	switch {
+	case s.Phase != PhaseActive || s.Connection.Local != r.Local:
+		return s, []Action{AnswerRefused{Ref: r.Ref, Err: &gtpc.Error{Cause: gtpc.CauseContextNotFound, Err: errNotFound}}}
+	case r.LinkedEBI.Present && r.LinkedEBI.Value != s.Key.EBI:
+		return s, []Action{AnswerRefused{Ref: r.Ref, TEID: s.Connection.Remote.TEID, Err: &gtpc.Error{
+			Cause: gtpc.CauseMandatoryIEIncorrect, Offending: gtpc.KeyEBI,
+			Err: errors.New("not the default bearer of this PDN connection"),
+		}}}
+	}
+	s.pending = r
+	return g.deleteRules(s)
+}
+
+// deleteRules ends the connection at its PGW-U; s.pending, if any, has its turn after that.
+func (g Gateway) deleteRules(s State) (State, []Action) {
+	if s.nodeLost || s.Connection.UPSEID == 0 {
+		return g.gone(s, nil)
+	}
+	s.Phase = PhaseDeleting
+	return s, []Action{DeleteRules{Node: s.Connection.Node, UPSEID: s.Connection.UPSEID}}
+}
+
+// notDeleted goes on as if the rules were gone, since nobody is helped by a connection that nobody wants. If they
+// may still be there the edge keeps trying, and the address stays taken until they are gone.
+func (g Gateway) notDeleted(s State, err error) (State, []Action) {
+	if s.nodeLost || unknownSession(err) {
+		return g.gone(s, nil)
+	}
+	c := s.Connection
+	abandon := Abandon{Node: c.Node, UPSEID: c.UPSEID, Pool: c.Pool, Address: c.Address}
+	return g.finish(s, []Action{Forget{Connection: c}, abandon})
+}
+
+// gone ends the connection locally: its rules are no longer anywhere.
+func (g Gateway) gone(s State, answers []Action) (State, []Action) {
+	c := s.Connection
+	return g.finish(s, append([]Action{Forget{Connection: c}, Release{Pool: c.Pool, Address: c.Address}}, answers...))
+}
+
+// finish leaves the connection behind and lets what waited for that go on.
+func (g Gateway) finish(s State, actions []Action) (State, []Action) {
+	c := s.Connection
+	s.Phase, s.Connection, s.nodeLost = PhaseIdle, Connection{}, false
+	switch r := s.pending.(type) {
+	case CreateSession:
+		next, more := g.admit(s, r)
+		return next, append(actions, more...)
+	case DeleteSession:
+		actions = append(actions, AnswerDeleted{Ref: r.Ref, Connection: c})
+	}
+	return g.settle(s, actions)
+}
+
+// lost says whether one of the ends of an active connection has lost it.
+func (s State) lost() bool { return s.nodeLost || s.lostAtPeer() }
+
+func (s State) lostAtPeer() bool {
+	return s.lostPeer.IsValid() && s.Connection.Remote.Addr() == s.lostPeer
+}
+
+// tearDown ends an active connection that one of its ends has lost. An SGW that still has it is told, with the
+// cause that makes the UE come again; one that lost it is not.
+func (g Gateway) tearDown(s State) (State, []Action) {
+	switch {
+	case !s.nodeLost:
+		return g.deleteRules(s)
+	case s.lostAtPeer():
+		return g.gone(s, nil)
+	}
+	return g.gone(s, []Action{EndConnection{Connection: s.Connection, Cause: gtpc.CauseReactivationRequested}})
+}
+
+// nodeRestarted ends the connection if its PGW-U has lost it, TS 23.007 19A. An answer of the PGW-U that is awaited
+// still comes, and settles it.
+func (g Gateway) nodeRestarted(s State, e NodeRestarted) (State, []Action) {
+	if s.Connection.Node != e.Node {
+		return s, nil
+	}
+	s.nodeLost = true
+	if s.Phase == PhaseActive {
+		return g.tearDown(s)
+	}
+	return s, nil
+}
+
+// peerRestarted ends the connection if its SGW has lost it, TS 23.007 17.1.3. Attempts of the SGW's former life
+// that wait have no one to answer to.
+func (g Gateway) peerRestarted(s State, e PeerRestarted) (State, []Action) {
+	s.waiting = slices.DeleteFunc(slices.Clone(s.waiting), func(r Request) bool {
+		c, ok := r.(CreateSession)
+		return ok && c.Remote.Addr() == e.Peer
+	})
+	switch {
+	case s.Phase == PhaseIdle, s.Phase == PhaseActive && s.Connection.Remote.Addr() != e.Peer:
+		return s, nil
+	case s.Phase == PhaseActive:
+		s.lostPeer = e.Peer
+		return g.tearDown(s)
+	}
+	s.lostPeer = e.Peer
+	return s, nil
+}
