@@ -1,0 +1,146 @@
+package store
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/xepc/xepc/pkg/aka"
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+// Sealed keys are: octet 1 the version, octet 2 the length of the KEK's id, the id, a nonce of 12 octets, and K ‖ OPc
+// under AES-256-GCM with the IMSI as associated data, so that one SIM's keys cannot be put into another's record.
+const (
+	sealVersion = 1
+	kekOctets   = 32
+	maxKEKID    = 32
+	nonceOctets = 12
+	throwawayID = "throwaway"
+)
+
+// Keyring holds the keys that encrypt keys (KEK). The first seals; all open.
+type Keyring struct {
+	active string
+	aeads  map[string]cipher.AEAD
+}
+
+// KEKConfig says where the KEKs come from: lines of an id, a space and 64 hexadecimal digits, the active one first.
+type KEKConfig struct {
+	File string `yaml:"file"` // path; "" none
+	Env  string `yaml:"env"`  // name of an environment variable, looked at when file is ""
+}
+
+// ErrNoKEK is the error of a configuration without any KEK.
+var ErrNoKEK = errors.New("no key-encryption key: set kek.file, or the environment variable that kek.env names; \"hss kek generate\" makes one")
+
+// LoadKeyring reads the KEKs that cfg names.
+func LoadKeyring(cfg KEKConfig) (*Keyring, error) {
+	text := ""
+	switch {
+	case cfg.File != "":
+		b, err := os.ReadFile(cfg.File)
+		if err != nil {
+			return nil, fmt.Errorf("reading kek.file: %w", err)
+		}
+		text = string(b)
+	case cfg.Env != "":
+		text = os.Getenv(cfg.Env)
+	}
+	if strings.TrimSpace(text) == "" {
+		return nil, ErrNoKEK
+	}
+	return ParseKeyring(text)
+}
+
+// ParseKeyring reads lines of an id, a space and 64 hexadecimal digits; empty lines and lines that begin with # are
+// left out. The error never shows a key.
+func ParseKeyring(text string) (*Keyring, error) {
+	r := &Keyring{aeads: map[string]cipher.AEAD{}}
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		id, key, _ := strings.Cut(line, " ")
+		b, err := hex.DecodeString(strings.TrimSpace(key))
+		if err != nil || len(b) != kekOctets || len(id) > maxKEKID {
+			return nil, fmt.Errorf("line %d of the KEKs: want an id of at most %d characters, a space and %d hexadecimal digits", n, maxKEKID, 2*kekOctets)
+		}
+		if r.aeads[id] != nil {
+			return nil, fmt.Errorf("line %d of the KEKs: id %q stands twice", n, id)
+		}
+		if err := r.add(id, b); err != nil {
+			return nil, err
+		}
+	}
+	if r.active == "" {
+		return nil, ErrNoKEK
+	}
+	return r, nil
+}
+
+// throwawayKeyring has one random KEK that nobody else ever has.
+func throwawayKeyring() (*Keyring, error) {
+	r := &Keyring{aeads: map[string]cipher.AEAD{}}
+	var key [kekOctets]byte
+	_, _ = rand.Read(key[:]) // never fails, see crypto/rand
+	return r, r.add(throwawayID, key[:])
+}
+
+// GenerateKEK returns a line for the KEK file.
+func GenerateKEK(id string) string {
+	var key [kekOctets]byte
+	_, _ = rand.Read(key[:]) // never fails, see crypto/rand
+	return fmt.Sprintf("%s %s", id, hex.EncodeToString(key[:]))
+}
+
+func (r *Keyring) add(id string, key []byte) error {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return fmt.Errorf("KEK %q: %w", id, err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return fmt.Errorf("KEK %q: %w", id, err)
+	}
+	r.aeads[id] = aead
+	if r.active == "" {
+		r.active = id
+	}
+	return nil
+}
+
+func (r *Keyring) seal(imsi identity.IMSI, c aka.Credentials) []byte {
+	b := append([]byte{sealVersion, byte(len(r.active))}, r.active...)
+	nonce := make([]byte, nonceOctets)
+	_, _ = rand.Read(nonce) // never fails, see crypto/rand
+	b = append(b, nonce...)
+	return r.aeads[r.active].Seal(b, nonce, append(c.K[:len(c.K):len(c.K)], c.OPc[:]...), []byte(imsi))
+}
+
+func (r *Keyring) open(imsi identity.IMSI, b []byte) (aka.Credentials, error) {
+	var c aka.Credentials
+	if len(b) < 2 || b[0] != sealVersion || len(b) < 2+int(b[1])+nonceOctets {
+		return c, errors.New("the sealed keys are of an unknown form")
+	}
+	id, rest := string(b[2:2+b[1]]), b[2+b[1]:]
+	aead := r.aeads[id]
+	if aead == nil {
+		return c, fmt.Errorf("the keys are sealed with KEK %q, which is not among ours", id)
+	}
+	plain, err := aead.Open(nil, rest[:nonceOctets], rest[nonceOctets:], []byte(imsi))
+	if err != nil || len(plain) != len(c.K)+len(c.OPc) {
+		return c, fmt.Errorf("the keys do not open with KEK %q: another key under the same id, or a changed record", id)
+	}
+	copy(c.K[:], plain)
+	copy(c.OPc[:], plain[len(c.K):])
+	return c, nil
+}

@@ -1,0 +1,365 @@
+package store
+
+import (
+	"context"
+	_ "embed" // the scripts
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/aka"
+	"github.com/xepc/xepc/pkg/config"
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+// Config says where the records are.
+type Config struct {
+	Addresses  []string      `yaml:"addresses"`   // IP:port each; one: single; several: Cluster, or Sentinels with master_name; none: embedded
+	MasterName string        `yaml:"master_name"` // of Sentinel
+	Username   string        `yaml:"username"`
+	Password   config.Secret `yaml:"password"`
+	Database   int           `yaml:"database"` // not with Cluster
+	Within     time.Duration `yaml:"within"`   // for one operation; beyond, Redis counts as away
+}
+
+// DefaultConfig returns the defaults: embedded.
+func DefaultConfig() Config { return Config{Within: time.Second} }
+
+// Validate lists every fault, each beginning with its key.
+func (c Config) Validate() error {
+	var faults []error
+	for i, a := range c.Addresses {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			faults = append(faults, fmt.Errorf("addresses[%d]: %q is not host:port", i, a))
+		}
+	}
+	if c.Within <= 0 {
+		faults = append(faults, fmt.Errorf("within: %v, want more than 0", c.Within))
+	}
+	return errors.Join(faults...)
+}
+
+// Errors of the store. Any other is a fault of a record.
+var (
+	ErrUnknown     = errors.New("no such SIM")
+	ErrExists      = errors.New("the SIM exists already")
+	ErrChanged     = errors.New("the profile has changed meanwhile")
+	ErrUsedUp      = errors.New("the SIM's sequence numbers are used up")
+	ErrUnavailable = errors.New("Redis is away")
+)
+
+var (
+	//go:embed lua/add.lua
+	addLua string
+	//go:embed lua/advance.lua
+	advanceLua string
+	//go:embed lua/register.lua
+	registerLua string
+	//go:embed lua/purge.lua
+	purgeLua string
+	//go:embed lua/remove.lua
+	removeLua string
+)
+
+// Store is the HSS's records.
+type Store struct {
+	redis    redis.UniversalClient
+	keyring  *Keyring
+	within   time.Duration
+	embedded *miniredis.Miniredis // nil with a real Redis
+
+	add, advance, register, purge, remove *redis.Script
+}
+
+const poolSize = 64 // connections to each Redis node; one carries one operation at a time
+
+// Open connects to the records, and waits for nothing: Ping says whether Redis is there. Without addresses it starts
+// an embedded Redis in memory. keyring may be nil then.
+func Open(cfg Config, keyring *Keyring, log *slog.Logger) (*Store, error) {
+	s := &Store{
+		keyring: keyring, within: cfg.Within,
+		add: redis.NewScript(addLua), advance: redis.NewScript(advanceLua), register: redis.NewScript(registerLua),
+		purge: redis.NewScript(purgeLua), remove: redis.NewScript(removeLua),
+	}
+	if len(cfg.Addresses) == 0 {
+		s.embedded = miniredis.NewMiniRedis()
+		if err := s.embedded.Start(); err != nil {
+			return nil, fmt.Errorf("starting the embedded Redis: %w", err)
+		}
+		cfg.Addresses = []string{s.embedded.Addr()}
+		log.Warn("no Redis is configured: subscribers are in memory and end with this process; for trying out only", "key", "redis.addresses")
+		if keyring == nil {
+			var err error
+			if s.keyring, err = throwawayKeyring(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if s.keyring == nil {
+		return nil, ErrNoKEK
+	}
+	s.redis = redis.NewUniversalClient(&redis.UniversalOptions{
+		Addrs: cfg.Addresses, MasterName: cfg.MasterName, Username: cfg.Username, Password: string(cfg.Password), DB: cfg.Database,
+		DialTimeout: cfg.Within, ReadTimeout: cfg.Within, WriteTimeout: cfg.Within, PoolTimeout: cfg.Within,
+		ContextTimeoutEnabled: true, MaxRetries: 1, DialerRetries: 1, PoolSize: poolSize,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	return s, nil
+}
+
+// Close ends the connections, and the embedded Redis.
+func (s *Store) Close() error {
+	err := s.redis.Close()
+	if s.embedded != nil {
+		s.embedded.Close()
+	}
+	return err
+}
+
+// Ping says whether Redis answers; the error is ErrUnavailable.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	return unavailable(s.redis.Ping(ctx).Err())
+}
+
+// unavailable gives an error of Redis its name.
+func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+const keyPrefix = "sim:"
+
+func key(imsi identity.IMSI) string { return keyPrefix + "{" + string(imsi) + "}" }
+
+// run runs a script on one SIM's record and returns what it answers as strings. An empty answer is ErrUnknown.
+func (s *Store) run(ctx context.Context, script *redis.Script, imsi identity.IMSI, args ...any) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	answer, err := script.Run(ctx, s.redis, []string{key(imsi)}, args...).StringSlice()
+	switch {
+	case err != nil:
+		return nil, unavailable(err)
+	case len(answer) == 0:
+		return nil, ErrUnknown
+	}
+	return answer, nil
+}
+
+// Add puts a new SIM in. seq is the last SEQ that the card may have seen, 0 for a new one. The error is ErrExists for
+// a SIM that is there.
+func (s *Store) Add(ctx context.Context, imsi identity.IMSI, p subscriber.Profile, c aka.Credentials, seq uint64, now time.Time) error {
+	j, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("encoding the profile: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	added, err := s.add.Run(ctx, s.redis, []string{key(imsi)}, j, s.keyring.seal(imsi, c), seq, clock(now)).Int()
+	if err != nil {
+		return unavailable(err)
+	}
+	if added == 0 {
+		return ErrExists
+	}
+	return nil
+}
+
+func clock(t time.Time) int64 { return t.UnixMilli() / subscriber.ClockUnitMillis }
+
+// Revision names a state of a profile.
+type Revision string
+
+// Get returns a SIM and the revision of its profile. The error is ErrUnknown for a SIM that is not there.
+func (s *Store) Get(ctx context.Context, imsi identity.IMSI) (subscriber.Subscriber, Revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	sub := subscriber.Subscriber{IMSI: imsi}
+	fields, err := s.redis.HMGet(ctx, key(imsi), "v", "rev", "profile", "mme", "sgsn").Result()
+	if err != nil {
+		return sub, "", unavailable(err)
+	}
+	text := func(i int) string { t, _ := fields[i].(string); return t }
+	switch text(0) {
+	case "":
+		return sub, "", ErrUnknown
+	case "1":
+	default:
+		return sub, "", fmt.Errorf("the record of the SIM has version %q", text(0))
+	}
+	err = errors.Join(decode(text(2), &sub.Profile), decode(text(3), &sub.MME), decode(text(4), &sub.SGSN))
+	return sub, Revision(text(1)), err
+}
+
+// decode reads JSON into v; "" leaves it as it is.
+func decode(text string, v any) error {
+	if text == "" {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		return fmt.Errorf("decoding a record: %w", err)
+	}
+	return nil
+}
+
+// Credentials returns the keys of a SIM. The error is ErrUnknown for a SIM that is not there.
+func (s *Store) Credentials(ctx context.Context, imsi identity.IMSI) (aka.Credentials, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	sealed, err := s.redis.HGet(ctx, key(imsi), "key").Result()
+	if errors.Is(err, redis.Nil) {
+		return aka.Credentials{}, ErrUnknown
+	}
+	if err != nil {
+		return aka.Credentials{}, unavailable(err)
+	}
+	return s.keyring.open(imsi, []byte(sealed))
+}
+
+// Advanced is what one request for vectors is given.
+type Advanced struct {
+	Profile subscriber.Profile
+	Keys    aka.Credentials
+	Counter subscriber.Counter
+}
+
+// Advance gives node, by its Origin-Host, count sequence numbers, which nobody else is ever given. simSEQ is the SEQ
+// of a checked AUTS, nil without one. The error is ErrUnknown or ErrUsedUp.
+func (s *Store) Advance(ctx context.Context, imsi identity.IMSI, node string, count int, simSEQ *uint64, now time.Time) (Advanced, error) {
+	sim := int64(-1)
+	if simSEQ != nil {
+		sim = int64(*simSEQ)
+	}
+	answer, err := s.run(ctx, s.advance, imsi, strings.ToLower(node), count, clock(now), sim, subscriber.Delta, int64(aka.MaxSEQ), aka.INDs)
+	if err != nil {
+		return Advanced{}, err
+	}
+	if len(answer) != 4 {
+		return Advanced{}, ErrUsedUp
+	}
+	var a Advanced
+	if err := decode(answer[0], &a.Profile); err != nil {
+		return a, err
+	}
+	if a.Keys, err = s.keyring.open(imsi, []byte(answer[1])); err != nil {
+		return a, err
+	}
+	seq, err := strconv.ParseUint(answer[2], 10, 64)
+	if err != nil {
+		return a, fmt.Errorf("reading SEQ: %w", err)
+	}
+	ind, err := strconv.ParseUint(answer[3], 10, 8)
+	if err != nil {
+		return a, fmt.Errorf("reading IND: %w", err)
+	}
+	a.Counter = subscriber.Counter{SEQ: seq, IND: uint8(ind), Count: count}
+	return a, nil
+}
+
+// Register puts a registration in the place of another, which it returns; each is returned once only, so that exactly
+// one cancellation follows. The error is ErrUnknown, or ErrChanged when the profile is no longer at rev.
+func (s *Store) Register(ctx context.Context, imsi identity.IMSI, side subscriber.Side, rev Revision, r subscriber.Registration) (subscriber.Registration, error) {
+	j, err := json.Marshal(r)
+	if err != nil {
+		return subscriber.Registration{}, fmt.Errorf("encoding the registration: %w", err)
+	}
+	answer, err := s.run(ctx, s.register, imsi, string(side), string(rev), j)
+	if err != nil {
+		return subscriber.Registration{}, err
+	}
+	if len(answer) != 1 {
+		return subscriber.Registration{}, ErrChanged
+	}
+	var before subscriber.Registration
+	return before, decode(answer[0], &before)
+}
+
+// Purge marks the registrations of that node as purged, and says which it has. The error is ErrUnknown.
+func (s *Store) Purge(ctx context.Context, imsi identity.IMSI, host string) (mme, sgsn bool, err error) {
+	answer, err := s.run(ctx, s.purge, imsi, strings.ToLower(host))
+	if err != nil {
+		return false, false, err
+	}
+	return answer[0] == "1", answer[1] == "1", nil
+}
+
+// Remove takes a SIM out and returns where it was registered. The error is ErrUnknown.
+func (s *Store) Remove(ctx context.Context, imsi identity.IMSI) (mme, sgsn subscriber.Registration, err error) {
+	answer, err := s.run(ctx, s.remove, imsi)
+	if err != nil {
+		return mme, sgsn, err
+	}
+	err = errors.Join(decode(answer[0], &mme), decode(answer[1], &sgsn))
+	return mme, sgsn, err
+}
+
+const scanCount = 1000 // records that one step of a scan looks at
+
+// List returns at most limit SIMs whose IMSI begins with prefix, by IMSI. It reads all records' names: for people, not
+// for procedures.
+func (s *Store) List(ctx context.Context, prefix string, limit int) ([]subscriber.Subscriber, error) {
+	names, err := s.names(ctx, keyPrefix+"{"+prefix+"*")
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	slices.Sort(names)
+	var all []subscriber.Subscriber
+	for _, name := range slices.Compact(names) {
+		if len(all) == limit {
+			break
+		}
+		imsi := identity.IMSI(strings.Trim(strings.TrimPrefix(name, keyPrefix), "{}"))
+		sub, _, err := s.Get(ctx, imsi)
+		if errors.Is(err, ErrUnknown) { // removed meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sub)
+	}
+	return all, nil
+}
+
+// names scans every master for keys that match.
+func (s *Store) names(ctx context.Context, match string) ([]string, error) {
+	cluster, ok := s.redis.(*redis.ClusterClient)
+	if !ok {
+		return scan(ctx, s.redis, match)
+	}
+	var mu sync.Mutex
+	var all []string
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, r *redis.Client) error {
+		names, err := scan(ctx, r, match)
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, names...)
+		return err
+	})
+	return all, err
+}
+
+func scan(ctx context.Context, r redis.Cmdable, match string) ([]string, error) {
+	var all []string
+	for it := r.Scan(ctx, 0, match, scanCount).Iterator(); ; {
+		if !it.Next(ctx) {
+			return all, it.Err()
+		}
+		all = append(all, it.Val())
+	}
+}

@@ -1,0 +1,343 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/aka"
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+const imsi identity.IMSI = "999700000000001"
+
+var (
+	keys    = aka.Credentials{K: aka.Key{1, 2, 3}, OPc: aka.Key{4, 5, 6}}
+	profile = subscriber.Profile{MSISDN: "882120000001", APNs: []subscriber.APN{{Name: "internet"}}}.WithDefaults()
+	epoch   = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	kek     = "k1 " + strings.Repeat("ab", 32)
+)
+
+// startRedis runs a real redis-server until the test ends, and returns its address and what stops it.
+func startRedis(t testing.TB) (address string, stop func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	dir := t.TempDir()
+	cmd := exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "yes",
+		"--logfile", filepath.Join(dir, "log"))
+	require.NoError(t, cmd.Start(), "redis-server must be installed: make test does it")
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+	}
+	t.Cleanup(stop)
+	address = net.JoinHostPort("127.0.0.1", port)
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}, 20*time.Second, 10*time.Millisecond)
+	return address, stop
+}
+
+func open(t testing.TB, address string) *Store {
+	t.Helper()
+	keyring, err := ParseKeyring(kek)
+	require.NoError(t, err)
+	cfg := DefaultConfig()
+	if address != "" {
+		cfg.Addresses = []string{address}
+	}
+	s, err := Open(cfg, keyring, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// onBoth runs a test on a real Redis and on the embedded one.
+func onBoth(t *testing.T, f func(*testing.T, *Store)) {
+	t.Run("redis", func(t *testing.T) {
+		address, _ := startRedis(t)
+		f(t, open(t, address))
+	})
+	t.Run("embedded", func(t *testing.T) { f(t, open(t, "")) })
+}
+
+func TestRecord(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Store) {
+		ctx := context.Background()
+		require.NoError(t, s.Ping(ctx))
+		_, _, err := s.Get(ctx, imsi)
+		require.ErrorIs(t, err, ErrUnknown)
+		_, err = s.Credentials(ctx, imsi)
+		require.ErrorIs(t, err, ErrUnknown)
+		_, err = s.Advance(ctx, imsi, "mme1", 1, nil, epoch)
+		require.ErrorIs(t, err, ErrUnknown)
+		_, _, err = s.Remove(ctx, imsi)
+		require.ErrorIs(t, err, ErrUnknown)
+		_, _, err = s.Purge(ctx, imsi, "mme1")
+		require.ErrorIs(t, err, ErrUnknown)
+		_, err = s.Register(ctx, imsi, subscriber.MME, "1", subscriber.Registration{Host: "mme1"})
+		require.ErrorIs(t, err, ErrUnknown)
+
+		require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
+		require.ErrorIs(t, s.Add(ctx, imsi, profile, keys, 0, epoch), ErrExists)
+		got, _, err := s.Get(ctx, imsi)
+		require.NoError(t, err)
+		require.Equal(t, subscriber.Subscriber{IMSI: imsi, Profile: profile}, got)
+		c, err := s.Credentials(ctx, imsi)
+		require.NoError(t, err)
+		require.True(t, c == keys)
+		raw, err := s.redis.HGetAll(ctx, key(imsi)).Result()
+		require.NoError(t, err)
+		for field, value := range raw {
+			require.NotContains(t, value, string(keys.K[:4]), field)
+			require.NotContains(t, value, string(keys.OPc[:4]), field)
+		}
+
+		for i := 2; i <= 5; i++ {
+			require.NoError(t, s.Add(ctx, identity.IMSI(fmt.Sprintf("99970000000000%d", i)), profile, keys, 0, epoch))
+		}
+		all, err := s.List(ctx, "", 100)
+		require.NoError(t, err)
+		require.Len(t, all, 5)
+		require.Equal(t, imsi, all[0].IMSI)
+		some, err := s.List(ctx, "999700000000004", 100)
+		require.NoError(t, err)
+		require.Len(t, some, 1)
+		few, err := s.List(ctx, "99970", 2)
+		require.NoError(t, err)
+		require.Len(t, few, 2)
+
+		_, _, err = s.Remove(ctx, imsi)
+		require.NoError(t, err)
+		_, _, err = s.Get(ctx, imsi)
+		require.ErrorIs(t, err, ErrUnknown)
+	})
+}
+
+func seqOf(t *testing.T, s *Store, node string, count int, sim *uint64, now time.Time) subscriber.Counter {
+	t.Helper()
+	a, err := s.Advance(context.Background(), imsi, node, count, sim, now)
+	require.NoError(t, err)
+	require.Equal(t, profile, a.Profile)
+	require.True(t, a.Keys == keys)
+	require.Equal(t, count, a.Counter.Count)
+	return a.Counter
+}
+
+func TestSequenceNumbers(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Store) {
+		ctx := context.Background()
+		add := func(seq uint64) {
+			_ = s.redis.Del(ctx, key(imsi)).Err()
+			require.NoError(t, s.Add(ctx, imsi, profile, keys, seq, epoch))
+		}
+		sim := func(v uint64) *uint64 { return &v }
+
+		add(100)
+		require.EqualValues(t, 101, seqOf(t, s, "mme1", 3, nil, epoch).SEQ)
+		require.EqualValues(t, 104, seqOf(t, s, "mme1", 1, nil, epoch).SEQ, "above all three")
+		require.EqualValues(t, 110, seqOf(t, s, "mme1", 1, nil, epoch.Add(time.Second)).SEQ, "the clock is ahead: 100 and ten units")
+		require.EqualValues(t, 111, seqOf(t, s, "mme1", 1, nil, epoch).SEQ, "a clock that goes back changes nothing")
+		require.EqualValues(t, 501, seqOf(t, s, "mme1", 1, sim(500), epoch).SEQ, "the SIM is ahead")
+		require.EqualValues(t, 502, seqOf(t, s, "mme1", 1, sim(300), epoch).SEQ, "the SIM is behind and will accept the next")
+		require.EqualValues(t, 511, seqOf(t, s, "mme1", 1, sim(510), epoch.Add(time.Second)).SEQ)
+		require.EqualValues(t, 520, seqOf(t, s, "mme1", 1, nil, epoch.Add(2*time.Second)).SEQ, "the clock counts from the SIM's SEQ now")
+
+		add(1000 + subscriber.Delta)
+		require.EqualValues(t, 1001+subscriber.Delta, seqOf(t, s, "mme1", 1, sim(1001), epoch).SEQ, "the largest jump that a SIM accepts")
+		require.EqualValues(t, 8, seqOf(t, s, "mme1", 1, sim(7), epoch).SEQ, "one more than the largest jump: back to the SIM's")
+
+		add(aka.MaxSEQ - 1)
+		require.EqualValues(t, uint64(aka.MaxSEQ), seqOf(t, s, "mme1", 1, nil, epoch).SEQ)
+		_, err := s.Advance(ctx, imsi, "mme1", 1, nil, epoch)
+		require.ErrorIs(t, err, ErrUsedUp)
+	})
+}
+
+func TestEachNodeHasAnINDOfItsOwn(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Store) {
+		require.NoError(t, s.Add(context.Background(), imsi, profile, keys, 0, epoch))
+		inds := map[uint8]string{}
+		for i := range aka.INDs {
+			node := fmt.Sprintf("mme%d", i)
+			c := seqOf(t, s, node, 1, nil, epoch)
+			require.NotContains(t, inds, c.IND)
+			inds[c.IND] = node
+			require.Equal(t, c.IND, seqOf(t, s, strings.ToUpper(node), 1, nil, epoch).IND, "the same node")
+		}
+		c := seqOf(t, s, "one more", 1, nil, epoch)
+		require.EqualValues(t, 0, c.IND, "the oldest node's")
+		require.EqualValues(t, 1, seqOf(t, s, "mme0", 1, nil, epoch).IND)
+	})
+}
+
+func TestNoSequenceNumberIsGivenTwice(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Store) {
+		require.NoError(t, s.Add(context.Background(), imsi, profile, keys, 0, epoch))
+		const clients, each, count = 64, 20, 3
+		var mu sync.Mutex
+		seen := map[uint64]bool{}
+		var wg sync.WaitGroup
+		for i := range clients {
+			wg.Go(func() {
+				for range each {
+					a, err := s.Advance(context.Background(), imsi, fmt.Sprintf("mme%d", i%3), count, nil, epoch)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					for n := range uint64(count) {
+						if seen[a.Counter.SEQ+n] {
+							t.Errorf("SEQ %d twice", a.Counter.SEQ+n)
+						}
+						seen[a.Counter.SEQ+n] = true
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		require.Len(t, seen, clients*each*count)
+	})
+}
+
+func TestRegistrationIsSwappedOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Store) {
+		ctx := context.Background()
+		require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
+		_, rev, err := s.Get(ctx, imsi)
+		require.NoError(t, err)
+		_, err = s.Register(ctx, imsi, subscriber.MME, "0", subscriber.Registration{Host: "mme0"})
+		require.ErrorIs(t, err, ErrChanged)
+
+		const nodes = 32
+		var mu sync.Mutex
+		displaced := map[string]int{}
+		var wg sync.WaitGroup
+		for i := range nodes {
+			wg.Go(func() {
+				before, err := s.Register(ctx, imsi, subscriber.MME, rev, subscriber.Registration{Host: fmt.Sprintf("mme%d", i), At: epoch})
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				displaced[before.Host]++
+				mu.Unlock()
+			})
+		}
+		wg.Wait()
+		sub, _, err := s.Get(ctx, imsi)
+		require.NoError(t, err)
+		require.Len(t, displaced, nodes, "each but the last once, and nobody once")
+		require.NotContains(t, displaced, sub.MME.Host)
+		require.True(t, sub.SGSN.IsZero())
+
+		last := sub.MME
+		mme, sgsn, err := s.Purge(ctx, imsi, "mme-other")
+		require.NoError(t, err)
+		require.False(t, mme || sgsn)
+		mme, sgsn, err = s.Purge(ctx, imsi, strings.ToUpper(last.Host))
+		require.NoError(t, err)
+		require.True(t, mme)
+		require.False(t, sgsn)
+		sub, _, err = s.Get(ctx, imsi)
+		require.NoError(t, err)
+		last.Purged = true
+		require.Equal(t, last, sub.MME)
+		gone, _, err := s.Remove(ctx, imsi)
+		require.NoError(t, err)
+		require.Equal(t, last, gone)
+	})
+}
+
+func TestRedisAwayAndBack(t *testing.T) {
+	address, stop := startRedis(t)
+	s := open(t, address)
+	ctx := context.Background()
+	require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
+	stop()
+	_, err := s.Advance(ctx, imsi, "mme1", 1, nil, epoch)
+	require.ErrorIs(t, err, ErrUnavailable)
+	_, _, err = s.Get(ctx, imsi)
+	require.ErrorIs(t, err, ErrUnavailable)
+	require.ErrorIs(t, s.Ping(ctx), ErrUnavailable)
+}
+
+func TestSeal(t *testing.T) {
+	r, err := ParseKeyring("# comment\n\n" + kek + "\nk0 " + strings.Repeat("cd", 32) + "\n")
+	require.NoError(t, err)
+	sealed := r.seal(imsi, keys)
+	require.NotEqual(t, sealed, r.seal(imsi, keys), "a nonce each")
+	got, err := r.open(imsi, sealed)
+	require.NoError(t, err)
+	require.True(t, got == keys)
+	_, err = r.open("999700000000002", sealed)
+	require.ErrorContains(t, err, "do not open")
+	for i := range sealed {
+		bad := append([]byte(nil), sealed...)
+		bad[i] ^= 1
+		_, err := r.open(imsi, bad)
+		require.Error(t, err, "octet %d changed", i)
+		_, err = r.open(imsi, sealed[:i])
+		require.Error(t, err, "cut to %d", i)
+	}
+	rotated, err := ParseKeyring("k2 " + strings.Repeat("ef", 32) + "\n" + kek)
+	require.NoError(t, err)
+	_, err = rotated.open(imsi, sealed)
+	require.NoError(t, err, "an older KEK still opens")
+	other, err := ParseKeyring("k9 " + strings.Repeat("ab", 32))
+	require.NoError(t, err)
+	_, err = other.open(imsi, sealed)
+	require.ErrorContains(t, err, `KEK "k1"`)
+}
+
+func TestLoadKeyring(t *testing.T) {
+	_, err := LoadKeyring(KEKConfig{})
+	require.ErrorIs(t, err, ErrNoKEK)
+	file := filepath.Join(t.TempDir(), "kek")
+	require.NoError(t, os.WriteFile(file, []byte(GenerateKEK("k7")), 0o600))
+	r, err := LoadKeyring(KEKConfig{File: file})
+	require.NoError(t, err)
+	require.Equal(t, "k7", r.active)
+	t.Setenv("HSS_KEK_TEST", kek)
+	_, err = LoadKeyring(KEKConfig{Env: "HSS_KEK_TEST"})
+	require.NoError(t, err)
+	for _, bad := range []string{"k1", "k1 ab", kek + "\n" + kek, strings.Repeat("k", 33) + kek[2:], "k1 " + strings.Repeat("zz", 32)} {
+		_, err := ParseKeyring(bad)
+		require.Error(t, err)
+		require.NotContains(t, err.Error(), "abab")
+	}
+	cfg := DefaultConfig()
+	cfg.Addresses = []string{"127.0.0.1:1"}
+	_, err = Open(cfg, nil, slog.New(slog.DiscardHandler))
+	require.ErrorIs(t, err, ErrNoKEK, "a real Redis needs a KEK")
+}
+
+func TestClockUnits(t *testing.T) {
+	require.EqualValues(t, 10, clock(epoch.Add(time.Second))-clock(epoch))
+	require.Less(t, float64(aka.MaxSEQ), math.Pow(2, 53), "Lua's numbers hold every SEQ")
+}

@@ -1,0 +1,192 @@
+package subscriber
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+// Status says whether a SIM gets service.
+type Status string
+
+// Status values.
+const (
+	Active    Status = "active"
+	Suspended Status = "suspended" // every AIR and ULR is refused
+)
+
+// PDNType is the PDN-Type of an APN, TS 29.272 7.3.62.
+type PDNType string
+
+// PDNType values.
+const (
+	IPv4   PDNType = "ipv4"
+	IPv6   PDNType = "ipv6"
+	IPv4v6 PDNType = "ipv4v6"
+)
+
+// RAT is a radio access technology by its name in RAT-Type, TS 29.212 5.3.31.
+type RAT string
+
+// RAT values that a profile may name.
+const (
+	EUTRAN        RAT = "eutran"
+	EUTRANNBIoT   RAT = "nb-iot"
+	LTEM          RAT = "lte-m"
+	UTRAN         RAT = "utran"
+	GERAN         RAT = "geran"
+	HSPAEvolution RAT = "hspa-evolution"
+)
+
+// Bitrates are maximum bit rates in bit/s.
+type Bitrates struct {
+	Uplink   uint64 `json:"uplink"   yaml:"uplink"`
+	Downlink uint64 `json:"downlink" yaml:"downlink"`
+}
+
+// ARP is the allocation and retention priority, TS 29.212 5.3.32.
+type ARP struct {
+	Priority   uint8 `json:"priority"   yaml:"priority"`   // 1 (highest) to 15
+	Capability bool  `json:"capability" yaml:"capability"` // may pre-empt others
+	Vulnerable bool  `json:"vulnerable" yaml:"vulnerable"` // may be pre-empted
+}
+
+// APN is one APN that the SIM may use, APN-Configuration of TS 29.272 7.3.35.
+type APN struct {
+	Name       identity.APN `json:"name"              yaml:"name"`
+	PDNType    PDNType      `json:"pdn_type"          yaml:"pdn_type"`
+	QCI        uint8        `json:"qci"               yaml:"qci"` // 1 to 9
+	ARP        ARP          `json:"arp"               yaml:"arp"`
+	AMBR       Bitrates     `json:"ambr"              yaml:"ambr"`
+	StaticIPv4 netip.Addr   `json:"static_ipv4,omitzero"      yaml:"static_ipv4"` // zero: from the PGW's pool
+	StaticIPv6 netip.Addr   `json:"static_ipv6,omitzero"      yaml:"static_ipv6"` // the /64's address; zero: from the pool
+	Charging   string       `json:"charging,omitempty" yaml:"charging"`           // 3GPP-Charging-Characteristics, 4 hexadecimal digits
+}
+
+// Profile is what the operator has decided about a SIM.
+type Profile struct {
+	MSISDN identity.MSISDN `json:"msisdn,omitempty" yaml:"msisdn"`
+	Status Status          `json:"status"           yaml:"status"`
+	AMBR   Bitrates        `json:"ambr"             yaml:"ambr"`  // of the UE over all its APNs
+	APNs   []APN           `json:"apns"             yaml:"apns"`  // the first is the default; none: no EPS subscription
+	PLMNs  []string        `json:"plmns,omitempty"  yaml:"plmns"` // where it may attach; none: everywhere
+	RATs   []RAT           `json:"rats,omitempty"   yaml:"rats"`  // over which it may attach; none: over all
+}
+
+// Defaults of a profile.
+const (
+	defaultAMBR     uint64 = 100_000_000 // bit/s, each way
+	defaultQCI      uint8  = 9           // TS 23.203 table 6.1.7: non-GBR, default bearer of most
+	defaultPriority uint8  = 8
+	maxAPNs                = 50 // TS 29.272 has no bound; context identifiers are 1 to 50 (TS 23.008 2.13.3)
+)
+
+// WithDefaults returns p with its zero values filled: status, rates, and each APN's type and QoS.
+func (p Profile) WithDefaults() Profile {
+	if p.Status == "" {
+		p.Status = Active
+	}
+	p.AMBR = p.AMBR.withDefault()
+	p.APNs = slices.Clone(p.APNs)
+	for i := range p.APNs {
+		a := &p.APNs[i]
+		if a.PDNType == "" {
+			a.PDNType = IPv4
+		}
+		if a.QCI == 0 {
+			a.QCI = defaultQCI
+		}
+		if a.ARP == (ARP{}) {
+			a.ARP = ARP{Priority: defaultPriority}
+		}
+		a.AMBR = a.AMBR.withDefault()
+	}
+	return p
+}
+
+func (b Bitrates) withDefault() Bitrates {
+	if b.Uplink == 0 {
+		b.Uplink = defaultAMBR
+	}
+	if b.Downlink == 0 {
+		b.Downlink = defaultAMBR
+	}
+	return b
+}
+
+// Validate lists every fault, each beginning with its key.
+func (p Profile) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if p.MSISDN != "" {
+		if _, err := identity.ParseMSISDN(string(p.MSISDN)); err != nil {
+			fault("msisdn: %w", err)
+		}
+	}
+	if p.Status != Active && p.Status != Suspended {
+		fault("status: %q, want %s or %s", p.Status, Active, Suspended)
+	}
+	if len(p.APNs) > maxAPNs {
+		fault("apns: %d, at most %d", len(p.APNs), maxAPNs)
+	}
+	seen := map[identity.APN]bool{}
+	for i, a := range p.APNs {
+		if err := a.validate(); err != nil {
+			fault("apns[%d].%w", i, err)
+		}
+		if seen[a.Name] {
+			fault("apns[%d].name: %q stands twice", i, a.Name)
+		}
+		seen[a.Name] = true
+	}
+	for i, s := range p.PLMNs {
+		if _, err := identity.ParsePLMN(s); err != nil {
+			fault("plmns[%d]: %w", i, err)
+		}
+	}
+	for i, r := range p.RATs {
+		if !slices.Contains([]RAT{EUTRAN, EUTRANNBIoT, LTEM, UTRAN, GERAN, HSPAEvolution}, r) {
+			fault("rats[%d]: %q is unknown", i, r)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (a APN) validate() error {
+	parsed, err := identity.ParseAPN(string(a.Name))
+	switch {
+	case err != nil:
+		return fmt.Errorf("name: %w", err)
+	case parsed != a.Name:
+		return fmt.Errorf("name: %q, want %q", a.Name, parsed)
+	case a.PDNType != IPv4 && a.PDNType != IPv6 && a.PDNType != IPv4v6:
+		return fmt.Errorf("pdn_type: %q, want %s, %s or %s", a.PDNType, IPv4, IPv6, IPv4v6)
+	case a.QCI < 1 || a.QCI > 9:
+		return fmt.Errorf("qci: %d, want 1 to 9", a.QCI)
+	case a.ARP.Priority < 1 || a.ARP.Priority > 15:
+		return fmt.Errorf("arp.priority: %d, want 1 to 15", a.ARP.Priority)
+	case a.StaticIPv4.IsValid() && !a.StaticIPv4.Is4():
+		return fmt.Errorf("static_ipv4: %v is no IPv4 address", a.StaticIPv4)
+	case a.StaticIPv4.IsValid() && a.PDNType == IPv6:
+		return fmt.Errorf("static_ipv4: given, but pdn_type is %s", a.PDNType)
+	case a.StaticIPv6.IsValid() && (!a.StaticIPv6.Is6() || a.StaticIPv6.Is4In6()):
+		return fmt.Errorf("static_ipv6: %v is no IPv6 address", a.StaticIPv6)
+	case a.StaticIPv6.IsValid() && a.PDNType == IPv4:
+		return fmt.Errorf("static_ipv6: given, but pdn_type is %s", a.PDNType)
+	case a.Charging != "" && !isHex4(a.Charging):
+		return fmt.Errorf("charging: %q, want 4 hexadecimal digits", a.Charging)
+	}
+	return nil
+}
+
+func isHex4(s string) bool {
+	for _, c := range s {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+			return false
+		}
+	}
+	return len(s) == 4
+}

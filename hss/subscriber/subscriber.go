@@ -1,0 +1,116 @@
+package subscriber
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+// Side tells the two registrations of a subscriber apart.
+type Side string
+
+// Side values.
+const (
+	MME  Side = "mme"  // over S6a
+	SGSN Side = "sgsn" // over S6d
+)
+
+// Registration is where a SIM is registered on one side.
+type Registration struct {
+	Host   string    `json:"host"` // Origin-Host of the node
+	Realm  string    `json:"realm"`
+	PLMN   string    `json:"plmn"` // Visited-PLMN-Id as MCC-MNC
+	RAT    RAT       `json:"rat,omitempty"`
+	IMEI   string    `json:"imei,omitempty"`
+	At     time.Time `json:"at"`
+	Purged bool      `json:"purged,omitempty"` // the node has dropped the subscriber (PUR)
+}
+
+// IsZero says that there is no registration.
+func (r Registration) IsZero() bool { return r.Host == "" }
+
+// at says whether the registration is that node's, by Origin-Host.
+func (r Registration) at(host string) bool { return r.Host != "" && strings.EqualFold(r.Host, host) }
+
+// Subscriber is a SIM without its keys.
+type Subscriber struct {
+	IMSI    identity.IMSI `json:"imsi"`
+	Profile Profile       `json:"profile"`
+	MME     Registration  `json:"mme,omitzero"`
+	SGSN    Registration  `json:"sgsn,omitzero"`
+}
+
+// Cause is why a node is refused, TS 29.272 7.4.3 and 7.4.4: the values are those of Experimental-Result-Code.
+type Cause uint32
+
+// Causes.
+const (
+	AuthenticationDataUnavailable Cause = 4181
+	UserUnknown                   Cause = 5001
+	RoamingNotAllowed             Cause = 5004
+	UnknownEPSSubscription        Cause = 5420
+	RATNotAllowed                 Cause = 5421
+)
+
+// Diagnostic is the Error-Diagnostic of a refusal, TS 29.272 7.3.128; 0 is not sent, since we never send
+// GPRS_DATA_SUBSCRIBED.
+type Diagnostic uint32
+
+// ODBAllAPN goes with RoamingNotAllowed when it is not the network that is forbidden, so that the device does not put
+// it on its list of forbidden ones.
+const ODBAllAPN Diagnostic = 2
+
+// Refusal is the error of a request that the node is refused.
+type Refusal struct {
+	Cause      Cause
+	Diagnostic Diagnostic
+	Err        error // local detail: logged, never sent
+}
+
+// Error returns the cause and the local detail.
+func (r *Refusal) Error() string { return fmt.Sprintf("cause %d: %v", r.Cause, r.Err) }
+
+// Unwrap returns the local detail.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// MayAuthenticate says whether vectors may go to that network; the error is a *Refusal. An E-UTRAN vector is for
+// subscribers with an APN only.
+func (p Profile) MayAuthenticate(plmn identity.PLMN, eutran bool) error {
+	switch {
+	case p.Status != Active:
+		return &Refusal{Cause: RoamingNotAllowed, Diagnostic: ODBAllAPN, Err: fmt.Errorf("the SIM is %s", p.Status)}
+	case !p.allows(plmn):
+		return &Refusal{Cause: RoamingNotAllowed, Err: fmt.Errorf("network %v is not among the SIM's", plmn)}
+	case eutran && len(p.APNs) == 0:
+		return &Refusal{Cause: UnknownEPSSubscription, Err: fmt.Errorf("the SIM has no APN")}
+	}
+	return nil
+}
+
+// MayRegister says whether the SIM may register there over that RAT; the error is a *Refusal.
+func (p Profile) MayRegister(plmn identity.PLMN, rat RAT) error {
+	if err := p.MayAuthenticate(plmn, true); err != nil {
+		return err
+	}
+	if len(p.RATs) > 0 && !slices.Contains(p.RATs, rat) {
+		return &Refusal{Cause: RATNotAllowed, Err: fmt.Errorf("RAT %q is not among the SIM's", rat)}
+	}
+	return nil
+}
+
+// allows compares the whole PLMN: 001-01 does not allow 001-010.
+func (p Profile) allows(plmn identity.PLMN) bool {
+	return len(p.PLMNs) == 0 || slices.ContainsFunc(p.PLMNs, func(s string) bool {
+		allowed, err := identity.ParsePLMN(s)
+		return err == nil && allowed == plmn
+	})
+}
+
+// Displaced says whether the node of an old registration must be told that the SIM is now at next: not the node itself
+// when it registers again, and not one that has purged the SIM.
+func (r Registration) Displaced(next Registration) bool {
+	return !r.IsZero() && !r.Purged && !r.at(next.Host)
+}
