@@ -7,15 +7,18 @@
 package datapath
 
 import (
-	"context"
 	"errors"
-	"iter"
 	"log/slog"
 	"math/bits"
 	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 
 	"github.com/xepc/xepc/pkg/pfcp"
-	"github.com/xepc/xepc/userplane/session"
 )
 
 // Errors returned by Open, OpenReader, Apply and Usage.
@@ -55,37 +58,55 @@ type Repairs struct {
 }
 
 // Datapath is the running data path. Its methods may be called concurrently.
-type Datapath struct{}
+type Datapath struct {
+	cfg     Config
+	log     *slog.Logger
+	lock    *os.File // of cfg.PinDir
+	objects pgwuObjects
+	links   []link.Link
+	ns      netns.NsHandle
+	netlink *netlink.Handle
+	reader  *Reader
 
-// Open makes the maps and attaches the program, or adopts both from cfg.PinDir without losing a packet or a count.
-// It mounts a bpffs at the nearest parent named "bpf" when none is there. ErrLayout: what is pinned was made by a program
-// with another layout or with other sizes; Remove it first, which ends the forwarding.
-func Open(cfg Config, log *slog.Logger) (*Datapath, error) { return nil, errors.ErrUnsupported }
-
-// Run keeps next hops resolved and hands events to onEvent, from one goroutine, until ctx is done.
-func (d *Datapath) Run(ctx context.Context, onEvent func(Event)) error { return errors.ErrUnsupported }
-
-// Apply makes all of changes or nothing: ErrTableFull, ErrSlotTaken, ErrUnknownSlice, ErrUnknownInstance,
-// ErrUnsupported. Puts are in the kernel before deletes; a put of a key that is there keeps its counters; the
-// delete of a key that is not there is nothing.
-func (d *Datapath) Apply(changes session.Changes) error { return errors.ErrUnsupported }
-
-// Usage is what the entries of keys have counted, in their order. ErrNoEntry when one is not there.
-func (d *Datapath) Usage(keys []session.Key) ([]session.Usage, error) {
-	return nil, errors.ErrUnsupported
+	mu        sync.Mutex // of all below
+	tables    *tables
+	grace     *grace
+	hops      *hops
+	blockPool *pool
+	blockKeys []uint64 // by block: its key in the directory; 0: none
+	peerPool  *pool
+	peerKeys  []peerKey // by index
+	peerIndex map[peerKey]uint32
 }
 
-// Reconcile makes the tables equal to want: what is missing is added, what differs is rewritten with its counters
-// kept, what nobody wants is removed; entries that are right are not touched.
-func (d *Datapath) Reconcile(want iter.Seq[session.Entry]) (Repairs, error) {
-	return Repairs{}, errors.ErrUnsupported
+// Close lets go of maps and links and leaves them pinned: packets are still forwarded. Run must have returned.
+func (d *Datapath) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, l := range d.links {
+		errs = append(errs, l.Close())
+	}
+	d.links = nil
+	if d.netlink != nil {
+		d.netlink.Close()
+		errs = append(errs, d.ns.Close())
+		d.netlink = nil
+	}
+	if d.tables != nil {
+		errs = append(errs, d.tables.unmap())
+		d.tables = nil
+	}
+	if d.objects.Pgwu != nil {
+		errs = append(errs, d.objects.Close())
+		d.objects = pgwuObjects{}
+	}
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
+		d.lock = nil
+	}
+	return errors.Join(errs...)
 }
-
-// Close lets go of maps and links and leaves them pinned: packets are still forwarded.
-func (d *Datapath) Close() error { return nil }
-
-// Remove detaches the program from its ports and removes everything pinned in pinDir. Nothing there is no error.
-func Remove(pinDir string) error { return errors.ErrUnsupported }
 
 // Reader reads the same maps; it is valid until d is closed, and need not be closed itself.
-func (d *Datapath) Reader() *Reader { return nil }
+func (d *Datapath) Reader() *Reader { return d.reader }

@@ -2,8 +2,18 @@ package datapath
 
 import (
 	"errors"
+	"fmt"
 	"iter"
+	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
@@ -12,12 +22,14 @@ import (
 // Reason is why a packet left the data path the way it did: enum reason of bpf/reason.h.
 type Reason uint32
 
+// ReasonUnknownTEID is the reason of the events that call for an Error Indication, TS 29.281 7.3.1.
+const ReasonUnknownTEID = Reason(pgwuReasonREASON_UNKNOWN_TEID)
+
 // ReasonCount is a reason with the packets that it took.
 type ReasonCount struct {
 	Reason  Reason
 	Name    string // as in bpf/reason.h, in lower case without the prefix: "uplink_forwarded"
-	Verdict string // "forward", "pass" (to the kernel) or "drop"
-	Packets uint64
+	Packets uint64 // since the maps were made
 }
 
 // EntryState is an entry as the kernel has it.
@@ -29,28 +41,143 @@ type EntryState struct {
 // NextHop is where packets to a peer or to an instance's gateway leave, as last resolved.
 type NextHop struct {
 	Address  netip.Addr           // of the remote GTP-U peer or the gateway
+	Local    netip.Addr           // of a peer: the slice that it sends to
 	Instance pfcp.NetworkInstance // of a gateway; empty for a peer
 	Resolved bool
-	Port     string // interface name
+	Port     string // interface name; its index when it has none here
 	MAC      string // destination
 	MTU      int    // octets of the IP packet on the wire
 }
 
 // Reader reads the pinned maps; no daemon need run. Its methods may be called concurrently, and beside a Datapath.
-type Reader struct{}
+type Reader struct {
+	tables  *tables
+	reasons *ebpf.Map
+	closers []func() error
+}
+
+func newReader(t *tables, maps *pgwuMaps) *Reader { return &Reader{tables: t, reasons: maps.Reasons} }
 
 // OpenReader opens what is pinned in pinDir, read-only. ErrNotPinned, ErrLayout.
-func OpenReader(pinDir string) (*Reader, error) { return nil, errors.ErrUnsupported }
+func OpenReader(pinDir string) (_ *Reader, err error) {
+	var maps pgwuMaps
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, maps.Close())
+		}
+	}()
+	for name, m := range map[string]**ebpf.Map{
+		pgwuMapAbout: &maps.About, pgwuMapBlocks: &maps.Blocks, pgwuMapDownlink: &maps.Downlink,
+		pgwuMapDownlinkOrigin: &maps.DownlinkOrigin, pgwuMapInstances: &maps.Instances,
+		pgwuMapNextHops: &maps.NextHops, pgwuMapPeers: &maps.Peers, pgwuMapPorts: &maps.Ports,
+		pgwuMapReasons: &maps.Reasons, pgwuMapSlices: &maps.Slices, pgwuMapUplink: &maps.Uplink,
+		pgwuMapUplinkOrigin: &maps.UplinkOrigin,
+	} {
+		*m, err = ebpf.LoadPinnedMap(filepath.Join(pinDir, name), &ebpf.LoadPinOptions{ReadOnly: true})
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("%w in %s", ErrNotPinned, pinDir)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open pinned map %s: %w", name, err)
+		}
+	}
+	t, err := mapTables(&maps, unix.PROT_READ)
+	if err != nil {
+		return nil, err
+	}
+	if t.about.Layout != pgwuLayoutLAYOUT {
+		return nil, errors.Join(fmt.Errorf("%w: %d, not %d", ErrLayout, t.about.Layout, pgwuLayoutLAYOUT), t.unmap())
+	}
+	r := newReader(t, &maps)
+	r.closers = []func() error{t.unmap, maps.Close}
+	return r, nil
+}
 
 // Entries yields every entry, uplink before downlink, with its usage. An entry that changes meanwhile may be seen
 // before or after.
-func (r *Reader) Entries() iter.Seq[EntryState] { return func(func(EntryState) bool) {} }
+func (r *Reader) Entries() iter.Seq[EntryState] {
+	return func(yield func(EntryState) bool) {
+		for at, e := range r.tables.entries {
+			if !yield(EntryState{e, r.tables.usageAt(at)}) {
+				return
+			}
+		}
+	}
+}
 
 // Reasons returns the count of every reason, in the order of the enum, zero counts too.
-func (r *Reader) Reasons() ([]ReasonCount, error) { return nil, errors.ErrUnsupported }
+func (r *Reader) Reasons() ([]ReasonCount, error) {
+	names, err := reasonNames()
+	if err != nil {
+		return nil, err
+	}
+	counts := make([]ReasonCount, len(names))
+	for i, name := range names {
+		var perCPU []uint64
+		if err := r.reasons.Lookup(uint32(i), &perCPU); err != nil {
+			return nil, fmt.Errorf("read the count of %s: %w", name, err)
+		}
+		counts[i] = ReasonCount{Reason: Reason(i), Name: name}
+		for _, n := range perCPU {
+			counts[i].Packets += n
+		}
+	}
+	return counts, nil
+}
 
-// NextHops returns peers and gateways.
-func (r *Reader) NextHops() ([]NextHop, error) { return nil, errors.ErrUnsupported }
+// reasonNames reads enum reason from the program's BTF: there is no second list.
+func reasonNames() ([]string, error) {
+	spec, err := loadPgwu()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded program: %w", err)
+	}
+	var enum *btf.Enum
+	if err := spec.Types.TypeByName("reason", &enum); err != nil {
+		return nil, fmt.Errorf("find enum reason: %w", err)
+	}
+	names := make([]string, len(enum.Values))
+	for _, v := range enum.Values {
+		names[v.Value] = strings.ToLower(strings.TrimPrefix(v.Name, "REASON_"))
+	}
+	return names, nil
+}
+
+// NextHops returns the gateways of the network instances, then the peers.
+func (r *Reader) NextHops() ([]NextHop, error) {
+	var hops []NextHop
+	for number := uint32(1); number < r.tables.about.Instances; number++ {
+		if in, ok := r.tables.names[number]; ok {
+			hops = append(hops, r.nextHop(number, NextHop{Address: fromWire(in.Gateway), Instance: nameOf(in)}))
+		}
+	}
+	for i, p := range r.tables.peers.slots {
+		if i != noPeer && p.Remote != 0 {
+			hops = append(hops, r.nextHop(p.NextHop, NextHop{Address: fromWire(p.Remote), Local: fromWire(p.Local)}))
+		}
+	}
+	return hops, nil
+}
+
+func (r *Reader) nextHop(index uint32, n NextHop) NextHop {
+	next := &r.tables.nextHops.slots[index]
+	hop := next.Hops[atomic.LoadUint32(&next.Active)&1]
+	if hop.Ifindex == 0 {
+		return n
+	}
+	n.Resolved, n.MTU, n.MAC = true, int(hop.Mtu), net.HardwareAddr(hop.RemoteMac[:]).String()
+	n.Port = fmt.Sprintf("%d", hop.Ifindex)
+	if i, err := net.InterfaceByIndex(int(hop.Ifindex)); err == nil {
+		n.Port = i.Name
+	}
+	return n
+}
 
 // Close lets go of the maps.
-func (r *Reader) Close() error { return nil }
+func (r *Reader) Close() error {
+	var errs []error
+	for _, close := range r.closers {
+		errs = append(errs, close())
+	}
+	r.closers = nil
+	return errors.Join(errs...)
+}

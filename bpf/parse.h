@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* This file contains the cursor over a frame and the parsers of Ethernet, IPv4 and UDP. */
+#ifndef XEPC_PARSE_H
+#define XEPC_PARSE_H
+
+#include "kernel.h"
+
+/* cursor walks the frame; every step checks bounds. */
+struct cursor {
+	struct xdp_md *ctx;
+	void *pos;
+	void *end;
+	long verdict; /* of a packet that is forwarded; set by leave() */
+};
+
+static __always_inline struct cursor cursor_of(struct xdp_md *ctx)
+{
+	return (struct cursor){
+		.ctx = ctx,
+		.pos = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+	};
+}
+
+/* take returns the next octets and steps over them; NULL when there are not as many. */
+static __always_inline void *take(struct cursor *c, __u32 octets)
+{
+	void *at = c->pos;
+
+	if (at + octets > c->end)
+		return NULL;
+	c->pos = at + octets;
+	return at;
+}
+
+/* distance is how many octets lie between two pointers into the frame. The compiler must not see that few bits of it
+ * are wanted: it would subtract in 32 bits, which the verifier refuses for pointers. */
+static __always_inline __u32 distance(const void *from, const void *to)
+{
+	__u64 octets = to - from;
+
+	asm volatile("" : "+r"(octets));
+	return octets;
+}
+
+static __always_inline struct ethhdr *parse_ethernet(struct cursor *c)
+{
+	return take(c, sizeof(struct ethhdr));
+}
+
+static __always_inline bool is_vlan(__be16 ethertype)
+{
+	return ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD);
+}
+
+/* parse_ipv4 leaves the cursor after the header and its options. NULL unless the header is whole and its total
+ * length lies between itself and the frame's end (RFC 791 3.1). Its checksum is not verified: whoever forwards it
+ * updates it incrementally, so that a wrong one stays wrong. */
+static __always_inline struct iphdr *parse_ipv4(struct cursor *c)
+{
+	struct iphdr *ip = take(c, sizeof(*ip));
+	__u32 header, total;
+
+	if (!ip || ip->version != 4 || ip->ihl < 5)
+		return NULL;
+	header = ip->ihl * 4;
+	total = bpf_ntohs(ip->tot_len);
+	if (total < header || (void *)ip + total > c->end)
+		return NULL;
+	if (header > sizeof(*ip) && !take(c, header - sizeof(*ip)))
+		return NULL;
+	return ip;
+}
+
+#define IP_MORE_FRAGMENTS 0x2000
+#define IP_FRAGMENT_OFFSET 0x1fff
+
+static __always_inline bool is_fragment(const struct iphdr *ip)
+{
+	return ip->frag_off & bpf_htons(IP_MORE_FRAGMENTS | IP_FRAGMENT_OFFSET);
+}
+
+/* parse_udp is NULL unless header and length (RFC 768) lie within the IP packet, at whose header's end the cursor
+ * is. The checksum is not verified: GTP-U over IPv4 mostly has none, and what is inside has its own. */
+static __always_inline struct udphdr *parse_udp(struct cursor *c, const struct iphdr *ip)
+{
+	struct udphdr *udp = take(c, sizeof(*udp));
+	__u32 length;
+
+	if (!udp)
+		return NULL;
+	length = bpf_ntohs(udp->len);
+	if (length < sizeof(*udp) || ip->ihl * 4 + length > bpf_ntohs(ip->tot_len))
+		return NULL;
+	return udp;
+}
+
+#endif

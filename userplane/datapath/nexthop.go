@@ -1,0 +1,191 @@
+package datapath
+
+import (
+	"errors"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// hops keeps next hops resolved: for every wanted address the route and the neighbour, as netlink has them, go into
+// the program's table. Its owner locks.
+type hops struct {
+	handle *netlink.Handle
+	ports  map[int]bool // by interface index: packets may leave by it
+	table  *table[pgwuNextHop]
+	grace  *grace
+	log    *slog.Logger
+
+	wanted map[uint32]netip.Addr // by index of the table
+	states map[uint32]string     // by index: what was logged last
+	kick   chan struct{}         // somebody wants a new one
+}
+
+func newHops(handle *netlink.Handle, t *table[pgwuNextHop], g *grace, log *slog.Logger) *hops {
+	return &hops{
+		handle: handle, ports: map[int]bool{}, table: t, grace: g, log: log,
+		wanted: map[uint32]netip.Addr{}, states: map[uint32]string{}, kick: make(chan struct{}, 1),
+	}
+}
+
+// want makes index the next hop to address; Run resolves it.
+func (h *hops) want(index uint32, address netip.Addr) {
+	if h.wanted[index] == address {
+		return
+	}
+	h.wanted[index] = address
+	select {
+	case h.kick <- struct{}{}:
+	default:
+	}
+}
+
+// forget makes index resolve to nothing. It may be used for another address when programs are done with it.
+func (h *hops) forget(index uint32) {
+	delete(h.wanted, index)
+	delete(h.states, index)
+	if err := h.store(index, pgwuHop{}); err != nil {
+		h.log.Warn("next hop not cleared", "err", err)
+	}
+}
+
+// snapshot is what netlink said at the beginning of one refresh.
+type snapshot struct {
+	links      map[int]netlink.Link
+	neighbours map[neighbourKey]netlink.Neigh
+}
+
+type neighbourKey struct {
+	ifindex int
+	address netip.Addr
+}
+
+func (h *hops) snapshot() (*snapshot, error) {
+	s := &snapshot{links: map[int]netlink.Link{}, neighbours: map[neighbourKey]netlink.Neigh{}}
+	links, err := retryDump(h.handle.LinkList)
+	if err != nil {
+		return nil, err
+	}
+	for _, link := range links {
+		s.links[link.Attrs().Index] = link
+	}
+	neighbours, err := retryDump(func() ([]netlink.Neigh, error) { return h.handle.NeighList(0, unix.AF_INET) })
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range neighbours {
+		if a, ok := netip.AddrFromSlice(n.IP.To4()); ok {
+			s.neighbours[neighbourKey{n.LinkIndex, a}] = n
+		}
+	}
+	return s, nil
+}
+
+// retryDump repeats a dump that changed while it was read.
+func retryDump[T any](dump func() ([]T, error)) (rows []T, err error) {
+	for range 5 {
+		if rows, err = dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return rows, err
+		}
+	}
+	return rows, nil // the next refresh sees the rest
+}
+
+// refresh resolves every wanted next hop anew and stores what changed.
+func (h *hops) refresh() error {
+	s, err := h.snapshot()
+	if err != nil {
+		return err
+	}
+	for index, address := range h.wanted {
+		hop, why := h.resolve(s, address)
+		if err := h.store(index, hop); err != nil {
+			return err
+		}
+		if h.states[index] != why {
+			h.states[index] = why
+			h.log.Info("next hop", "address", address, "state", why,
+				"ifindex", hop.Ifindex, "mac", net.HardwareAddr(hop.RemoteMac[:]).String())
+		}
+	}
+	return nil
+}
+
+// resolve asks the kernel how to reach address. A hop without interface index is not resolved, and why says so.
+func (h *hops) resolve(s *snapshot, address netip.Addr) (hop pgwuHop, why string) {
+	routes, err := h.handle.RouteGet(address.AsSlice())
+	if err != nil || len(routes) == 0 {
+		return hop, "no route"
+	}
+	route := routes[0]
+	link := s.links[route.LinkIndex]
+	if link == nil || !h.ports[route.LinkIndex] {
+		return hop, "the route leaves by an interface that is no port"
+	}
+	via := address
+	if gateway, ok := netip.AddrFromSlice(route.Gw.To4()); ok && !gateway.IsUnspecified() {
+		via = gateway
+	}
+	n, known := s.neighbours[neighbourKey{route.LinkIndex, via}]
+	if !known || n.State&unix.NUD_PERMANENT == 0 && n.FlagsExt&netlink.NTF_EXT_MANAGED == 0 {
+		h.manage(route.LinkIndex, via, n, known)
+	}
+	const valid = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | unix.NUD_PROBE | unix.NUD_STALE | unix.NUD_DELAY
+	if !known || n.State&valid == 0 || len(n.HardwareAddr) != len(hop.RemoteMac) ||
+		len(link.Attrs().HardwareAddr) != len(hop.LocalMac) {
+		return hop, "neighbour not resolved"
+	}
+	mtu := link.Attrs().MTU
+	if route.MTU > 0 {
+		mtu = min(mtu, route.MTU)
+	}
+	copy(hop.RemoteMac[:], n.HardwareAddr)
+	copy(hop.LocalMac[:], link.Attrs().HardwareAddr)
+	hop.Ifindex = uint32(route.LinkIndex)
+	hop.Mtu = uint16(min(mtu, math.MaxUint16))
+	return hop, "resolved"
+}
+
+// manage has the kernel resolve a neighbour and keep it fresh (NTF_EXT_MANAGED, Linux 5.16), also while no daemon
+// runs: what XDP sends does not count as use. An older kernel resolves it this once, and refresh comes again.
+func (h *hops) manage(ifindex int, via netip.Addr, now netlink.Neigh, known bool) {
+	n := &netlink.Neigh{
+		LinkIndex: ifindex, Family: unix.AF_INET, IP: via.AsSlice(), FlagsExt: netlink.NTF_EXT_MANAGED,
+	}
+	if known && now.State&(unix.NUD_REACHABLE|unix.NUD_STALE|unix.NUD_DELAY|unix.NUD_PROBE) != 0 {
+		n.State, n.HardwareAddr = unix.NUD_STALE, now.HardwareAddr // keeps what is known while it is asked
+	}
+	err := h.handle.NeighSet(n)
+	if err != nil {
+		n.FlagsExt, n.Flags = 0, netlink.NTF_USE
+		err = h.handle.NeighSet(n)
+	}
+	if err != nil {
+		h.log.Warn("neighbour not asked for", "address", via, "ifindex", ifindex, "err", err)
+	}
+}
+
+// store makes hop the active one of index, if it is not: the inactive one is written when no program can still read
+// it, and one store makes it active.
+func (h *hops) store(index uint32, hop pgwuHop) error {
+	next := &h.table.slots[index]
+	active := atomic.LoadUint32(&next.Active) & 1
+	if next.Hops[active] == hop {
+		return nil
+	}
+	at := place{placeNextHop, index}
+	if h.grace.rests(at) {
+		if err := h.grace.settle(); err != nil {
+			return err
+		}
+	}
+	next.Hops[1-active] = hop
+	atomic.StoreUint32(&next.Active, 1-active)
+	h.grace.rest(at)
+	return nil
+}

@@ -1,0 +1,195 @@
+package datapath
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+// How Run paces itself.
+const (
+	refreshEvery = 5 * time.Second       // next hops, whatever netlink said or lost
+	settleFor    = 10 * time.Millisecond // after a netlink message, for those that come with it
+	barrierEvery = time.Second           // places rest at most about this long
+	eventWindow  = 100 * time.Millisecond
+	eventsInIt   = 256 // then the ring waits for the next window, and loses what it cannot hold
+)
+
+// Run keeps next hops resolved and hands events to onEvent, from one goroutine, until ctx is done. It returns nil
+// then.
+func (d *Datapath) Run(ctx context.Context, onEvent func(Event)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.followNextHops(ctx) })
+	group.Go(func() error { return d.readEvents(ctx, onEvent) })
+	group.Go(func() error { return d.settleResting(ctx) })
+	return group.Wait()
+}
+
+// followNextHops refreshes when netlink tells of a change, when a new next hop is wanted, and now and then.
+func (d *Datapath) followNextHops(ctx context.Context) error {
+	changed := make(chan struct{}, 1)
+	ticker := time.NewTicker(refreshEvery)
+	defer ticker.Stop()
+	subscribed := false
+	lost := make(chan struct{})
+	stop := func() {}
+	defer func() { stop() }()
+	for {
+		if !subscribed {
+			end := make(chan struct{})
+			lost = make(chan struct{}, 1)
+			if err := d.subscribe(changed, lost, end); err != nil {
+				d.log.Warn("netlink changes are not followed, only looked up", "every", refreshEvery, "err", err)
+			}
+			subscribed, stop = true, func() { close(end) }
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-lost:
+			stop()
+			stop = func() {}
+			subscribed = false
+		case <-d.hops.kick:
+		case <-ticker.C:
+		case <-changed:
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(settleFor):
+			}
+			select {
+			case <-changed:
+			default:
+			}
+		}
+		if err := d.refreshNextHops(); err != nil {
+			d.log.Warn("next hops not refreshed", "err", err)
+		}
+	}
+}
+
+func (d *Datapath) refreshNextHops() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hops.refresh()
+}
+
+// subscribe has netlink tell of links, routes and neighbours until end is closed. lost: messages were lost, and the
+// subscription must be made anew.
+func (d *Datapath) subscribe(changed, lost chan<- struct{}, end chan struct{}) error {
+	fail := func(error) { notify(lost) }
+	links, routes, neighbours := make(chan netlink.LinkUpdate), make(chan netlink.RouteUpdate), make(chan netlink.NeighUpdate)
+	if err := netlink.LinkSubscribeWithOptions(links, end,
+		netlink.LinkSubscribeOptions{Namespace: &d.ns, ErrorCallback: fail}); err != nil {
+		return fmt.Errorf("subscribe to links: %w", err)
+	}
+	go forward(links, changed)
+	if err := netlink.RouteSubscribeWithOptions(routes, end,
+		netlink.RouteSubscribeOptions{Namespace: &d.ns, ErrorCallback: fail}); err != nil {
+		return fmt.Errorf("subscribe to routes: %w", err)
+	}
+	go forward(routes, changed)
+	if err := netlink.NeighSubscribeWithOptions(neighbours, end,
+		netlink.NeighSubscribeOptions{Namespace: &d.ns, ErrorCallback: fail}); err != nil {
+		return fmt.Errorf("subscribe to neighbours: %w", err)
+	}
+	go forward(neighbours, changed)
+	return nil
+}
+
+// forward turns messages into one pending notice; it ends when the subscription does.
+func forward[T any](messages <-chan T, changed chan<- struct{}) {
+	for range messages {
+		notify(changed)
+	}
+}
+
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// settleResting lets places be used again without anybody waiting for it.
+func (d *Datapath) settleResting(ctx context.Context) error {
+	ticker := time.NewTicker(barrierEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		d.mu.Lock()
+		some := d.grace.begin()
+		d.mu.Unlock()
+		if !some {
+			continue
+		}
+		err := d.grace.barrier()
+		d.mu.Lock()
+		d.grace.end(err)
+		d.mu.Unlock()
+		if err != nil {
+			d.log.Warn("freed slots wait on", "err", err)
+		}
+	}
+}
+
+// readEvents reads the ring. A flood of events costs a bounded number of wake-ups a second: the ring fills, and the
+// rest is only counted.
+func (d *Datapath) readEvents(ctx context.Context, onEvent func(Event)) error {
+	reader, err := ringbuf.NewReader(d.objects.Events)
+	if err != nil {
+		return fmt.Errorf("read events: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = reader.Close() })
+	defer stop()
+	defer func() { _ = reader.Close() }()
+	var record ringbuf.Record
+	for count, since := 0, time.Now(); ; {
+		if err := reader.ReadInto(&record); err != nil {
+			if errors.Is(err, os.ErrClosed) {
+				return nil
+			}
+			return fmt.Errorf("read events: %w", err)
+		}
+		if event, ok := decodeEvent(record.RawSample); ok {
+			onEvent(event)
+		}
+		if time.Since(since) > eventWindow {
+			count, since = 0, time.Now()
+		}
+		if count++; count < eventsInIt {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(eventWindow - time.Since(since)):
+			count, since = 0, time.Now()
+		}
+	}
+}
+
+func decodeEvent(sample []byte) (Event, bool) {
+	var raw pgwuEvent
+	if _, err := binary.Decode(sample, binary.NativeEndian, &raw); err != nil {
+		return Event{}, false
+	}
+	return Event{
+		Reason: Reason(raw.Reason), TEID: pfcp.TEID(teidOnWire(pfcp.TEID(raw.Teid))),
+		Remote: fromWire(raw.Remote), RemotePort: raw.RemotePort>>8 | raw.RemotePort<<8, Local: fromWire(raw.Local),
+	}, true
+}

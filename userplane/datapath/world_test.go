@@ -1,0 +1,298 @@
+package datapath
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// The world of the tests: one node with an access port and two core ports, each a veth whose other end nobody
+// reads, and permanent neighbours behind them.
+var (
+	slice1   = netip.MustParseAddr("10.30.1.1")
+	slice2   = netip.MustParseAddr("10.30.1.2")
+	sgw      = netip.MustParseAddr("10.10.0.2")
+	lostSGW  = netip.MustParseAddr("192.0.2.9") // no route
+	nodeAddr = netip.MustParseAddr("10.20.11.2")
+	server   = netip.MustParseAddr("10.60.0.10")
+
+	accessMAC  = net.HardwareAddr{2, 0, 0, 0, 0xa, 1}
+	accessGW   = net.HardwareAddr{2, 0, 0, 0, 0xa, 2}
+	coreMAC    = net.HardwareAddr{2, 0, 0, 0, 0xc, 1}
+	coreGW     = net.HardwareAddr{2, 0, 0, 0, 0xc, 2}
+	otherMAC   = net.HardwareAddr{2, 0, 0, 0, 0xd, 1}
+	otherGW    = net.HardwareAddr{2, 0, 0, 0, 0xd, 2}
+	accessMTU  = 1500
+	sliceSlots = 1024
+)
+
+type world struct {
+	t       *testing.T
+	d       *Datapath
+	cfg     Config
+	ifindex map[string]int
+	ns      netns.NsHandle
+}
+
+// newWorld makes the namespace and opens the data path in it, on this test's locked thread.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, ifindex: map[string]int{}}
+	w.ns = newNamespace(t)
+	w.port("access0", accessMAC, "10.20.11.2/24", "10.20.11.1", accessGW)
+	w.port("core0", coreMAC, "10.50.1.2/24", "10.50.1.1", coreGW)
+	w.port("core1", otherMAC, "10.51.1.2/24", "10.51.1.1", otherGW)
+	require.NoError(t, netlink.RouteAdd(&netlink.Route{
+		Dst: &net.IPNet{IP: net.IPv4(10, 10, 0, 0), Mask: net.CIDRMask(16, 32)}, Gw: net.IPv4(10, 20, 11, 1),
+	}))
+	w.cfg = Default()
+	w.cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
+	w.cfg.AddressBlocks = 4
+	w.cfg.Peers = 4
+	w.cfg.MaxInstances = 4
+	w.cfg.Slices = []Slice{{slice1, sliceSlots}, {slice2, 200}}
+	w.cfg.Instances = []Instance{
+		{"internet", netip.MustParseAddr("10.50.1.1")},
+		{"corp", netip.MustParseAddr("10.51.1.1")},
+		{"lost", netip.MustParseAddr("192.0.2.1")},
+	}
+	w.cfg.Ports = []Port{
+		{Name: "access0", Side: SideAccess},
+		{Name: "core0", Side: SideCore, Instance: "internet"},
+		{Name: "core1", Side: SideCore, Instance: "corp"},
+	}
+	w.open()
+	t.Cleanup(func() {
+		require.NoError(t, w.d.Close())
+		require.NoError(t, Remove(w.cfg.PinDir))
+	})
+	return w
+}
+
+// open opens the data path with the headroom poisoned, so that an octet that nobody writes shows.
+func (w *world) open() {
+	w.t.Helper()
+	d, err := open(w.cfg, slog.New(slog.DiscardHandler), func(v *pgwuVariableSpecs) error {
+		return v.PoisonHeadroom.Set(true)
+	})
+	require.NoError(w.t, err)
+	w.d = d
+}
+
+func (w *world) port(name string, mac net.HardwareAddr, address, gateway string, gatewayMAC net.HardwareAddr) {
+	t := w.t
+	t.Helper()
+	veth := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: mac, MTU: accessMTU}, PeerName: name + "p",
+	}
+	require.NoError(t, netlink.LinkAdd(veth))
+	for _, end := range []string{name, name + "p"} {
+		l, err := netlink.LinkByName(end)
+		require.NoError(t, err)
+		require.NoError(t, netlink.LinkSetUp(l))
+	}
+	l, err := netlink.LinkByName(name)
+	require.NoError(t, err)
+	a, err := netlink.ParseAddr(address)
+	require.NoError(t, err)
+	require.NoError(t, netlink.AddrAdd(l, a))
+	require.NoError(t, netlink.NeighSet(&netlink.Neigh{
+		LinkIndex: l.Attrs().Index, IP: net.ParseIP(gateway), State: unix.NUD_PERMANENT, HardwareAddr: gatewayMAC,
+	}))
+	w.ifindex[name] = l.Attrs().Index
+}
+
+// newNamespace moves this test's thread into a network namespace of its own until the test ends.
+func newNamespace(t *testing.T) netns.NsHandle {
+	t.Helper()
+	runtime.LockOSThread()
+	before, err := netns.Get()
+	require.NoError(t, err)
+	ns, err := netns.New()
+	require.NoError(t, err, "these tests need root")
+	t.Cleanup(func() {
+		require.NoError(t, netns.Set(before))
+		require.NoError(t, ns.Close())
+		require.NoError(t, before.Close())
+		runtime.UnlockOSThread()
+	})
+	for _, conf := range []string{"all", "default"} { // else the kernel's own packets are counted too
+		require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+conf+"/disable_ipv6", []byte("1"), 0))
+	}
+	lo, err := netlink.LinkByName("lo")
+	require.NoError(t, err)
+	require.NoError(t, netlink.LinkSetUp(lo))
+	return ns
+}
+
+func mountBPFFS(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, unix.Mount("bpf", dir, "bpf", 0, ""))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	return dir
+}
+
+// xdpMD is struct xdp_md of linux/bpf.h, the context of a test run.
+type xdpMD struct{ Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32 }
+
+const xdpDrop, xdpPass, xdpTx, xdpRedirect = 1, 2, 3, 4
+
+// run sends one frame through the program as if it came in by that port. meta octets of metadata stand before it.
+func (w *world) run(port string, frame []byte, meta int) (verdict uint32, out []byte) {
+	w.t.Helper()
+	w.enter()
+	in := append(make([]byte, meta), frame...)
+	context := xdpMD{Data: uint32(meta), DataEnd: uint32(len(in)), IngressIfindex: uint32(w.ifindex[port])}
+	out = make([]byte, len(in)+256)
+	options := ebpf.RunOptions{Data: in, DataOut: out, Context: context}
+	verdict, err := w.d.objects.Pgwu.Run(&options)
+	require.NoError(w.t, err)
+	return verdict, options.DataOut[min(meta, len(options.DataOut)):]
+}
+
+// enter moves the calling goroutine into the namespace for good: a subtest has a thread of its own, which ends with it.
+func (w *world) enter() {
+	runtime.LockOSThread()
+	require.NoError(w.t, netns.Set(w.ns))
+}
+
+// reasons returns the counts by name.
+func (w *world) reasons() map[string]uint64 {
+	w.t.Helper()
+	rows, err := w.d.Reader().Reasons()
+	require.NoError(w.t, err)
+	counts := map[string]uint64{}
+	for _, row := range rows {
+		counts[row.Name] = row.Packets
+	}
+	return counts
+}
+
+// ue is the address of UE n of the first pool, and teid the TEID of its uplink.
+func ue(n int) netip.Addr { return netip.AddrFrom4([4]byte{172, 16, 1, byte(n)}) }
+
+func teid(n int) pfcp.TEID { return pfcp.TEID(0x7a000000 | n) }
+
+func remoteTEID(n int) pfcp.TEID { return pfcp.TEID(0x11110000 | n) }
+
+// uplinkOf and downlinkOf are the entries of UE n before a test changes them.
+func uplinkOf(n int) session.Entry {
+	return session.Entry{
+		Key:    session.Key{Direction: session.Uplink, Local: slice1, TEID: teid(n)},
+		Source: ue(n), Instance: "internet",
+		Origin: session.Origin{SEID: pfcp.SEID(n), PDRID: 1, FARID: 1, Precedence: 255, URRID: pfcp.Some(pfcp.URRID(7))},
+	}
+}
+
+func downlinkOf(n int) session.Entry {
+	return session.Entry{
+		Key:    session.Key{Direction: session.Downlink, Instance: "internet", UE: ue(n)},
+		Remote: sgw, RemoteTEID: remoteTEID(n), Local: slice1,
+		Origin: session.Origin{SEID: pfcp.SEID(n), PDRID: 2, FARID: 2, Precedence: 255, QERID: pfcp.Some(pfcp.QERID(0))},
+	}
+}
+
+func with(e session.Entry, change func(*session.Entry)) session.Entry {
+	change(&e)
+	return e
+}
+
+func (w *world) apply(puts ...session.Entry) {
+	w.t.Helper()
+	require.NoError(w.t, w.d.Apply(session.Changes{Puts: puts}))
+	require.NoError(w.t, w.d.refreshNextHops())
+}
+
+// Frames are built by gopacket, which knows nothing of this program.
+
+func serialize(t testing.TB, parts ...gopacket.SerializableLayer) []byte {
+	t.Helper()
+	buffer := gopacket.NewSerializeBuffer()
+	options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
+	require.NoError(t, gopacket.SerializeLayers(buffer, options, parts...))
+	return append([]byte(nil), buffer.Bytes()...)
+}
+
+func ethernet(from, to net.HardwareAddr) *layers.Ethernet {
+	return &layers.Ethernet{SrcMAC: from, DstMAC: to, EthernetType: layers.EthernetTypeIPv4}
+}
+
+func ipv4(from, to netip.Addr, protocol layers.IPProtocol) *layers.IPv4 {
+	return &layers.IPv4{
+		Version: 4, IHL: 5, TTL: 64, Protocol: protocol, Id: 0x1234,
+		SrcIP: from.AsSlice(), DstIP: to.AsSlice(),
+	}
+}
+
+func udp(from, to uint16, ip *layers.IPv4) *layers.UDP {
+	u := &layers.UDP{SrcPort: layers.UDPPort(from), DstPort: layers.UDPPort(to)}
+	_ = u.SetNetworkLayerForChecksum(ip)
+	return u
+}
+
+// inner is an IPv4 packet between a UE and the server with that many octets of payload.
+func inner(t testing.TB, from, to netip.Addr, ttl uint8, payload int) []byte {
+	ip := ipv4(from, to, layers.IPProtocolUDP)
+	ip.TTL = ttl
+	return serialize(t, ip, udp(4000, 5000, ip), pattern(payload))
+}
+
+// pattern is a payload in which no octet is where another would do.
+func pattern(n int) gopacket.Payload {
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byte(i*7 + 3)
+	}
+	return p
+}
+
+// tunnel is a G-PDU from the SGW to a slice with that payload.
+func tunnel(t testing.TB, to netip.Addr, id pfcp.TEID, payload []byte, change ...func(*layers.IPv4, *layers.GTPv1U)) []byte {
+	ip := ipv4(sgw, to, layers.IPProtocolUDP)
+	gtp := &layers.GTPv1U{Version: 1, ProtocolType: 1, MessageType: 255, TEID: uint32(id)}
+	for _, f := range change {
+		f(ip, gtp)
+	}
+	return plain(t, accessGW, accessMAC, serialize(t, ip, udp(2152, 2152, ip), gtp, gopacket.Payload(payload)))
+}
+
+// plain is an Ethernet frame with that IP packet, without padding. (gopacket's Ethernet always pads.)
+func plain(_ testing.TB, from, to net.HardwareAddr, packet []byte) []byte {
+	return slices.Concat([]byte(to), []byte(from), []byte{8, 0}, packet)
+}
+
+// encapsulated is the frame that the program must send for a downlink packet, octet by octet.
+func encapsulated(t testing.TB, to netip.Addr, id pfcp.TEID, packets int, packet []byte) []byte {
+	ip := ipv4(slice1, to, layers.IPProtocolUDP)
+	ip.Id = uint16(uint32(packets) + uint32(id)*40503)
+	u := &layers.UDP{SrcPort: 2152, DstPort: 2152, Length: uint16(16 + len(packet))}
+	gtp := &layers.GTPv1U{
+		Version: 1, ProtocolType: 1, MessageType: 255, TEID: uint32(id), MessageLength: uint16(len(packet)),
+	}
+	rest := gopacket.NewSerializeBuffer() // without checksums: the UDP checksum is to be 0
+	require.NoError(t, gopacket.SerializeLayers(rest, gopacket.SerializeOptions{}, u, gtp, gopacket.Payload(packet)))
+	return plain(t, accessMAC, accessGW, serialize(t, ip, gopacket.Payload(rest.Bytes())))
+}
+
+func spacedHex(b []byte) string { return fmt.Sprintf("% x", b) }
+
+func random(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
