@@ -86,6 +86,7 @@ func options(t *testing.T) lab.Options {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // else each stub takes a second longer to end
 	bin := t.TempDir()
 	for _, name := range []string{"hss", "pgwc", "pgwu"} {
 		require.NoError(t, os.Symlink(self, filepath.Join(bin, name)))
