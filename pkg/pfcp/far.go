@@ -137,7 +137,7 @@ func (w *writer) forwardingParameters(typ uint16, p *ForwardingParameters) {
 // addresses are kept: whoever acts on one must refuse them by the description.
 func (w *walker) outerHeaderCreation() OuterHeaderCreation {
 	o := OuterHeaderCreation{Description: w.u16()}
-	if o.Description == 0 {
+	if o.Description>>8 == 0 {
 		w.fail(CauseMandatoryIEIncorrect, w.typ, "no outer header to create")
 	}
 	if o.Description&ohcTEID != 0 {

@@ -131,16 +131,18 @@ func (w *walker) ueIPAddress() UEIPAddress {
 	}
 	if flags&ueipV6 != 0 && !u.ChooseIPv6 {
 		u.IPv6 = w.ipv6()
-		u.IPv6PrefixLength = 64
 	}
 	if flags&ueipIPv6D != 0 {
 		w.take(1)
 	}
+	length := uint8(64)
 	if flags&ueipIP6PL != 0 {
-		u.IPv6PrefixLength = w.u8()
-		if u.IPv6PrefixLength > 128 {
-			w.fail(CauseMandatoryIEIncorrect, w.typ, "IPv6 prefix longer than 128 bits")
+		if length = w.u8(); length == 0 || length > 128 {
+			w.fail(CauseMandatoryIEIncorrect, w.typ, "IPv6 prefix length is not 1 to 128")
 		}
+	}
+	if u.IPv6.IsValid() || u.ChooseIPv6 {
+		u.IPv6PrefixLength = length
 	}
 	return u
 }

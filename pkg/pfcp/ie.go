@@ -68,7 +68,7 @@ type FTEID struct {
 // UEIPAddress is the UE IP Address IE (type 93), TS 29.244 8.2.62.
 type UEIPAddress struct {
 	IPv4, IPv6             netip.Addr
-	IPv6PrefixLength       uint8 // 64 unless the IPv6PL flag brought another
+	IPv6PrefixLength       uint8 // 64 unless the IP6PL flag brought another; 0 without IPv6; to encode, 0 is 64
 	Destination            bool  // the S/D flag; the direction of a PDR comes from its Source Interface only
 	ChooseIPv4, ChooseIPv6 bool  // CHV4, CHV6
 }

@@ -71,7 +71,7 @@ func (w *walker) name() string {
 	if name, ok := labels(b); ok {
 		return strings.ToLower(name)
 	}
-	if !printable(b) {
+	if len(b) > maxName || !printable(b) {
 		w.fail(CauseMandatoryIEIncorrect, w.typ, "name is neither labels nor text")
 		return ""
 	}
