@@ -53,8 +53,8 @@ type demo struct {
 // Run runs the demo and prints what it does. The error says which checks failed; nil: all passed and nothing was
 // left behind. When ctx ends, it removes everything and returns; with Keep that is no failure.
 func Run(ctx context.Context, w io.Writer, options Options) (err error) {
-	d := &demo{options: options, out: &progress{w: w}}
-	fmt.Fprintf(w, "A packet core in network namespaces: %d UEs, %d PGW-Us\n", options.UEs, options.PGWUs)
+	d := &demo{options: options, out: newProgress(w)}
+	d.out.print("A packet core in network namespaces: %d UEs, %d PGW-Us\n", options.UEs, options.PGWUs)
 	start := time.Now()
 	d.out.section("Start")
 	d.lab, err = lab.Start(ctx, lab.Options{
@@ -63,7 +63,7 @@ func Run(ctx context.Context, w io.Writer, options Options) (err error) {
 	})
 	if err != nil {
 		if _, err := os.Stat(lab.RunDir(options.Prefix)); err == nil {
-			d.out.print(fmt.Sprintf("The logs are in %s; the next start removes them.\n", lab.RunDir(options.Prefix)))
+			d.out.print("  The logs are in %s; the next start removes them.\n", lab.RunDir(options.Prefix))
 		}
 		return err
 	}
@@ -71,12 +71,12 @@ func Run(ctx context.Context, w io.Writer, options Options) (err error) {
 	if ctx.Err() != nil && !options.Keep {
 		err = errors.New("stopped before the end")
 	}
-	err = errors.Join(err, d.remove())
+	err = errors.Join(err, d.remove(ctx))
 	if len(d.out.failed) > 0 {
 		err = fmt.Errorf("%d checks failed: %s", len(d.out.failed), strings.Join(d.out.failed, "; "))
 	}
 	if err == nil {
-		fmt.Fprintf(w, "\nAll checks passed in %s.\n", time.Since(start).Round(100*time.Millisecond))
+		d.out.print("\nAll checks passed in %s.\n", time.Since(start).Round(100*time.Millisecond))
 	}
 	return err
 }
@@ -318,7 +318,7 @@ func (d *demo) detach(ctx context.Context) error {
 }
 
 // remove takes everything down and looks whether anything is left.
-func (d *demo) remove() error {
+func (d *demo) remove(ctx context.Context) error {
 	d.out.section("Remove")
 	if d.capture != nil {
 		_ = d.out.step("end the capture", func() (string, error) {
@@ -328,7 +328,7 @@ func (d *demo) remove() error {
 	}
 	failed := len(d.out.failed) > 0
 	err := d.out.step("stop the nodes and remove the network", func() (string, error) {
-		if err := d.lab.Close(failed); err != nil {
+		if err := d.lab.Close(ctx, failed); err != nil {
 			return "", err
 		}
 		left, err := topology.Leftovers(d.options.Prefix)
@@ -338,7 +338,7 @@ func (d *demo) remove() error {
 		return "", err
 	})
 	if failed {
-		d.out.print(fmt.Sprintf("The logs are in %s; the next start removes them.\n", d.lab.LogDir()))
+		d.out.print("  The logs are in %s; the next start removes them.\n", d.lab.LogDir())
 	}
 	return err
 }

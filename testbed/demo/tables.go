@@ -92,7 +92,7 @@ func (d *demo) printCommands() {
 	prefix := d.options.Prefix
 	var text strings.Builder
 	line := func(what, format string, args ...any) {
-		fmt.Fprintf(&text, "%-34s %s\n", what, fmt.Sprintf(format, args...))
+		fmt.Fprintf(&text, "  %-34s %s\n", what, fmt.Sprintf(format, args...))
 	}
 	for _, n := range d.lab.PGWUs[:min(2, len(d.lab.PGWUs))] {
 		line("rules of "+n.Name, "%s %s pdr list", strings.Join(n.Environment(), " "), n.Program)
@@ -112,5 +112,5 @@ func (d *demo) printCommands() {
 	line("metrics of "+first.Name, "ip netns exec %s curl http://%s/metrics", prefix+topology.PGWU(1), lab.MetricsAddress)
 	line("logs", "tail -f %s/*.log", d.lab.LogDir())
 	line("the programs' configurations", "ls %s/*.yaml", d.lab.Dir())
-	d.out.print(text.String())
+	d.out.print("%s", text.String())
 }

@@ -63,7 +63,7 @@ func start(t *testing.T, change func(*lab.Options)) *lab.Lab {
 				t.Logf("log of %s ends:\n%s", n.Name, n.LogTail(20))
 			}
 		}
-		require.NoError(t, l.Close(false))
+		require.NoError(t, l.Close(t.Context(), false))
 	})
 	return l
 }

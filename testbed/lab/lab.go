@@ -102,7 +102,7 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 	l := &Lab{options: options, dir: RunDir(options.Prefix), release: release, stop: stop, group: &errgroup.Group{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.Close(true))
+			err = errors.Join(err, l.Close(ctx, true))
 		}
 	}()
 	for _, step := range []struct {
@@ -280,11 +280,11 @@ func (l *Lab) Nodes() []*Node {
 }
 
 // Close ends everything and removes it. keepLogs leaves the folder of LogDir; the next Start with the same prefix
-// removes that.
-func (l *Lab) Close(keepLogs bool) error {
+// removes that. It also works when ctx has ended.
+func (l *Lab) Close(ctx context.Context, keepLogs bool) error {
 	var errs []error
 	if l.MME != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		errs = append(errs, l.MME.Close(ctx))
 		cancel()
 	}

@@ -74,7 +74,7 @@ func playOwner(prefix string) int {
 	}
 	fmt.Println("ready")
 	<-ctx.Done()
-	if err := l.Close(false); err != nil {
+	if err := l.Close(ctx, false); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -148,7 +148,7 @@ func TestStartAndCloseLeaveNothing(t *testing.T) {
 	require.NoError(t, l.PGWC.Restart(t.Context()))
 	require.NotEqual(t, before, l.PGWC.PID())
 
-	require.NoError(t, l.Close(false))
+	require.NoError(t, l.Close(t.Context(), false))
 	requireNothingLeft(t, o.Prefix)
 }
 
@@ -163,7 +163,7 @@ func TestCrashOfTheTestbedIsCleanedUpByTheNextStart(t *testing.T) {
 
 	l, err := lab.Start(t.Context(), o)
 	require.NoError(t, err)
-	require.NoError(t, l.Close(false))
+	require.NoError(t, l.Close(t.Context(), false))
 	requireNothingLeft(t, o.Prefix)
 }
 

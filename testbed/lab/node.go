@@ -65,18 +65,17 @@ func (n *Node) Start(ctx context.Context) error {
 func (n *Node) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	last := errors.New("not asked")
 	for {
 		if over, err := n.process.ended(); over {
 			return fmt.Errorf("%s ended while it started (%w); its log %s ends:\n%s", n.Name, orOK(err), n.Log, n.LogTail(8))
 		}
-		var body []byte
-		if body, last = n.get(ctx, "/readyz"); last == nil {
+		body, err := n.get(ctx, "/readyz")
+		if err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready (%w: %s); its log %s ends:\n%s", n.Name, last, bytes.TrimSpace(body), n.Log, n.LogTail(8))
+			return fmt.Errorf("%s is not ready (%w: %s); its log %s ends:\n%s", n.Name, err, bytes.TrimSpace(body), n.Log, n.LogTail(8))
 		case <-time.After(readyInterval):
 		}
 	}

@@ -36,7 +36,7 @@ func start(ns *topology.Namespace, runDir, logPath, path string, args ...string)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", filepath.Base(path), err)
 	}
-	defer log.Close() // the child has its own
+	defer func() { _ = log.Close() }() // the child has its own
 	cmd := exec.Command(path, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), marker+"="+runDir)

@@ -45,7 +45,7 @@ func StartWebServer(ctx context.Context, ns *topology.Namespace, address netip.A
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "xepc testbed web server: you are %s\n", r.RemoteAddr)
+		_, _ = fmt.Fprintf(w, "xepc testbed web server: you are %s\n", r.RemoteAddr)
 	})
 	mux.HandleFunc("GET /octets", serveOctets)
 	mux.HandleFunc("POST /upload", takeOctets)
@@ -81,7 +81,7 @@ func takeOctets(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	fmt.Fprintln(w, hex.EncodeToString(sum.Sum(nil)))
+	_, _ = fmt.Fprintln(w, hex.EncodeToString(sum.Sum(nil)))
 }
 
 // TransferResult is a transfer whose octets were compared.

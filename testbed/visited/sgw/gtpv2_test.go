@@ -15,14 +15,15 @@ var (
 )
 
 func exampleRequest() (CreateSession, *Session) {
-	return CreateSession{
-			IMSI: "999700000000001", MSISDN: []byte{0x88, 0x32, 0x06, 0x00, 0x00, 0xf1}, IMEI: "3569380356438001",
-			PLMN: [3]byte{0x00, 0xf1, 0x10}, APN: "internet.mnc070.mcc999.gprs", PDNType: 1, QCI: 9, ARP: 8,
-			AMBRUplink: 50_000, AMBRDownlink: 100_000,
-		}, &Session{
-			Local:     FTEID{TEID: 0x01020304, Address: sgwAddress},
-			LocalUser: FTEID{TEID: 0xa1a2a3a4, Address: sgwAddress},
-		}
+	c := CreateSession{
+		IMSI: "999700000000001", MSISDN: []byte{0x88, 0x32, 0x06, 0x00, 0x00, 0xf1}, IMEI: "3569380356438001",
+		PLMN: [3]byte{0x00, 0xf1, 0x10}, APN: "internet.mnc070.mcc999.gprs", PDNType: 1, QCI: 9, ARP: 8,
+		AMBRUplink: 50_000, AMBRDownlink: 100_000,
+	}
+	return c, &Session{
+		Local:     FTEID{TEID: 0x01020304, Address: sgwAddress},
+		LocalUser: FTEID{TEID: 0xa1a2a3a4, Address: sgwAddress},
+	}
 }
 
 func TestCreateSessionRequestReadByGoGTP(t *testing.T) {
@@ -63,8 +64,8 @@ func TestCreateSessionRequestReadByGoGTP(t *testing.T) {
 	require.Equal(t, []uint32{c.AMBRUplink, c.AMBRDownlink}, []uint32{up, down})
 	uli, err := m.ULI.UserLocationInformation()
 	require.NoError(t, err)
-	require.EqualValues(t, 1, uli.TAI.TAC)
-	require.EqualValues(t, 1, uli.ECGI.ECI)
+	require.EqualValues(t, 1, uli.TAC)
+	require.EqualValues(t, 1, uli.ECI)
 	pco, err := m.PCO.ProtocolConfigurationOptions()
 	require.NoError(t, err)
 	require.Len(t, pco.ProtocolOrContainers, 2)
