@@ -185,6 +185,7 @@ func (e *Endpoint) tick(now time.Time) time.Duration {
 	e.mu.Lock()
 	e.responses.sweep(now)
 	again, ended := e.calls.due(now, e.cfg.T1)
+	e.stats.Timeouts += uint64(len(ended))
 	ended = append(ended, e.calls.later...)
 	e.calls.later = nil
 	e.stats.Retransmissions += uint64(len(again))

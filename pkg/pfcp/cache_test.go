@@ -1,0 +1,69 @@
+package pfcp
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func peerNumber(n int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, uint8(n >> 8), uint8(n)}), 8805)
+}
+
+func isNew(c *responseCache, now time.Time, peer netip.AddrPort, seq Sequence, b string) bool {
+	_, fresh := c.begin(now, peer, seq, []byte(b))
+	return fresh
+}
+
+func TestResponsesAreKeptForTheirLifetime(t *testing.T) {
+	c, now := newResponseCache(10, 2, time.Minute), time.Unix(0, 0)
+	require.True(t, isNew(c, now, peerNumber(1), 7, "a"))
+	require.False(t, isNew(c, now.Add(time.Minute-1), peerNumber(1), 7, "a"))
+	require.True(t, isNew(c, now.Add(time.Minute), peerNumber(1), 7, "a"))
+	require.Equal(t, 1, c.entries)
+	c.sweep(now.Add(2 * time.Minute))
+	require.Zero(t, c.entries)
+	require.Empty(t, c.peers)
+	require.Zero(t, c.evicted)
+}
+
+func TestTheSameNumberWithOtherOctetsIsANewRequest(t *testing.T) {
+	c, now := newResponseCache(10, 2, time.Minute), time.Unix(0, 0)
+	for range 100 {
+		require.True(t, isNew(c, now, peerNumber(1), 7, "a"))
+		require.True(t, isNew(c, now, peerNumber(1), 7, "b"))
+	}
+	require.Equal(t, 1, c.entries)
+	require.Equal(t, 1, c.peers[peerNumber(1)].order.Len())
+}
+
+func TestAFloodFromOnePeerEvictsItsOwn(t *testing.T) {
+	c, now := newResponseCache(100, 10, time.Minute), time.Unix(0, 0)
+	for seq := range Sequence(40) {
+		require.True(t, isNew(c, now, peerNumber(1), seq, "honest"))
+	}
+	for seq := range Sequence(10_000) {
+		require.True(t, isNew(c, now, peerNumber(2), seq, "flood"))
+	}
+	require.Equal(t, 100, c.entries)
+	for seq := range Sequence(40) {
+		require.False(t, isNew(c, now, peerNumber(1), seq, "honest"))
+	}
+	require.EqualValues(t, 10_040-100, c.evicted)
+}
+
+func TestAFloodFromManyPeersEvictsTheirs(t *testing.T) {
+	c, now := newResponseCache(100, 10, time.Minute), time.Unix(0, 0)
+	for seq := range Sequence(40) {
+		require.True(t, isNew(c, now, peerNumber(1), seq, "honest"))
+	}
+	for n := range 10_000 {
+		require.True(t, isNew(c, now, peerNumber(2+n), 1, "flood"))
+		require.LessOrEqual(t, len(c.peers), 10)
+	}
+	for seq := range Sequence(40) {
+		require.False(t, isNew(c, now, peerNumber(1), seq, "honest"))
+	}
+}
