@@ -3,7 +3,7 @@
 #ifndef XEPC_GTPU_H
 #define XEPC_GTPU_H
 
-#include "maps.h"
+#include "layout.h"
 #include "parse.h"
 
 #define GTPU_PORT 2152 /* TS 29.281 4.4.2.3 */

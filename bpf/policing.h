@@ -7,7 +7,7 @@
 #ifndef XEPC_POLICING_H
 #define XEPC_POLICING_H
 
-#include "maps.h"
+#include "layout.h"
 
 #define TOKENS_PER_OCTET 8000000LL
 

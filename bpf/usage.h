@@ -3,7 +3,7 @@
 #ifndef XEPC_USAGE_H
 #define XEPC_USAGE_H
 
-#include "maps.h"
+#include "layout.h"
 
 /* Atomic: the packets of one entry may arrive on several CPUs, and no octet may be lost. */
 static __always_inline void count_usage(struct usage *u, __u32 octets)

@@ -171,7 +171,7 @@ func (d *Datapath) makeBlock(p *plan, key uint64) error {
 			return err
 		}
 	}
-	if err := d.tables.blocks.insert(key, block*blockSize, 0); err != nil {
+	if err := d.tables.blocks.insert(key, block*blockSize, 0, d.grace.barrier); err != nil {
 		d.blockPool.idleIfFree(block)
 		return err
 	}

@@ -7,8 +7,12 @@ import (
 	"sync/atomic"
 )
 
-// directoryMultiplier is DIRECTORY_MULTIPLIER of bpf/directory.h.
-const directoryMultiplier = 0x9E3779B97F4A7C15
+// As in bpf/directory.h.
+const (
+	directoryFirst  = 0x9E3779B97F4A7C15
+	directorySecond = 0xD6E8FEB86659FD93
+	directoryShift  = 40
+)
 
 // directory is the writer's side of bpf/directory.h: a key stands in one of two buckets of four cells.
 type directory struct{ table[pgwuBucket] }
@@ -20,9 +24,10 @@ func directoryBuckets(keys int) uint32 {
 
 // buckets returns the two buckets of key.
 func (d *directory) buckets(key uint64) [2]*pgwuBucket {
-	hash := key * directoryMultiplier
 	mask := uint64(len(d.slots) - 1)
-	return [2]*pgwuBucket{&d.slots[hash>>40&mask], &d.slots[hash>>16&mask]}
+	return [2]*pgwuBucket{
+		&d.slots[key*directoryFirst>>directoryShift&mask], &d.slots[key*directorySecond>>directoryShift&mask],
+	}
 }
 
 // find returns the cell of key, nil when it is not there.
@@ -37,28 +42,55 @@ func (d *directory) find(key uint64) *pgwuCell {
 	return nil
 }
 
-// room returns a free cell for key, the first bucket's before the second's.
-func (d *directory) room(key uint64) (*pgwuCell, error) {
-	for _, bucket := range d.buckets(key) {
-		for i := range bucket.Cells {
-			if atomic.LoadUint64(&bucket.Cells[i].Key) == 0 {
-				return &bucket.Cells[i], nil
-			}
+// free returns a free cell of a bucket, or nil.
+func free(bucket *pgwuBucket) *pgwuCell {
+	for i := range bucket.Cells {
+		if atomic.LoadUint64(&bucket.Cells[i].Key) == 0 {
+			return &bucket.Cells[i]
 		}
 	}
-	return nil, fmt.Errorf("%w: no cell for key %#x", ErrTableFull, key)
+	return nil
 }
 
-// insert makes a cell; the key is written last. Programs must be done with the cell's former key.
-func (d *directory) insert(key uint64, value, aux uint32) error {
-	cell, err := d.room(key)
-	if err != nil {
-		return err
-	}
+// store makes a cell; the key is written last.
+func store(cell *pgwuCell, key uint64, value, aux uint32) {
 	atomic.StoreUint32(&cell.Value, value)
 	atomic.StoreUint32(&cell.Aux, aux)
 	atomic.StoreUint64(&cell.Key, key)
-	return nil
+}
+
+// insert puts a key into the first bucket that has room. Programs must be done with what was removed. When both are
+// full, one of their keys moves to its other bucket; settle waits for programs then, so that none misses it.
+func (d *directory) insert(key uint64, value, aux uint32, settle func() error) error {
+	for _, bucket := range d.buckets(key) {
+		if cell := free(bucket); cell != nil {
+			store(cell, key, value, aux)
+			return nil
+		}
+	}
+	for _, bucket := range d.buckets(key) {
+		for i := range bucket.Cells {
+			old := &bucket.Cells[i]
+			for _, other := range d.buckets(old.Key) {
+				cell := free(other)
+				if cell == nil {
+					continue
+				}
+				store(cell, old.Key, old.Value, old.Aux)
+				if err := settle(); err != nil {
+					atomic.StoreUint64(&cell.Key, 0)
+					return err
+				}
+				atomic.StoreUint64(&old.Key, 0)
+				if err := settle(); err != nil {
+					return err
+				}
+				store(old, key, value, aux)
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%w: no cell for key %#x", ErrTableFull, key)
 }
 
 // remove makes the cell free. Programs may still use what it said.

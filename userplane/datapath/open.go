@@ -186,7 +186,7 @@ func (d *Datapath) describeSlices() error {
 		cell := d.tables.slices.find(sliceKey(s.Address))
 		switch {
 		case fresh:
-			if err := d.tables.slices.insert(sliceKey(s.Address), base, count-1); err != nil {
+			if err := d.tables.slices.insert(sliceKey(s.Address), base, count-1, d.grace.barrier); err != nil {
 				return err
 			}
 		case cell == nil || cell.Value != base || cell.Aux != count-1:
@@ -227,6 +227,10 @@ func (d *Datapath) adoptEntries() {
 	d.peerPool.adopt(noPeer)
 	d.peerPool.hold(noPeer)
 	for cell := range d.tables.blocks.all {
+		if d.tables.blocks.find(cell.Key) != cell { // it was being moved: the other one stays
+			cell.Key = 0
+			continue
+		}
 		block := cell.Value / blockSize
 		d.blockPool.adopt(block)
 		d.blockKeys[block] = cell.Key
@@ -316,5 +320,5 @@ func (d *Datapath) addPort(port Port) error {
 			return err
 		}
 	}
-	return d.tables.ports.insert(portKey(ifindex), value, aux)
+	return d.tables.ports.insert(portKey(ifindex), value, aux, d.grace.barrier)
 }

@@ -323,7 +323,7 @@ func downlinkRows(t *testing.T) []packetRow {
 				w.ifindex["lo0"] = w.ifindex["core1"]
 			},
 			after: func(w *world) {
-				require.NoError(t, w.d.tables.ports.insert(portKey(w.ifindex["core1"]), w.d.tables.numbers["corp"], uint32(SideCore)))
+				require.NoError(t, w.d.tables.ports.insert(portKey(w.ifindex["core1"]), w.d.tables.numbers["corp"], uint32(SideCore), membarrier))
 			},
 		},
 		{

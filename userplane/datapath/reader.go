@@ -58,7 +58,8 @@ type Reader struct {
 
 func newReader(t *tables, maps *pgwuMaps) *Reader { return &Reader{tables: t, reasons: maps.Reasons} }
 
-// OpenReader opens what is pinned in pinDir, read-only. ErrNotPinned, ErrLayout.
+// OpenReader opens what is pinned in pinDir. It never writes, but needs the right to: the kernel maps the memory of a
+// BPF map only for those who have it. ErrNotPinned, ErrLayout.
 func OpenReader(pinDir string) (_ *Reader, err error) {
 	var maps pgwuMaps
 	defer func() {
@@ -73,7 +74,7 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 		pgwuMapReasons: &maps.Reasons, pgwuMapSlices: &maps.Slices, pgwuMapUplink: &maps.Uplink,
 		pgwuMapUplinkOrigin: &maps.UplinkOrigin,
 	} {
-		*m, err = ebpf.LoadPinnedMap(filepath.Join(pinDir, name), &ebpf.LoadPinOptions{ReadOnly: true})
+		*m, err = ebpf.LoadPinnedMap(filepath.Join(pinDir, name), nil)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%w in %s", ErrNotPinned, pinDir)
 		}
