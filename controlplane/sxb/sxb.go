@@ -51,8 +51,8 @@ type Stats struct {
 	UnknownPeers uint64 // association requests from addresses that are not configured: refused
 }
 
-// New opens the socket. events is called from the edge's goroutine, in order, and must not block; it may be nil.
-// An Sxb that is not run must be closed.
+// New opens the socket. events is called from the edge's goroutine, in order, and must not block. log and events
+// may be nil. An Sxb that is not run must be closed.
 func New(cfg Config, log *slog.Logger, events func(Event)) (*Sxb, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("sxb: %w", err)
@@ -62,6 +62,9 @@ func New(cfg Config, log *slog.Logger, events func(Event)) (*Sxb, error) {
 	}
 	if events == nil {
 		events = func(Event) {}
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
 	transport := pfcp.DefaultEndpointConfig()
 	transport.Listen, transport.NodeID, transport.RecoveryTimeStamp = cfg.Listen, cfg.NodeID, cfg.RecoveryTimeStamp

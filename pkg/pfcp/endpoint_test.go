@@ -25,7 +25,8 @@ func testConfig() EndpointConfig {
 	cfg.Listen = netip.MustParseAddrPort("127.0.0.1:0")
 	cfg.NodeID = NodeID{FQDN: "up.example"}
 	cfg.RecoveryTimeStamp = 77
-	cfg.T1 = 20 * time.Millisecond
+	cfg.T1 = 50 * time.Millisecond
+	cfg.N1 = 20
 	cfg.ReadBuffer = 1 << 20
 	return cfg
 }
