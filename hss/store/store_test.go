@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xepc/xepc/hss/redistest"
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/aka"
 	"github.com/xepc/xepc/pkg/identity"
@@ -29,37 +28,6 @@ var (
 	epoch   = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	kek     = "k1 " + strings.Repeat("ab", 32)
 )
-
-// startRedis runs a real redis-server until the test ends, and returns its address and what stops it.
-func startRedis(t testing.TB) (address string, stop func()) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	dir := t.TempDir()
-	cmd := exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "yes",
-		"--logfile", filepath.Join(dir, "log"))
-	require.NoError(t, cmd.Start(), "redis-server must be installed: make test does it")
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		})
-	}
-	t.Cleanup(stop)
-	address = net.JoinHostPort("127.0.0.1", port)
-	require.Eventually(t, func() bool {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	}, 20*time.Second, 10*time.Millisecond)
-	return address, stop
-}
 
 func open(t testing.TB, address string) *Store {
 	t.Helper()
@@ -78,8 +46,7 @@ func open(t testing.TB, address string) *Store {
 // onBoth runs a test on a real Redis and on the embedded one.
 func onBoth(t *testing.T, f func(*testing.T, *Store)) {
 	t.Run("redis", func(t *testing.T) {
-		address, _ := startRedis(t)
-		f(t, open(t, address))
+		f(t, open(t, redistest.Start(t).Address))
 	})
 	t.Run("embedded", func(t *testing.T) { f(t, open(t, "")) })
 }
@@ -275,16 +242,20 @@ func TestRegistrationIsSwappedOnce(t *testing.T) {
 }
 
 func TestRedisAwayAndBack(t *testing.T) {
-	address, stop := startRedis(t)
-	s := open(t, address)
+	server := redistest.Start(t)
+	s := open(t, server.Address)
 	ctx := context.Background()
 	require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
-	stop()
+	before := seqOf(t, s, "mme1", 1, nil, epoch)
+	server.Kill()
 	_, err := s.Advance(ctx, imsi, "mme1", 1, nil, epoch)
 	require.ErrorIs(t, err, ErrUnavailable)
 	_, _, err = s.Get(ctx, imsi)
 	require.ErrorIs(t, err, ErrUnavailable)
 	require.ErrorIs(t, s.Ping(ctx), ErrUnavailable)
+	server.Resume(t)
+	require.Eventually(t, func() bool { return s.Ping(ctx) == nil }, 20*time.Second, 10*time.Millisecond)
+	require.Greater(t, seqOf(t, s, "mme1", 1, nil, epoch).SEQ, before.SEQ)
 }
 
 func TestSeal(t *testing.T) {

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/urfave/cli/v2"
+
+	"github.com/xepc/xepc/hss/s6a"
+	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/pkg/config"
+	"github.com/xepc/xepc/pkg/diameter"
+	"github.com/xepc/xepc/pkg/node"
+)
+
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name: "serve", Usage: "run the HSS until it is stopped", Flags: []cli.Flag{config.Flag(defaultFile)},
+		Action: func(c *cli.Context) error {
+			cfg := defaultConfig()
+			if err := config.Load(c.String("config"), cfg); err != nil {
+				return cli.Exit(err, node.ExitUsage)
+			}
+			return serve(c.Context, cfg, c.App)
+		},
+	}
+}
+
+// serve runs the HSS until ctx ends. The store is closed last, after the requests that use it.
+func serve(ctx context.Context, cfg *Config, app *cli.App) error {
+	var records *store.Store
+	err := node.Serve(ctx, nodeName, cfg.Config, app.ErrWriter, func(ctx context.Context, n *node.Node) error {
+		if err := n.Step("open the subscribers' records", func() (err error) {
+			records, err = openRecords(ctx, cfg, n)
+			return err
+		}); err != nil {
+			return err
+		}
+		edge := s6a.New(cfg.S6a, records, n.Log)
+		peers := diameter.New(cfg.Diameter, n.Log, uint32(time.Now().Unix()), edge.Application())
+		if err := n.Step("listen for Diameter peers", peers.Listen); err != nil {
+			return err
+		}
+		n.Go("diameter", peers.Run)
+		n.Go("cancellations", func(ctx context.Context) error { return edge.Run(ctx, peers.Send) })
+		n.Register(peers)
+		n.Register(edge)
+		n.Register(redisUp(records))
+		handleSIMs(n, records, edge)
+		n.Handle("GET /peers", func(*http.Request) (any, error) { return peers.Peers(), nil })
+		return nil
+	})
+	if records != nil {
+		err = errors.Join(err, records.Close())
+	}
+	return err
+}
+
+// openRecords opens the store. A Redis that is away does not keep the HSS from starting: it is asked again with every
+// request, which is answered 4181 or 3004 until it is back.
+func openRecords(ctx context.Context, cfg *Config, n *node.Node) (*store.Store, error) {
+	keyring, err := store.LoadKeyring(cfg.KEK)
+	if err != nil && !(errors.Is(err, store.ErrNoKEK) && len(cfg.Redis.Addresses) == 0) {
+		return nil, err
+	}
+	records, err := store.Open(cfg.Redis, keyring, n.Log)
+	if err != nil {
+		return nil, err
+	}
+	if err := records.Ping(ctx); err != nil {
+		n.Log.Warn("Redis does not answer: requests are refused until it does", "addresses", cfg.Redis.Addresses, "err", err)
+	}
+	return records, nil
+}
+
+func redisUp(s *store.Store) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "xepc_hss_redis_up", Help: "1 when Redis has answered this scrape's ping.",
+	}, func() float64 {
+		if s.Ping(context.Background()) != nil {
+			return 0
+		}
+		return 1
+	})
+}

@@ -1,0 +1,60 @@
+// Package redistest runs a real redis-server for the tests of the HSS. It is used by tests only.
+package redistest
+
+import (
+	"net"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Server is a redis-server with an append-only file in a folder of the test's.
+type Server struct {
+	Address string // IP:port
+
+	dir string
+	cmd *exec.Cmd
+}
+
+const patience = 20 * time.Second
+
+// Start runs a server on a free port of 127.0.0.1 until the test ends.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := &Server{Address: l.Addr().String(), dir: t.TempDir()}
+	require.NoError(t, l.Close())
+	s.Resume(t)
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// Kill ends the server as kill -9 does.
+func (s *Server) Kill() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// Resume starts the server again with the records of its append-only file.
+func (s *Server) Resume(t testing.TB) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(s.Address)
+	require.NoError(t, err)
+	s.cmd = exec.Command("redis-server", "--bind", host, "--port", port, "--dir", s.dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always", "--logfile", filepath.Join(s.dir, "log"))
+	require.NoError(t, s.cmd.Start(), "redis-server must be installed: make test does it")
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", s.Address)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}, patience, 10*time.Millisecond)
+}

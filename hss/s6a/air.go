@@ -1,0 +1,153 @@
+package s6a
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/aka"
+	"github.com/xepc/xepc/pkg/diameter"
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+// authenticationRequest is an AIR, TS 29.272 5.2.3.1.
+type authenticationRequest struct {
+	imsi          identity.IMSI
+	node          string // Origin-Host: has an IND of its own
+	plmn          identity.PLMN
+	plmnOctets    [3]byte // as received
+	eutran, utran int     // vectors wanted of each kind, cut to the most that we give
+	resync        *resynchronisation
+}
+
+// resynchronisation is Re-Synchronization-Info, TS 29.272 7.3.15: RAND ‖ AUTS.
+type resynchronisation struct {
+	rand [16]byte
+	auts [14]byte
+}
+
+func (s *Server) parseAIR(req diameter.Request) (r authenticationRequest, err error) {
+	r.node = req.Text(diameter.OriginHost)
+	if r.imsi, err = parseUser(req); err != nil {
+		return r, err
+	}
+	if r.plmn, r.plmnOctets, err = parseVisitedPLMN(req); err != nil {
+		return r, err
+	}
+	if a, ok := req.First(requestedEUTRAN); ok {
+		if r.eutran, err = s.parseWanted(a, &r.resync); err != nil {
+			return r, err
+		}
+	}
+	if a, ok := req.First(requestedUTRAN); ok {
+		if r.utran, err = s.parseWanted(a, &r.resync); err != nil {
+			return r, err
+		}
+	}
+	if r.eutran+r.utran == 0 { // the ABNF calls both optional, but then there is nothing to answer
+		return r, &diameter.Error{
+			Code: diameter.MissingAVP, Failed: []diameter.AVP{requestedEUTRAN.Group()}, Err: errors.New("no kind of vector is asked for"),
+		}
+	}
+	return r, nil
+}
+
+// parseWanted reads a Requested-…-Authentication-Info. Without Number-Of-Requested-Vectors one is wanted.
+// Immediate-Response-Preferred changes nothing: all that we give is made at once.
+func (s *Server) parseWanted(a diameter.AVP, resync **resynchronisation) (int, error) {
+	n := uint32(1)
+	if v, ok := diameter.First(a.Members, numberOfVectors); ok {
+		n = max(1, v.Unsigned())
+	}
+	if v, ok := diameter.First(a.Members, resyncInfo); ok {
+		if len(v.Data) != 16+14 {
+			return 0, invalid(v, fmt.Errorf("Re-Synchronization-Info of %d octets", len(v.Data)))
+		}
+		*resync = &resynchronisation{rand: [16]byte(v.Data[:16]), auts: [14]byte(v.Data[16:])}
+	}
+	return int(min(n, uint32(s.cfg.MaxVectors))), nil
+}
+
+// authenticationInformation answers an AIR with vectors.
+func (s *Server) authenticationInformation(ctx context.Context, req diameter.Request) ([]diameter.AVP, error) {
+	r, err := s.parseAIR(req)
+	if err != nil {
+		return nil, err
+	}
+	info, err := s.authenticate(ctx, r)
+	if err != nil {
+		return nil, asAnswer(err, experimental(subscriber.AuthenticationDataUnavailable, nil))
+	}
+	return append(supported(req), info), nil
+}
+
+// authenticate makes the Authentication-Info. SEQ moves before the profile is looked at, so that one call to Redis
+// does both; a refused request costs sequence numbers, of which there are enough.
+func (s *Server) authenticate(ctx context.Context, r authenticationRequest) (diameter.AVP, error) {
+	var simSEQ *uint64
+	if r.resync != nil {
+		seq, err := s.resynchronise(ctx, r)
+		if err != nil {
+			return diameter.AVP{}, err
+		}
+		simSEQ = &seq
+	}
+	a, err := s.store.Advance(ctx, r.imsi, r.node, r.eutran+r.utran, simSEQ, s.now())
+	if errors.Is(err, store.ErrUsedUp) {
+		return diameter.AVP{}, &subscriber.Refusal{Cause: subscriber.AuthenticationDataUnavailable, Err: err}
+	}
+	if err != nil {
+		return diameter.AVP{}, err
+	}
+	if err := a.Profile.MayAuthenticate(r.plmn, r.eutran > 0); err != nil {
+		return diameter.AVP{}, err
+	}
+	return vectors(a, r)
+}
+
+// resynchronise checks AUTS and returns the SIM's SEQ, TS 33.102 6.3.5. What the SIM has not made moves nothing: it is
+// refused, since it was altered on its way or the SIM has other keys than we.
+func (s *Server) resynchronise(ctx context.Context, r authenticationRequest) (uint64, error) {
+	keys, err := s.store.Credentials(ctx, r.imsi)
+	if err != nil {
+		return 0, err
+	}
+	sqn, err := keys.Resynchronise(r.resync.rand, r.resync.auts)
+	if errors.Is(err, aka.ErrMACS) {
+		s.resyncs.WithLabelValues("bad_mac_s").Inc()
+		s.log.Debug("AUTS refused", "host", r.node, "err", err)
+		return 0, &subscriber.Refusal{Cause: subscriber.AuthenticationDataUnavailable, Err: err}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("checking AUTS: %w", err)
+	}
+	s.resyncs.WithLabelValues("accepted").Inc()
+	return sqn.SEQ(), nil
+}
+
+// vectors makes Authentication-Info, TS 29.272 7.3.17: in each kind Item-Number rises with SEQ.
+func vectors(a store.Advanced, r authenticationRequest) (diameter.AVP, error) {
+	first, rest := a.Counter.Split(r.eutran)
+	eps, err := first.Vectors(a.Keys, aka.SeparationBit, challenge)
+	if err != nil {
+		return diameter.AVP{}, err
+	}
+	umts, err := rest.Vectors(a.Keys, 0, challenge)
+	if err != nil {
+		return diameter.AVP{}, err
+	}
+	info := authenticationInf.Group()
+	for i, v := range eps {
+		k := v.KASME(r.plmnOctets)
+		info.Members = append(info.Members, eutranVector.Group(
+			itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(v.RAND[:]), xres.Octets(v.XRES[:]), autn.Octets(v.AUTN[:]), kasme.Octets(k[:])))
+	}
+	for i, v := range umts {
+		info.Members = append(info.Members, utranVector.Group(
+			itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(v.RAND[:]), xres.Octets(v.XRES[:]), autn.Octets(v.AUTN[:]),
+			confidentialityK.Octets(v.CK[:]), integrityK.Octets(v.IK[:])))
+	}
+	return info, nil
+}
