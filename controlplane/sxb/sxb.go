@@ -259,14 +259,14 @@ func (s *Sxb) release() {
 	if !s.cfg.ReleaseOnStop {
 		return
 	}
-	answered, waiting := make(chan error, len(s.nodes)), 0
+	answered, waiting := make(chan struct{}, len(s.nodes)), 0
 	for _, n := range s.nodes {
 		if n.state != StateAssociated {
 			continue
 		}
 		waiting++
 		m := &pfcp.AssociationReleaseRequest{NodeID: s.cfg.NodeID}
-		s.endpoint.Call(n.cfg.Address, 0, m, func(_ pfcp.Header, _ pfcp.Message, err error) { answered <- err })
+		s.endpoint.Call(n.cfg.Address, 0, m, func(pfcp.Header, pfcp.Message, error) { answered <- struct{}{} })
 	}
 	timeout := time.NewTimer(s.cfg.ReleaseTimeout)
 	defer timeout.Stop()

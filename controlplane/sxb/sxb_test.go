@@ -307,8 +307,10 @@ func TestNewNamesEveryFault(t *testing.T) {
 	_, err := New(Config{
 		Listen: netip.MustParseAddrPort("0.0.0.0:8805"), N1: -1, RetryMax: -1,
 		Nodes: []NodeConfig{
-			{"", netip.MustParseAddrPort("127.0.0.2:8805")}, {"a", netip.MustParseAddrPort("127.0.0.2:8805")},
-			{"a", netip.MustParseAddrPort("127.0.0.3:8805")}, {"b", netip.MustParseAddrPort("127.0.0.2:8806")},
+			{"", netip.MustParseAddrPort("127.0.0.2:8805")},
+			{"a", netip.MustParseAddrPort("127.0.0.2:8805")},
+			{"a", netip.MustParseAddrPort("127.0.0.3:8805")},
+			{"b", netip.MustParseAddrPort("127.0.0.2:8806")},
 			{"c", netip.MustParseAddrPort("127.0.0.4:0")},
 		},
 	}, nil, nil)

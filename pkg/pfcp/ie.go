@@ -12,14 +12,22 @@ import (
 
 // Identifiers, each a type of its own so that the compiler keeps a FAR ID out of a PDR's place.
 type (
-	SEID       uint64 // session endpoint id, TS 29.244 5.6.2; 0 is never allocated
-	TEID       uint32 // tunnel endpoint id of GTP-U, TS 29.281 5.1; 0 is never allocated to a session
-	PDRID      uint16 // TS 29.244 8.2.36
-	FARID      uint32 // TS 29.244 8.2.74; bit 32 set: predefined in the UP
-	QERID      uint32 // TS 29.244 8.2.75
-	URRID      uint32 // TS 29.244 8.2.54
-	Precedence uint32 // TS 29.244 8.2.11; the lower value is matched first
-	Sequence   uint32 // 24 bits, TS 29.244 7.2.2.2
+	// SEID is a session endpoint id, TS 29.244 5.6.2; 0 is never allocated.
+	SEID uint64
+	// TEID is a tunnel endpoint id of GTP-U, TS 29.281 5.1; 0 is never allocated to a session.
+	TEID uint32
+	// PDRID is the PDR ID IE (type 56), TS 29.244 8.2.36.
+	PDRID uint16
+	// FARID is the FAR ID IE (type 108), TS 29.244 8.2.74; bit 32 set: predefined in the UP.
+	FARID uint32
+	// QERID is the QER ID IE (type 109), TS 29.244 8.2.75; 0 is legal.
+	QERID uint32
+	// URRID is the URR ID IE (type 81), TS 29.244 8.2.54.
+	URRID uint32
+	// Precedence is the Precedence IE (type 29), TS 29.244 8.2.11; the lower value is matched first.
+	Precedence uint32
+	// Sequence is the number of a request and its response, TS 29.244 7.2.2.2; 24 bits.
+	Sequence uint32
 )
 
 // Opt is an optional IE: Value means something only when Present.

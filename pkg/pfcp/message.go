@@ -41,8 +41,9 @@ func (t MessageType) Response() (MessageType, bool) {
 		TypeSessionEstablishmentRequest, TypeSessionModificationRequest, TypeSessionDeletionRequest,
 		TypeSessionReportRequest:
 		return t + 1, true
+	default:
+		return 0, false
 	}
-	return 0, false
 }
 
 // session says whether t is a message of one session, so that its header carries a SEID, TS 29.244 7.2.2.3.
@@ -96,17 +97,17 @@ type Header struct {
 	Sequence Sequence
 }
 
-// HeartbeatRequest, TS 29.244 7.4.2.1.
+// HeartbeatRequest is the Heartbeat Request, TS 29.244 7.4.2.1.
 type HeartbeatRequest struct {
 	RecoveryTimeStamp Opt[RecoveryTimeStamp] // mandatory in the standard; some peers leave it out
 }
 
-// HeartbeatResponse, TS 29.244 7.4.2.2.
+// HeartbeatResponse is the Heartbeat Response, TS 29.244 7.4.2.2.
 type HeartbeatResponse struct {
 	RecoveryTimeStamp Opt[RecoveryTimeStamp]
 }
 
-// AssociationSetupRequest, TS 29.244 7.4.4.1.
+// AssociationSetupRequest is the Association Setup Request, TS 29.244 7.4.4.1.
 type AssociationSetupRequest struct {
 	NodeID             NodeID
 	RecoveryTimeStamp  RecoveryTimeStamp
@@ -114,7 +115,7 @@ type AssociationSetupRequest struct {
 	CPFunctionFeatures Opt[uint8]
 }
 
-// AssociationSetupResponse, TS 29.244 7.4.4.2.
+// AssociationSetupResponse is the Association Setup Response, TS 29.244 7.4.4.2.
 type AssociationSetupResponse struct {
 	NodeID             NodeID
 	Cause              Cause
@@ -123,21 +124,21 @@ type AssociationSetupResponse struct {
 	CPFunctionFeatures Opt[uint8]
 }
 
-// AssociationReleaseRequest, TS 29.244 7.4.4.5.
+// AssociationReleaseRequest is the Association Release Request, TS 29.244 7.4.4.5.
 type AssociationReleaseRequest struct {
 	NodeID NodeID
 }
 
-// AssociationReleaseResponse, TS 29.244 7.4.4.6.
+// AssociationReleaseResponse is the Association Release Response, TS 29.244 7.4.4.6.
 type AssociationReleaseResponse struct {
 	NodeID NodeID
 	Cause  Cause
 }
 
-// VersionNotSupportedResponse, TS 29.244 7.4.4.7. It has no IEs.
+// VersionNotSupportedResponse is the Version Not Supported Response, TS 29.244 7.4.4.7. It has no IEs.
 type VersionNotSupportedResponse struct{}
 
-// SessionEstablishmentRequest, TS 29.244 7.5.2.
+// SessionEstablishmentRequest is the Session Establishment Request, TS 29.244 7.5.2.
 type SessionEstablishmentRequest struct {
 	NodeID      NodeID
 	FSEID       FSEID // the CP function's
@@ -149,7 +150,7 @@ type SessionEstablishmentRequest struct {
 	Restoration bool       // RESTI of PFCPSEReq-Flags: F-TEIDs are to be taken exactly as given
 }
 
-// SessionEstablishmentResponse, TS 29.244 7.5.3.
+// SessionEstablishmentResponse is the Session Establishment Response, TS 29.244 7.5.3.
 type SessionEstablishmentResponse struct {
 	NodeID       NodeID
 	Cause        Cause
@@ -159,7 +160,7 @@ type SessionEstablishmentResponse struct {
 	FailedRuleID Opt[FailedRuleID]
 }
 
-// SessionModificationRequest, TS 29.244 7.5.4.
+// SessionModificationRequest is the Session Modification Request, TS 29.244 7.5.4.
 type SessionModificationRequest struct {
 	FSEID      Opt[FSEID] // the CP function's, when it changed (or is repeated)
 	RemovePDRs []PDRID
@@ -177,7 +178,7 @@ type SessionModificationRequest struct {
 	QueryAll   bool // QAURR of PFCPSMReq-Flags: all URRs of the session are queried
 }
 
-// SessionModificationResponse, TS 29.244 7.5.5.
+// SessionModificationResponse is the Session Modification Response, TS 29.244 7.5.5.
 type SessionModificationResponse struct {
 	Cause        Cause
 	Offending    Opt[uint16]
@@ -186,27 +187,51 @@ type SessionModificationResponse struct {
 	UsageReports []UsageReport
 }
 
-// SessionDeletionRequest, TS 29.244 7.5.6. It has no mandatory IEs; what some peers put in is ignored.
+// SessionDeletionRequest is the Session Deletion Request, TS 29.244 7.5.6. It has no mandatory IEs; what some peers put in is ignored.
 type SessionDeletionRequest struct{}
 
-// SessionDeletionResponse, TS 29.244 7.5.7.
+// SessionDeletionResponse is the Session Deletion Response, TS 29.244 7.5.7.
 type SessionDeletionResponse struct {
 	Cause        Cause
 	Offending    Opt[uint16]
 	UsageReports []UsageReport
 }
 
-// The message type of each struct.
-func (*HeartbeatRequest) Type() MessageType             { return TypeHeartbeatRequest }
-func (*HeartbeatResponse) Type() MessageType            { return TypeHeartbeatResponse }
-func (*AssociationSetupRequest) Type() MessageType      { return TypeAssociationSetupRequest }
-func (*AssociationSetupResponse) Type() MessageType     { return TypeAssociationSetupResponse }
-func (*AssociationReleaseRequest) Type() MessageType    { return TypeAssociationReleaseRequest }
-func (*AssociationReleaseResponse) Type() MessageType   { return TypeAssociationReleaseResponse }
-func (*VersionNotSupportedResponse) Type() MessageType  { return TypeVersionNotSupportedResponse }
-func (*SessionEstablishmentRequest) Type() MessageType  { return TypeSessionEstablishmentRequest }
+// Type is the message type.
+func (*HeartbeatRequest) Type() MessageType { return TypeHeartbeatRequest }
+
+// Type is the message type.
+func (*HeartbeatResponse) Type() MessageType { return TypeHeartbeatResponse }
+
+// Type is the message type.
+func (*AssociationSetupRequest) Type() MessageType { return TypeAssociationSetupRequest }
+
+// Type is the message type.
+func (*AssociationSetupResponse) Type() MessageType { return TypeAssociationSetupResponse }
+
+// Type is the message type.
+func (*AssociationReleaseRequest) Type() MessageType { return TypeAssociationReleaseRequest }
+
+// Type is the message type.
+func (*AssociationReleaseResponse) Type() MessageType { return TypeAssociationReleaseResponse }
+
+// Type is the message type.
+func (*VersionNotSupportedResponse) Type() MessageType { return TypeVersionNotSupportedResponse }
+
+// Type is the message type.
+func (*SessionEstablishmentRequest) Type() MessageType { return TypeSessionEstablishmentRequest }
+
+// Type is the message type.
 func (*SessionEstablishmentResponse) Type() MessageType { return TypeSessionEstablishmentResponse }
-func (*SessionModificationRequest) Type() MessageType   { return TypeSessionModificationRequest }
-func (*SessionModificationResponse) Type() MessageType  { return TypeSessionModificationResponse }
-func (*SessionDeletionRequest) Type() MessageType       { return TypeSessionDeletionRequest }
-func (*SessionDeletionResponse) Type() MessageType      { return TypeSessionDeletionResponse }
+
+// Type is the message type.
+func (*SessionModificationRequest) Type() MessageType { return TypeSessionModificationRequest }
+
+// Type is the message type.
+func (*SessionModificationResponse) Type() MessageType { return TypeSessionModificationResponse }
+
+// Type is the message type.
+func (*SessionDeletionRequest) Type() MessageType { return TypeSessionDeletionRequest }
+
+// Type is the message type.
+func (*SessionDeletionResponse) Type() MessageType { return TypeSessionDeletionResponse }

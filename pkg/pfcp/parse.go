@@ -106,8 +106,9 @@ func parseMessage(h Header, b []byte) (Message, *Error) {
 		return parseSessionDeletionRequest(b)
 	case TypeSessionDeletionResponse:
 		return parseSessionDeletionResponse(b)
+	default:
+		return nil, &Error{Cause: CauseServiceNotSupported, Err: errors.New(h.Type.String())}
 	}
-	return nil, &Error{Cause: CauseServiceNotSupported, Err: errors.New(h.Type.String())}
 }
 
 // Marshal encodes a message under its header. Header.Type is ignored: the message knows its own. Header.SEID goes

@@ -154,9 +154,10 @@ func (e *Endpoint) refusal(t MessageType, fault *Error) Message {
 		return &SessionModificationResponse{Cause: fault.Cause, Offending: offending, FailedRuleID: fault.FailedRule}
 	case TypeSessionDeletionRequest:
 		return &SessionDeletionResponse{Cause: fault.Cause, Offending: offending}
+	default:
+		response, _ := t.Response()
+		return &unsupported{response: response, nodeID: node, cause: fault.Cause, offending: offending}
 	}
-	response, _ := t.Response()
-	return &unsupported{response: response, nodeID: node, cause: fault.Cause, offending: offending}
 }
 
 // unsupported is the answer to a request that has no struct: PFD management (TS 29.244 7.4.3.2), association
@@ -175,10 +176,11 @@ func (m *unsupported) appendIEs(w *writer) {
 	case TypeAssociationUpdateResponse:
 		w.nodeID(m.nodeID)
 		w.u8(IECause, uint8(m.cause))
-		return
 	case TypeNodeReportResponse, TypeSessionSetDeletionResponse:
 		w.nodeID(m.nodeID)
+		fallthrough
+	default:
+		w.u8(IECause, uint8(m.cause))
+		w.offending(m.offending)
 	}
-	w.u8(IECause, uint8(m.cause))
-	w.offending(m.offending)
 }
