@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -334,6 +335,13 @@ func (j *Journal) begin() error {
 	j.segments = append(j.segments, &segment{number: number, path: path, file: f, size: int64(headerSize)})
 	j.roll = false
 	return nil
+}
+
+// Keys returns every live key.
+func (j *Journal) Keys() []Key {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Collect(maps.Keys(j.index))
 }
 
 // Size of the journal.

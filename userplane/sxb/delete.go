@@ -1,0 +1,84 @@
+package sxb
+
+import (
+	"time"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/journal"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// delete answers a Session Deletion Request, TS 29.244 6.3.4, with the last usage reports.
+func (sh *shard) delete(r *pfcp.Request) {
+	s, a, err := sh.owned(r)
+	if err != nil {
+		sh.e.refuse(r, 0, err)
+		return
+	}
+	answer, err := sh.endSession(r, s)
+	if err != nil {
+		sh.e.refuse(r, s.CP.SEID, err)
+		return
+	}
+	now := time.Now()
+	delete(sh.sessions, s.SEID)
+	a.sessions.Add(-1)
+	sh.e.teids.release(s.FTEIDs(), now)
+	sh.bury(s.SEID, now)
+	sh.e.answer(r, s.CP.SEID, answer, pfcp.CauseAccepted)
+}
+
+// endSession stops the packets, reads what was counted, makes the deletion durable with its answer, and removes the
+// entries. Killed before the record, the next process forwards the packets again, and the duplicate of the request
+// ends the session with the same counts or later ones.
+func (sh *shard) endSession(r *pfcp.Request, s session.Session) (*pfcp.SessionDeletionResponse, error) {
+	table, err := sh.table(s)
+	if err != nil {
+		return nil, err
+	}
+	ended := s
+	if s.Counts() {
+		if err := sh.e.dp.Apply(stop(table)); err != nil {
+			return nil, err
+		}
+		if ended, err = sh.settle(s, table); err != nil {
+			return nil, sh.resume(s, table, err)
+		}
+	}
+	_, reports := ended.Report(ended.URRIDs(), session.TriggerTermination)
+	answer := &pfcp.SessionDeletionResponse{Cause: pfcp.CauseAccepted, UsageReports: reports}
+	sh.batch.Reset()
+	sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(s.SEID)})
+	if err := sh.putAnswer(r, s.SEID, s.CP.SEID, answer); err != nil {
+		return nil, sh.resume(s, table, err)
+	}
+	if err := sh.flush(); err != nil {
+		return nil, sh.resume(s, table, err)
+	}
+	if err := sh.e.dp.Apply(session.Diff(table, nil)); err != nil {
+		// The session is gone all the same; its entries drop packets, and the next start removes them.
+		sh.e.log.Error("entries of a deleted session stay in the data path", "seid", uint64(s.SEID), "err", err)
+	}
+	return answer, nil
+}
+
+// stop makes a session's entries drop, so that they count no more.
+func stop(table session.Table) session.Changes {
+	stopped := make(session.Table, len(table))
+	for key, e := range table {
+		e.Action = session.ActionDrop
+		stopped[key] = e
+	}
+	return session.Diff(table, stopped)
+}
+
+// resume forwards the packets again of a session that could not be ended, and returns why.
+func (sh *shard) resume(s session.Session, table session.Table, why error) error {
+	if !s.Counts() {
+		return why
+	}
+	if err := sh.e.dp.Apply(session.Diff(nil, table)); err != nil {
+		sh.e.log.Error("a session that could not be deleted forwards no packets", "seid", uint64(s.SEID), "err", err)
+	}
+	return why
+}

@@ -1,0 +1,209 @@
+package sxb
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/journal"
+)
+
+// keeper owns the associations: one goroutine, which alone replaces the directory.
+type keeper struct {
+	e     *Edge
+	inbox chan func()
+	next  uint32 // number of the next association
+
+	mu       sync.Mutex
+	finished []func()      // what shards have completed: never lost, and no shard waits for it
+	wake     chan struct{} // finished is not empty
+
+	asking   map[uint32]bool          // associations that a heartbeat of ours is on its way to
+	attempts map[netip.Addr]time.Time // when we last tried to set an association up
+	setups   map[string][]func()      // by node: setups that wait until the node's old sessions are gone
+}
+
+// maxAttempts bounds what addresses that ask for sessions without an association can make us remember.
+const maxAttempts = 1024
+
+// tick is how often the keeper looks at the clock.
+const tick = time.Second
+
+func newKeeper(e *Edge) *keeper {
+	return &keeper{
+		e: e, inbox: make(chan func(), 1024), next: 1, wake: make(chan struct{}, 1),
+		asking: map[uint32]bool{}, attempts: map[netip.Addr]time.Time{}, setups: map[string][]func(){},
+	}
+}
+
+func (k *keeper) run(ctx context.Context) error {
+	clock := time.NewTicker(tick)
+	defer clock.Stop()
+	k.tick(time.Now())
+	for {
+		select {
+		case f := <-k.inbox:
+			f()
+		case <-k.wake:
+			k.mu.Lock()
+			finished := k.finished
+			k.finished = nil
+			k.mu.Unlock()
+			for _, f := range finished {
+				f()
+			}
+		case now := <-clock.C:
+			k.tick(now)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// ask hands a request over; when too many wait it is refused at once.
+func (k *keeper) ask(r *pfcp.Request, f func()) {
+	select {
+	case k.inbox <- f:
+	default:
+		k.e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
+	}
+}
+
+// tell hands over what nobody waits for; when too many wait it is lost, and comes again by itself.
+func (k *keeper) tell(f func()) {
+	select {
+	case k.inbox <- f:
+	default:
+		k.e.stats.lostEvents.Add(1)
+	}
+}
+
+// setup answers an Association Setup Request, TS 29.244 6.2.6. Another Recovery Time Stamp than before means that the
+// control plane has lost its sessions: ours go before the answer.
+func (k *keeper) setup(r *pfcp.Request, m *pfcp.AssociationSetupRequest) {
+	record := associationRecord{node: m.NodeID, addr: r.Peer.Addr(), recovery: m.RecoveryTimeStamp}
+	k.associate(record, func(err error) {
+		if err != nil {
+			k.e.refuse(r, 0, err)
+			return
+		}
+		k.e.answer(r, 0, &pfcp.AssociationSetupResponse{
+			NodeID: k.e.cfg.NodeID, Cause: pfcp.CauseAccepted, RecoveryTimeStamp: k.e.recovery,
+			UPFunctionFeatures: pfcp.Some(Features),
+		}, pfcp.CauseAccepted)
+	})
+}
+
+// associate makes or renews an association, and then calls done: at once, or after the sessions of the node's
+// last life are gone.
+func (k *keeper) associate(record associationRecord, done func(error)) {
+	d := k.e.directory.Load()
+	setting, allowed := k.e.cfg.setting(record.addr)
+	if !allowed {
+		done(&pfcp.Error{Cause: pfcp.CauseRejected, Err: errors.New("not in control_planes, and others are not allowed")})
+		return
+	}
+	node := nodeKey(record.node)
+	if waiting, busy := k.setups[node]; busy {
+		if len(waiting) > 16 {
+			done(&pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
+			return
+		}
+		k.setups[node] = append(waiting, func() { k.associate(record, done) })
+		return
+	}
+	old := d.byNode[node]
+	switch {
+	case old == nil:
+		if len(d.byID) >= k.e.cfg.MaxPeers {
+			done(&pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable, Err: errors.New("as many associations as max_peers allows")})
+			return
+		}
+		a := newAssociation(k.next, record, setting, time.Now())
+		k.next++
+		done(k.publish(a, "association set up"))
+	case old.recovery != record.recovery:
+		k.e.log.Warn("control plane has restarted: its sessions go", "peer", node, "sessions", old.sessions.Load(),
+			"recovery", uint32(record.recovery), "before", uint32(old.recovery))
+		k.setups[node] = []func(){func() { k.associate(record, done) }}
+		k.dissolve(old, func() {
+			waiting := k.setups[node]
+			delete(k.setups, node)
+			for _, f := range waiting {
+				f()
+			}
+		})
+	default: // as before; it may have moved
+		a := *old
+		a.associationRecord, a.setting = record, setting
+		a.heard.Store(time.Now().UnixNano())
+		a.lost.Store(0)
+		done(k.publish(&a, "association renewed"))
+	}
+}
+
+// publish makes an association durable and known.
+func (k *keeper) publish(a *association, what string) error {
+	var b journal.Batch
+	b.Put(journal.Key{Kind: kindAssociation, ID: uint64(a.id)}, a.encode())
+	if err := k.e.journal.Write(&b); err != nil {
+		return &pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable, Err: err}
+	}
+	k.e.directory.Store(k.e.directory.Load().with(a))
+	delete(k.attempts, a.addr)
+	k.e.log.Info(what, "peer", a.node.String(), "address", a.addr.String(), "recovery", uint32(a.recovery))
+	return nil
+}
+
+// dissolve ends an association and removes its sessions; done is called in the keeper when they are gone. A request
+// that a shard takes from now on does not find the association; what it took before, it has done before it removes.
+func (k *keeper) dissolve(a *association, done func()) {
+	var b journal.Batch
+	b.Delete(journal.Key{Kind: kindAssociation, ID: uint64(a.id)})
+	if err := k.e.journal.Write(&b); err != nil {
+		k.e.log.Error("association stays in the journal", "peer", a.node.String(), "err", err)
+	}
+	k.e.directory.Store(k.e.directory.Load().without(a.id))
+	delete(k.asking, a.id)
+	left := new(atomic.Int32)
+	left.Store(int32(len(k.e.shards)))
+	for _, sh := range k.e.shards {
+		sh.removeOwned(a.id, func() {
+			if left.Add(-1) == 0 {
+				k.finish(done)
+			}
+		})
+	}
+}
+
+// finish brings what a shard has completed back into the keeper.
+func (k *keeper) finish(f func()) {
+	k.mu.Lock()
+	k.finished = append(k.finished, f)
+	k.mu.Unlock()
+	select {
+	case k.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// release answers an Association Release Request, TS 29.244 6.2.8. Its Node ID may be wrong (pfcpsim sends ours): the
+// address tells who asks.
+func (k *keeper) release(r *pfcp.Request, m *pfcp.AssociationReleaseRequest) {
+	a := k.e.directory.Load().find(m.NodeID, r.Peer.Addr())
+	if a == nil {
+		k.e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CauseNoEstablishedAssociation})
+		return
+	}
+	if !sameNode(a.node, m.NodeID) {
+		k.e.log.Warn("association release with another node id", "peer", a.node.String(), "node_id", m.NodeID.String())
+	}
+	k.e.log.Info("association released", "peer", a.node.String(), "sessions", a.sessions.Load())
+	k.dissolve(a, func() {
+		k.e.answer(r, 0, &pfcp.AssociationReleaseResponse{NodeID: k.e.cfg.NodeID, Cause: pfcp.CauseAccepted}, pfcp.CauseAccepted)
+	})
+}

@@ -1,0 +1,84 @@
+package sxb
+
+import (
+	"slices"
+	"time"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// modify answers a Session Modification Request, TS 29.244 6.3.3.
+func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
+	s, a, err := sh.owned(r)
+	if err != nil {
+		sh.e.refuse(r, 0, err)
+		return
+	}
+	l := &lease{t: sh.e.teids, slice: s.Slice, mayClaim: a.setting.AcceptCPFTEID, now: time.Now()}
+	next, answer, err := sh.nextSession(r, m, s, l)
+	if err != nil {
+		l.undo()
+		sh.e.refuse(r, s.CP.SEID, err)
+		return
+	}
+	sh.sessions[s.SEID] = next
+	held := next.FTEIDs()
+	sh.e.teids.release(slices.DeleteFunc(s.FTEIDs(), func(f session.FTEID) bool { return slices.Contains(held, f) }), l.now)
+	sh.e.answer(r, next.CP.SEID, answer, pfcp.CauseAccepted)
+}
+
+func (sh *shard) nextSession(
+	r *pfcp.Request, m *pfcp.SessionModificationRequest, s session.Session, l *lease,
+) (session.Session, *pfcp.SessionModificationResponse, error) {
+	before, err := sh.table(s)
+	if err != nil {
+		return s, nil, err
+	}
+	settled := s
+	if session.Touches(m) && len(s.URRs)+len(m.CreateURRs) > 0 {
+		if settled, err = sh.settle(s, before); err != nil {
+			return s, nil, err
+		}
+	}
+	query := m.QueryURRs
+	if m.QueryAll {
+		query = s.URRIDs()
+	}
+	settled, asked := settled.Report(query, session.TriggerImmediate)
+	settled, final := settled.Report(m.RemoveURRs, session.TriggerTermination)
+	next, created, err := settled.Modify(m, sh.e.cfg.Limits, l)
+	if err != nil {
+		return s, nil, err
+	}
+	after, err := next.Compile(sh.e.cfg.Instances)
+	if err != nil {
+		return s, nil, err
+	}
+	changes := session.Diff(before, after)
+	next = next.Forget(changes.Deletes)
+	answer := &pfcp.SessionModificationResponse{
+		Cause: pfcp.CauseAccepted, CreatedPDRs: created, UsageReports: append(asked, final...),
+	}
+	if err := sh.commit(r, &s, &next, changes, next.CP.SEID, answer); err != nil {
+		return s, nil, err
+	}
+	return next, answer, nil
+}
+
+// settle brings the session's URRs up to what its entries have counted.
+func (sh *shard) settle(s session.Session, table session.Table) (session.Session, error) {
+	keys := make([]session.Key, 0, len(table))
+	for key := range table {
+		keys = append(keys, key)
+	}
+	counts, err := sh.e.dp.Usage(keys)
+	if err != nil {
+		return s, err
+	}
+	usage := make(map[session.Key]session.Usage, len(keys))
+	for i, key := range keys {
+		usage[key] = counts[i]
+	}
+	return s.Settle(table, usage), nil
+}

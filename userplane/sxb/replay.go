@@ -1,0 +1,68 @@
+package sxb
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+// replays are the answers that the process before this one gave or was about to give: a duplicate of such a
+// request must not act again. It is made at start, only read, and forgotten when all of it is outdated.
+type replays struct {
+	byRequest map[replayKey]replay
+	until     time.Time
+}
+
+type replayKey struct {
+	peer     netip.AddrPort
+	sequence pfcp.Sequence
+}
+
+type replay struct {
+	header pfcp.Header
+	answer pfcp.Message
+	seid   pfcp.SEID // ours
+}
+
+func newReplays(records map[pfcp.SEID]responseRecord, now time.Time, lifetime time.Duration) *replays {
+	rs := &replays{byRequest: map[replayKey]replay{}, until: now.Add(lifetime)}
+	for seid, r := range records {
+		if now.Sub(r.given) > lifetime {
+			continue
+		}
+		h, m, err := pfcp.Parse(r.octets)
+		if err != nil {
+			continue
+		}
+		rs.byRequest[replayKey{r.peer, r.sequence}] = replay{header: h, answer: m, seid: seid}
+	}
+	if len(rs.byRequest) == 0 {
+		return nil
+	}
+	return rs
+}
+
+// replay answers a request that the process before this one has answered. A control plane that restarted at the
+// same time may use the same sequence number for another request, so type and session must agree too: cp is the CP
+// function's SEID of an establishment.
+func (e *Edge) replay(r *pfcp.Request, cp pfcp.SEID, now time.Time) bool {
+	rs := e.replays.Load()
+	if rs == nil {
+		return false
+	}
+	if now.After(rs.until) {
+		e.replays.Store(nil)
+		return false
+	}
+	found, ok := rs.byRequest[replayKey{r.Peer, r.Header.Sequence}]
+	if !ok || found.header.Type != r.Header.Type+1 || e.directory.Load().at(r.Peer.Addr()) == nil {
+		return false
+	}
+	if same := found.seid == r.Header.SEID; cp == 0 && !same || cp != 0 && found.header.SEID != cp {
+		return false
+	}
+	e.stats.replayed.Add(1)
+	e.answer(r, found.header.SEID, found.answer, pfcp.CauseAccepted)
+	return true
+}

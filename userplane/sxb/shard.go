@@ -1,0 +1,248 @@
+package sxb
+
+import (
+	"context"
+	"time"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/journal"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// shard owns some of the sessions: one goroutine.
+type shard struct {
+	e        *Edge
+	number   int
+	inbox    chan work
+	commands chan func()   // of keeper and admin, few
+	stopped  chan struct{} // closed when run has ended
+	sessions map[pfcp.SEID]session.Session
+
+	batch  journal.Batch // reused
+	octets []byte        // reused
+	purges []purge
+	graves []grave // oldest first
+}
+
+type work struct {
+	do     func(*shard)
+	queued time.Time
+}
+
+// purge is a removal of many sessions, done in portions so that others need not wait.
+type purge struct {
+	seids []pfcp.SEID
+	done  func()
+}
+
+// grave is the recorded answer of a session's deletion.
+type grave struct {
+	seid pfcp.SEID
+	at   time.Time
+}
+
+// purgePortion is how many sessions a shard removes between two requests of others.
+const purgePortion = 128
+
+func newShard(e *Edge, number int) *shard {
+	return &shard{
+		e: e, number: number, inbox: make(chan work, e.cfg.Queue), commands: make(chan func(), 64),
+		stopped:  make(chan struct{}),
+		sessions: map[pfcp.SEID]session.Session{},
+	}
+}
+
+func (sh *shard) run(ctx context.Context) error {
+	clock := time.NewTicker(tick)
+	defer clock.Stop()
+	defer close(sh.stopped)
+	for {
+		more := make(chan struct{})
+		if len(sh.purges) > 0 {
+			close(more) // ready at once, beside whoever else is
+		} else {
+			more = nil
+		}
+		select {
+		case w := <-sh.inbox:
+			sh.e.stats.waited(time.Since(w.queued))
+			w.do(sh)
+		case f := <-sh.commands:
+			f()
+		case <-more:
+			sh.purge()
+		case now := <-clock.C:
+			sh.forgetGraves(now)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// ask hands a request over; when too many wait it is refused at once, TS 29.244 8.2.1 cause 74.
+func (sh *shard) ask(r *pfcp.Request, now time.Time, do func(*shard)) {
+	select {
+	case sh.inbox <- work{do, now}:
+	default:
+		sh.e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
+	}
+}
+
+// owned returns the session that a request names, if it is its control plane that asks: that of the session's
+// association, from its address or from that of the CP F-SEID. To anybody else there is no such session.
+func (sh *shard) owned(r *pfcp.Request) (session.Session, *association, error) {
+	s, ok := sh.sessions[r.Header.SEID]
+	if ok {
+		from := r.Peer.Addr()
+		if a := sh.e.directory.Load().byID[s.Owner]; a != nil && (a.addr == from || s.CP.IPv4 == from) {
+			return s, a, nil
+		}
+	}
+	return session.Session{}, nil, &pfcp.Error{Cause: pfcp.CauseSessionContextNotFound}
+}
+
+// table is what a session compiles to; it compiled before, so this is no fault of the request.
+func (sh *shard) table(s session.Session) (session.Table, error) {
+	return s.Compile(sh.e.cfg.Instances)
+}
+
+// commit makes a session and the answer to its request durable in one record, then forwards its packets. When it
+// fails, the session of before is what is durable and forwarded; had there been none, none is.
+func (sh *shard) commit(r *pfcp.Request, before, next *session.Session, changes session.Changes, cp pfcp.SEID, answer pfcp.Message) error {
+	if err := sh.write(r, next, cp, answer); err != nil {
+		return err
+	}
+	if changes.Empty() {
+		return nil
+	}
+	err := sh.e.dp.Apply(changes)
+	if err == nil {
+		return nil
+	}
+	sh.batch.Reset()
+	sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(next.SEID)})
+	if before == nil {
+		sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(next.SEID)})
+	} else if err := sh.putSession(before); err != nil {
+		return err
+	}
+	if undo := sh.e.journal.Write(&sh.batch); undo != nil {
+		sh.e.log.Error("refused session stays in the journal until the next change", "seid", uint64(next.SEID), "err", undo)
+	}
+	return err
+}
+
+func (sh *shard) write(r *pfcp.Request, next *session.Session, cp pfcp.SEID, answer pfcp.Message) error {
+	sh.batch.Reset()
+	if err := sh.putSession(next); err != nil {
+		return err
+	}
+	if err := sh.putAnswer(r, next.SEID, cp, answer); err != nil {
+		return err
+	}
+	return sh.flush()
+}
+
+// flush writes the batch; that there is no room is the control plane's to hear.
+func (sh *shard) flush() error {
+	if err := sh.e.journal.Write(&sh.batch); err != nil {
+		return &pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable, Err: err}
+	}
+	return nil
+}
+
+func (sh *shard) putSession(s *session.Session) (err error) {
+	if sh.octets, err = s.AppendBinary(sh.octets[:0]); err != nil {
+		return err
+	}
+	sh.batch.Put(journal.Key{Kind: kindSession, ID: uint64(s.SEID)}, sh.octets)
+	return nil
+}
+
+func (sh *shard) putAnswer(r *pfcp.Request, seid, cp pfcp.SEID, answer pfcp.Message) error {
+	octets, err := pfcp.Marshal(pfcp.Header{SEID: cp, Sequence: r.Header.Sequence}, answer)
+	if err != nil {
+		return err
+	}
+	record := responseRecord{peer: r.Peer, sequence: r.Header.Sequence, given: time.Now(), octets: octets}
+	sh.octets = record.append(sh.octets[:0])
+	sh.batch.Put(journal.Key{Kind: kindResponse, ID: uint64(seid)}, sh.octets)
+	return nil
+}
+
+// removeOwned removes the sessions of an association, without a word to anybody, and then calls done.
+func (sh *shard) removeOwned(owner uint32, done func()) {
+	command := func() {
+		var seids []pfcp.SEID
+		for seid, s := range sh.sessions {
+			if s.Owner == owner {
+				seids = append(seids, seid)
+			}
+		}
+		sh.purges = append(sh.purges, purge{seids, done})
+	}
+	select {
+	case sh.commands <- command:
+	case <-sh.stopped: // the next process removes them: their association is not in the journal
+	}
+}
+
+// purge removes a portion of the first purge. Here the journal comes first: a session that is not in it is not
+// wanted, and the next process would remove its entries.
+func (sh *shard) purge() {
+	p := &sh.purges[0]
+	n := min(purgePortion, len(p.seids))
+	var changes session.Changes
+	var fteids []session.FTEID
+	sh.batch.Reset()
+	for _, seid := range p.seids[:n] {
+		s, ok := sh.sessions[seid]
+		if !ok {
+			continue
+		}
+		if table, err := sh.table(s); err == nil {
+			changes.Deletes = append(changes.Deletes, session.Diff(table, nil).Deletes...)
+		}
+		fteids = append(fteids, s.FTEIDs()...)
+		sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(seid)})
+		sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(seid)})
+		delete(sh.sessions, seid)
+	}
+	if err := sh.e.journal.Write(&sh.batch); err != nil {
+		sh.e.log.Error("removed sessions stay in the journal", "sessions", n, "err", err)
+	}
+	if err := sh.e.dp.Apply(changes); err != nil {
+		sh.e.log.Error("entries of removed sessions stay in the data path", "sessions", n, "err", err)
+	}
+	sh.e.teids.release(fteids, time.Now())
+	sh.e.stats.purged.Add(uint64(n))
+	if p.seids = p.seids[n:]; len(p.seids) == 0 {
+		done := p.done
+		sh.purges = sh.purges[1:]
+		done()
+	}
+}
+
+// bury remembers to forget the recorded answer of a session that is gone.
+func (sh *shard) bury(seid pfcp.SEID, now time.Time) {
+	sh.graves = append(sh.graves, grave{seid, now})
+}
+
+func (sh *shard) forgetGraves(now time.Time) {
+	n := 0
+	sh.batch.Reset()
+	for n < len(sh.graves) && now.Sub(sh.graves[n].at) > sh.e.cfg.ReplayLifetime {
+		sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(sh.graves[n].seid)})
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	if err := sh.e.journal.Write(&sh.batch); err != nil {
+		sh.e.log.Error("outdated answers stay in the journal", "err", err)
+		return
+	}
+	if sh.graves = sh.graves[n:]; len(sh.graves) == 0 {
+		sh.graves = nil
+	}
+}

@@ -1,0 +1,74 @@
+package sxb
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+// stats are counters that anybody may add to.
+type stats struct {
+	causes          [64][256]atomic.Uint64 // by request type and cause of the answer
+	replayed        atomic.Uint64
+	purged          atomic.Uint64
+	recoveryChanges atomic.Uint64
+	lostEvents      atomic.Uint64
+	waits           atomic.Uint64
+	waitTime        atomic.Int64 // nanoseconds
+	waitMax         atomic.Int64 // nanoseconds, since the last Stats
+}
+
+func (s *stats) answered(t pfcp.MessageType, c pfcp.Cause) {
+	s.causes[int(t)%len(s.causes)][c].Add(1) // requests end at 56
+}
+
+func (s *stats) waited(d time.Duration) {
+	s.waits.Add(1)
+	s.waitTime.Add(int64(d))
+	for {
+		most := s.waitMax.Load()
+		if int64(d) <= most || s.waitMax.CompareAndSwap(most, int64(d)) {
+			return
+		}
+	}
+}
+
+// CauseCount is how often requests of a type were answered with a cause.
+type CauseCount struct {
+	Request pfcp.MessageType
+	Cause   pfcp.Cause
+	Count   uint64
+}
+
+// Stats counts what happened since the start.
+type Stats struct {
+	Causes          []CauseCount
+	Endpoint        pfcp.Stats
+	Replayed        uint64        // duplicates answered with what the process before had recorded
+	Purged          uint64        // sessions removed because their control plane restarted, released or stayed lost
+	RecoveryChanges uint64        // heartbeats with another Recovery Time Stamp than the association's
+	LostEvents      uint64        // heartbeat outcomes and the like that did not fit the keeper's queue
+	Requests        uint64        // that waited for a shard
+	Waited          time.Duration // all of them together
+	LongestWait     time.Duration // since the last Stats
+	Slots           []SlotInfo
+}
+
+// Stats returns a copy of the counters.
+func (e *Edge) Stats() Stats {
+	s := Stats{
+		Endpoint: e.endpoint.Stats(), Replayed: e.stats.replayed.Load(), Purged: e.stats.purged.Load(),
+		RecoveryChanges: e.stats.recoveryChanges.Load(), LostEvents: e.stats.lostEvents.Load(),
+		Requests: e.stats.waits.Load(), Waited: time.Duration(e.stats.waitTime.Load()),
+		LongestWait: time.Duration(e.stats.waitMax.Swap(0)), Slots: e.teids.info(),
+	}
+	for t := range e.stats.causes {
+		for c := range e.stats.causes[t] {
+			if n := e.stats.causes[t][c].Load(); n > 0 {
+				s.Causes = append(s.Causes, CauseCount{pfcp.MessageType(t), pfcp.Cause(c), n})
+			}
+		}
+	}
+	return s
+}

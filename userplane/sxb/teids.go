@@ -1,0 +1,156 @@
+package sxb
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/fteid"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// teids are the TEIDs of all slices. The shards share them, so here is a lock; what it guards takes less than a
+// microsecond.
+type teids struct {
+	mu     sync.Mutex
+	slices []Slice
+	free   map[netip.Addr]*fteid.Allocator
+}
+
+func newTEIDs(slices []Slice, rest time.Duration, now time.Time) (*teids, error) {
+	t := &teids{slices: slices, free: map[netip.Addr]*fteid.Allocator{}}
+	for _, s := range slices {
+		a, err := fteid.New(s.Slots, rest, rand.Uint32(), now)
+		if err != nil {
+			return nil, fmt.Errorf("slice %v: %w", s.Address, err)
+		}
+		t.free[s.Address] = a
+	}
+	return t, nil
+}
+
+// emptiest is the slice that a new session goes to: the one with most free slots.
+func (t *teids) emptiest() netip.Addr {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	best, most := t.slices[0].Address, -1
+	for _, s := range t.slices {
+		if n := t.free[s.Address].Counts().Free; n > most {
+			best, most = s.Address, n
+		}
+	}
+	return best
+}
+
+func (t *teids) release(all []session.FTEID, now time.Time) {
+	if len(all) == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range all {
+		if a, ok := t.free[f.Local]; ok {
+			a.Release(f.TEID, now)
+		}
+	}
+}
+
+// restore claims the F-TEIDs of a session that the journal brought.
+func (t *teids) restore(all []session.FTEID, now time.Time) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, f := range all {
+		a, ok := t.free[f.Local]
+		err := fmt.Errorf("%v is no slice of this node any more", f.Local)
+		if ok {
+			err = a.Claim(f.TEID, now)
+		}
+		if err != nil {
+			for _, g := range all[:i] {
+				t.free[g.Local].Untake(g.TEID)
+			}
+			return fmt.Errorf("F-TEID %#x at %v: %w", uint32(f.TEID), f.Local, err)
+		}
+	}
+	return nil
+}
+
+// SlotInfo counts the TEID slots of a slice.
+type SlotInfo struct {
+	Slice   netip.Addr `json:"slice"`
+	Free    int        `json:"free"`
+	Live    int        `json:"live"`
+	Resting int        `json:"resting"`
+}
+
+func (t *teids) info() []SlotInfo {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []SlotInfo
+	for _, s := range t.slices {
+		c := t.free[s.Address].Counts()
+		all = append(all, SlotInfo{Slice: s.Address, Free: c.Free, Live: c.Live, Resting: c.Resting})
+	}
+	return all
+}
+
+// lease is what one request takes; undo gives it back when the request is refused.
+type lease struct {
+	t        *teids
+	slice    netip.Addr // where Choose allocates
+	mayClaim bool       // restoration, or a peer that may choose F-TEIDs
+	now      time.Time
+	taken    []session.FTEID
+}
+
+// Choose allocates an F-TEID of the session's slice.
+func (l *lease) Choose() (session.FTEID, error) {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	teid, err := l.t.free[l.slice].Take(l.now)
+	if err != nil {
+		return session.FTEID{}, &pfcp.Error{
+			Cause: pfcp.CauseNoResourcesAvailable, Offending: pfcp.IEFTEID, Err: fmt.Errorf("slice %v: %w", l.slice, err),
+		}
+	}
+	f := session.FTEID{Local: l.slice, TEID: teid}
+	l.taken = append(l.taken, f)
+	return f, nil
+}
+
+// Claim takes an explicit F-TEID: only its direct slot serves, for now.
+func (l *lease) Claim(f session.FTEID) error {
+	refuse := func(cause pfcp.Cause, err error) error {
+		return &pfcp.Error{
+			Cause: cause, Offending: pfcp.IEFTEID, Err: fmt.Errorf("F-TEID %#x at %v: %w", uint32(f.TEID), f.Local, err),
+		}
+	}
+	if !l.mayClaim {
+		return refuse(pfcp.CauseInvalidFTEIDAllocation, errors.New("the UP function chooses (TS 29.244 5.5.1)"))
+	}
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	a, ok := l.t.free[f.Local]
+	if !ok {
+		return refuse(pfcp.CauseInvalidFTEIDAllocation, errors.New("the address is no slice of this node"))
+	}
+	if err := a.Claim(f.TEID, l.now); err != nil {
+		return refuse(pfcp.CauseRuleCreationFailure, err)
+	}
+	l.taken = append(l.taken, f)
+	return nil
+}
+
+// undo gives back what a refused request took.
+func (l *lease) undo() {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	for _, f := range l.taken {
+		l.t.free[f.Local].Untake(f.TEID)
+	}
+	l.taken = nil
+}

@@ -1,0 +1,410 @@
+package sxb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/wmnsk/go-pfcp/ie"
+	"github.com/wmnsk/go-pfcp/message"
+	"go.uber.org/goleak"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/journal"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+const (
+	testPort = 18805 // where the control planes of these tests take requests
+	patience = 10 * time.Second
+	testBoot = "9d5a1f3e-0000-4000-8000-000000000001"
+)
+
+var (
+	slice  = netip.MustParseAddr("10.30.1.1")
+	remote = netip.MustParseAddr("10.10.0.2")
+)
+
+// fakeDataPath is a table in memory that checks what the real one checks.
+type fakeDataPath struct {
+	mu     sync.Mutex
+	table  session.Table
+	usage  map[session.Key]session.Usage
+	before func(session.Changes) error // called first; nil: nothing
+}
+
+func newDataPath() *fakeDataPath {
+	return &fakeDataPath{table: session.Table{}, usage: map[session.Key]session.Usage{}}
+}
+
+func (d *fakeDataPath) Apply(c session.Changes) error {
+	d.mu.Lock()
+	before := d.before
+	d.mu.Unlock()
+	if before != nil {
+		if err := before(c); err != nil {
+			return err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range c.Puts {
+		if held, ok := d.table[e.Key]; ok && held.Origin.SEID != e.Origin.SEID {
+			return fmt.Errorf("key %v: slot taken", e.Key)
+		}
+	}
+	for _, e := range c.Puts {
+		d.table[e.Key] = e
+	}
+	for _, key := range c.Deletes {
+		delete(d.table, key)
+		delete(d.usage, key)
+	}
+	return nil
+}
+
+func (d *fakeDataPath) Usage(keys []session.Key) ([]session.Usage, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []session.Usage
+	for _, key := range keys {
+		if _, ok := d.table[key]; !ok {
+			return nil, errors.New("no such entry")
+		}
+		all = append(all, d.usage[key])
+	}
+	return all, nil
+}
+
+func (d *fakeDataPath) reconcile(want func(func(session.Entry) bool)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := session.Table{}
+	for e := range want {
+		next[e.Key] = e
+	}
+	d.table = next
+}
+
+func (d *fakeDataPath) count(key session.Key, packets, octets uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	u := d.usage[key]
+	d.usage[key] = session.Usage{Packets: u.Packets + packets, Octets: u.Octets + octets}
+}
+
+func (d *fakeDataPath) snapshot() session.Table {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := session.Table{}
+	for k, e := range d.table {
+		t[k] = e
+	}
+	return t
+}
+
+func (d *fakeDataPath) hook(f func(session.Changes) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.before = f
+}
+
+// world is a PGW-U's PFCP edge, killed and started again at will.
+type world struct {
+	t        *testing.T
+	dir      string
+	boot     string
+	change   []func(*Config)
+	dp       *fakeDataPath
+	edge     *Edge
+	restored Restored
+	journal  *journal.Journal
+	cancel   context.CancelFunc
+	ended    chan error
+	up       netip.AddrPort
+	later    time.Duration // added to the clock at the next start
+}
+
+func newWorld(t *testing.T, change ...func(*Config)) *world {
+	w := &world{t: t, dir: t.TempDir(), boot: testBoot, change: change, dp: newDataPath()}
+	w.start()
+	t.Cleanup(func() {
+		w.dp.hook(nil)
+		w.kill()
+	})
+	return w
+}
+
+func (w *world) start() {
+	cfg := DefaultConfig()
+	cfg.NodeID = pfcp.NodeID{FQDN: "pgwu1.example"}
+	cfg.Endpoint.Listen = netip.MustParseAddrPort("127.0.0.1:0")
+	if w.up.IsValid() {
+		cfg.Endpoint.Listen = w.up // the same as before
+	}
+	cfg.Slices = []Slice{{Address: slice, Slots: 256}}
+	cfg.Instances = session.Instances{Known: []pfcp.NetworkInstance{"internet"}, Default: "internet"}
+	cfg.Unlisted.Port = testPort
+	for _, f := range w.change {
+		f(&cfg)
+	}
+	log := slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	state := NewState()
+	var found journal.Found
+	var err error
+	w.journal, found, err = journal.Open(journal.Options{Dir: w.dir, Version: RecordVersion, BootID: w.boot}, state.Load)
+	require.NoError(w.t, err)
+	w.edge, w.restored, err = Open(cfg, w.dp, w.journal, state, found.Fresh, time.Now().Add(w.later), log)
+	require.NoError(w.t, err)
+	w.dp.reconcile(w.edge.Entries())
+	w.up = w.edge.Addr()
+	var ctx context.Context
+	ctx, w.cancel = context.WithCancel(context.Background())
+	w.ended = make(chan error, 1)
+	go func() { w.ended <- w.edge.Run(ctx) }()
+}
+
+// kill ends the edge as kill -9 does: nothing is written, nothing is said.
+func (w *world) kill() {
+	if w.cancel == nil {
+		return
+	}
+	w.cancel()
+	require.NoError(w.t, <-w.ended)
+	require.NoError(w.t, w.journal.Close())
+	w.cancel = nil
+}
+
+func (w *world) sessions() []session.Session {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return w.edge.Sessions(ctx, nil)
+}
+
+// consistent checks the invariant: the data path holds exactly what the sessions compile to.
+func (w *world) consistent() {
+	w.t.Helper()
+	want := session.Table{}
+	held := 0
+	for _, s := range w.sessions() {
+		table, err := s.Compile(w.edge.cfg.Instances)
+		require.NoError(w.t, err)
+		for k, e := range table {
+			want[k] = e
+		}
+		held += len(s.FTEIDs())
+	}
+	require.Equal(w.t, want, w.dp.snapshot())
+	require.Equal(w.t, held, w.edge.Stats().Slots[0].Live)
+	inJournal := 0
+	for _, key := range w.journal.Keys() {
+		if key.Kind == kindSession {
+			inJournal++
+		}
+	}
+	require.Equal(w.t, len(w.sessions()), inJournal)
+}
+
+// controlPlane speaks PFCP with go-pfcp's encoder: what it sends does not come from our own.
+type controlPlane struct {
+	t    *testing.T
+	w    *world
+	conn *net.UDPConn
+	addr netip.Addr
+	node string
+	rts  time.Time
+	seq  uint32
+}
+
+func newControlPlane(t *testing.T, w *world, addr, node string) *controlPlane {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(addr), Port: testPort})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return &controlPlane{
+		t: t, w: w, conn: conn, addr: netip.MustParseAddr(addr), node: node, rts: time.Unix(1_700_000_000, 0),
+	}
+}
+
+func (c *controlPlane) next() uint32 {
+	c.seq++
+	return c.seq
+}
+
+func (c *controlPlane) send(b []byte) {
+	c.t.Helper()
+	_, err := c.conn.WriteToUDPAddrPort(b, c.w.up)
+	require.NoError(c.t, err)
+}
+
+func (c *controlPlane) encode(m message.Message) []byte {
+	c.t.Helper()
+	b := make([]byte, m.MarshalLen())
+	require.NoError(c.t, m.MarshalTo(b))
+	return b
+}
+
+// receive returns the next message of a type; heartbeats of the UP function that come between are passed over.
+func (c *controlPlane) receive(want uint8) ([]byte, message.Message) {
+	c.t.Helper()
+	b := make([]byte, 1<<16)
+	require.NoError(c.t, c.conn.SetReadDeadline(time.Now().Add(patience)))
+	for {
+		n, _, err := c.conn.ReadFromUDPAddrPort(b)
+		require.NoError(c.t, err, "waiting for message type %d", want)
+		if b[1] != want {
+			continue
+		}
+		m, err := message.Parse(b[:n])
+		require.NoError(c.t, err)
+		return b[:n], m
+	}
+}
+
+// drain throws away what has arrived: a process that is made to look killed may still have said something.
+func (c *controlPlane) drain() {
+	c.t.Helper()
+	require.NoError(c.t, c.conn.SetReadDeadline(time.Now().Add(time.Millisecond)))
+	for b := make([]byte, 1<<16); ; {
+		if _, _, err := c.conn.ReadFromUDPAddrPort(b); err != nil {
+			return
+		}
+	}
+}
+
+// ask sends a request and returns the response with its octets.
+func (c *controlPlane) ask(m message.Message) ([]byte, message.Message) {
+	c.t.Helper()
+	c.send(c.encode(m))
+	for {
+		b, response := c.receive(m.MessageType() + 1)
+		if response.Sequence() == m.Sequence() {
+			return b, response
+		}
+	}
+}
+
+func (c *controlPlane) setup() *message.AssociationSetupResponse {
+	c.t.Helper()
+	_, m := c.ask(message.NewAssociationSetupRequest(c.next(), c.nodeID(), ie.NewRecoveryTimeStamp(c.rts)))
+	return m.(*message.AssociationSetupResponse)
+}
+
+func (c *controlPlane) nodeID() *ie.IE {
+	if _, err := netip.ParseAddr(c.node); err == nil {
+		return ie.NewNodeID(c.node, "", "")
+	}
+	return ie.NewNodeID("", "", c.node)
+}
+
+func cause(t *testing.T, i *ie.IE) pfcp.Cause {
+	t.Helper()
+	require.NotNil(t, i)
+	v, err := i.Cause()
+	require.NoError(t, err)
+	return pfcp.Cause(v)
+}
+
+// bearer are the rules of a default bearer to the UE at that address.
+func bearer(ue string) []*ie.IE {
+	return []*ie.IE{
+		ie.NewCreatePDR(
+			ie.NewPDRID(1), ie.NewPrecedence(100),
+			ie.NewPDI(
+				ie.NewSourceInterface(ie.SrcInterfaceAccess),
+				ie.NewFTEID(0x05, 0, nil, nil, 0), // CH and V4
+				ie.NewUEIPAddress(0x02, ue, "", 0, 0),
+			),
+			ie.NewOuterHeaderRemoval(0, 0), ie.NewFARID(1), ie.NewURRID(1), ie.NewQERID(1),
+		),
+		ie.NewCreatePDR(
+			ie.NewPDRID(2), ie.NewPrecedence(100),
+			ie.NewPDI(
+				ie.NewSourceInterface(ie.SrcInterfaceCore), ie.NewNetworkInstance("internet"),
+				ie.NewUEIPAddress(0x06, ue, "", 0, 0),
+			),
+			ie.NewFARID(2), ie.NewURRID(1), ie.NewQERID(1),
+		),
+		ie.NewCreateFAR(
+			ie.NewFARID(1), ie.NewApplyAction(0x02),
+			ie.NewForwardingParameters(ie.NewDestinationInterface(ie.DstInterfaceCore), ie.NewNetworkInstance("internet")),
+		),
+		ie.NewCreateFAR(
+			ie.NewFARID(2), ie.NewApplyAction(0x02),
+			ie.NewForwardingParameters(
+				ie.NewDestinationInterface(ie.DstInterfaceAccess),
+				ie.NewOuterHeaderCreation(0x0100, 0xaa, remote.String(), "", 0, 0, 0),
+			),
+		),
+		ie.NewCreateQER(ie.NewQERID(1), ie.NewGateStatus(0, 0), ie.NewMBR(5000, 10000)),
+		ie.NewCreateURR(ie.NewURRID(1), ie.NewMeasurementMethod(0, 1, 0), ie.NewReportingTriggers(0, 0)),
+	}
+}
+
+func (c *controlPlane) establishment(seq uint32, seid uint64, rules ...*ie.IE) *message.SessionEstablishmentRequest {
+	all := append([]*ie.IE{c.nodeID(), ie.NewFSEID(seid, c.addr.AsSlice(), nil)}, rules...)
+	return message.NewSessionEstablishmentRequest(0, 0, 0, seq, 0, all...)
+}
+
+// establish makes a session that must be accepted, and returns the UP function's SEID and TEID.
+func (c *controlPlane) establish(seid uint64, rules ...*ie.IE) (uint64, uint32) {
+	c.t.Helper()
+	_, m := c.ask(c.establishment(c.next(), seid, rules...))
+	r := m.(*message.SessionEstablishmentResponse)
+	require.Equal(c.t, pfcp.CauseAccepted, cause(c.t, r.Cause))
+	require.Equal(c.t, seid, r.SEID())
+	fseid, err := r.UPFSEID.FSEID()
+	require.NoError(c.t, err)
+	require.Equal(c.t, "127.0.0.1", fseid.IPv4Address.String())
+	for _, created := range r.CreatedPDR {
+		fteid, err := created.FTEID()
+		require.NoError(c.t, err)
+		require.Equal(c.t, slice.String(), fteid.IPv4Address.String())
+		return fseid.SEID, fteid.TEID
+	}
+	return fseid.SEID, 0
+}
+
+// refused sends an establishment that must be refused.
+func (c *controlPlane) refused(want pfcp.Cause, seid uint64, rules ...*ie.IE) *message.SessionEstablishmentResponse {
+	c.t.Helper()
+	_, m := c.ask(c.establishment(c.next(), seid, rules...))
+	r := m.(*message.SessionEstablishmentResponse)
+	require.Equal(c.t, want, cause(c.t, r.Cause))
+	require.Nil(c.t, r.UPFSEID)
+	return r
+}
+
+func (c *controlPlane) modify(seid uint64, rules ...*ie.IE) *message.SessionModificationResponse {
+	c.t.Helper()
+	_, m := c.ask(message.NewSessionModificationRequest(0, 0, seid, c.next(), 0, rules...))
+	return m.(*message.SessionModificationResponse)
+}
+
+func (c *controlPlane) delete(seid uint64) *message.SessionDeletionResponse {
+	c.t.Helper()
+	_, m := c.ask(message.NewSessionDeletionRequest(0, 0, seid, c.next(), 0))
+	return m.(*message.SessionDeletionResponse)
+}
+
+func (c *controlPlane) heartbeat(with ...*ie.IE) *message.HeartbeatResponse {
+	c.t.Helper()
+	request := message.NewHeartbeatRequest(c.next(), nil, nil)
+	if len(with) > 0 {
+		request.RecoveryTimeStamp = with[0]
+	}
+	_, m := c.ask(request)
+	return m.(*message.HeartbeatResponse)
+}
+
+var errKilled = errors.New("killed")
+
+func journalKey(kind uint8, id uint64) journal.Key { return journal.Key{Kind: kind, ID: id} }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
