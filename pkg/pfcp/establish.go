@@ -1,6 +1,6 @@
 package pfcp
 
-const seReqRESTI = 1 << 0 // PFCPSEReq-Flags, TS 29.244 8.2.125
+const seReqRESTI = 1 << 0 // PFCPSEReq-Flags, TS 29.244 8.2.136
 
 func parseSessionEstablishmentRequest(b []byte) (Message, *Error) {
 	m, w := &SessionEstablishmentRequest{}, walk(b, IECreatePDR, IECreateFAR, IECreateURR, IECreateQER)

@@ -1,6 +1,7 @@
 package pfcp
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"strings"
@@ -78,25 +79,24 @@ func (w *walker) name() string {
 	return strings.ToLower(string(b))
 }
 
-// labels decodes label encoding, RFC 1035 3.1; false when b is something else.
+// labels decodes label encoding, RFC 1035 3.1, of at most maxName+1 octets; false when b is something else.
 func labels(b []byte) (string, bool) {
-	var name strings.Builder
+	name := make([]byte, 0, maxName+1) // of constant size, so that it stays on the stack
 	for rest := b; len(rest) > 0; {
 		n := int(rest[0])
 		if n == 0 || n > maxLabel || n >= len(rest) {
 			return "", false
 		}
 		label := rest[1 : 1+n]
-		if !printable(label) || strings.IndexByte(string(label), '.') >= 0 {
+		if !printable(label) || bytes.IndexByte(label, '.') >= 0 {
 			return "", false
 		}
-		if name.Len() > 0 {
-			name.WriteByte('.')
+		if len(name) > 0 {
+			name = append(name, '.')
 		}
-		name.Write(label)
-		rest = rest[1+n:]
+		name, rest = append(name, label...), rest[1+n:]
 	}
-	return name.String(), len(b) > 0
+	return string(name), len(b) > 0
 }
 
 // printable says whether b is ASCII text without blanks, so that it is safe in a log line and a table.

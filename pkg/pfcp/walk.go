@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 )
 
 // maxRepeated bounds how often one IE may stand in a message or a group (ours): beyond it the request is refused
@@ -80,13 +81,13 @@ func add[T any](w *walker, s *[]T) *T {
 	if *s == nil {
 		*s = make([]T, 0, min(w.ahead(), maxRepeated))
 	}
-	var zero T
-	if len(*s) == maxRepeated {
+	n := len(*s)
+	if n == maxRepeated {
 		w.fail(CauseNoResourcesAvailable, w.typ, "too many of them")
-		return &zero
+		return new(T)
 	}
-	*s = append(*s, zero)
-	return &(*s)[len(*s)-1]
+	*s = slices.Grow(*s, 1)[:n+1]
+	return &(*s)[n]
 }
 
 // require fails unless each of the mandatory types was there, TS 29.244 7.6.6.
