@@ -72,13 +72,14 @@ func (d *Datapath) followNextHops(ctx context.Context) error {
 			default:
 			}
 		}
-		if err := d.refreshNextHops(); err != nil {
+		if err := d.Resolve(); err != nil {
 			d.log.Warn("next hops not refreshed", "err", err)
 		}
 	}
 }
 
-func (d *Datapath) refreshNextHops() error {
+// Resolve brings the next hops up to date at once, as Run does whenever netlink tells of a change.
+func (d *Datapath) Resolve() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.hops.refresh()

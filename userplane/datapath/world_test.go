@@ -219,7 +219,7 @@ func with(e session.Entry, change func(*session.Entry)) session.Entry {
 func (w *world) apply(puts ...session.Entry) {
 	w.t.Helper()
 	require.NoError(w.t, w.d.Apply(session.Changes{Puts: puts}))
-	require.NoError(w.t, w.d.refreshNextHops())
+	require.NoError(w.t, w.d.Resolve())
 }
 
 // Frames are built by gopacket, which knows nothing of this program.

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only)
+/* The harness of the data path's benchmark. BPF_PROG_TEST_RUN does not restore the packet between its repetitions, so a
+ * wrapper does: it puts length and headers back, picks a session at random, and calls the candidate. The time of the
+ * wrapper with a candidate that does nothing is subtracted. The floor programs are what no data path can go below:
+ * parse, adjust head, rewrite, redirect; no lookups. */
+#include "gtpu.h"
+#include "kernel.h"
+#include "layout.h"
+#include "parse.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} candidate SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 64);
+} exits SEC(".maps");
+
+#define UPLINK_HEADERS (sizeof(struct ethhdr) + sizeof(struct outer_header) + sizeof(struct iphdr))
+#define DOWNLINK_HEADERS (sizeof(struct ethhdr) + sizeof(struct iphdr))
+
+/* Not const: the compiler would take them for zeroes. */
+__u8 uplink_headers[UPLINK_HEADERS];
+__u8 downlink_headers[DOWNLINK_HEADERS];
+
+volatile const __u32 frame_length; /* before encapsulation or decapsulation */
+volatile const __u32 first_teid;
+volatile const __u32 first_ue;
+volatile const __u32 exit_port;
+
+__u32 sessions = 1; /* that are picked from */
+
+/* The time of a run: the system call itself takes 16 ms more, and its own figure is in whole ns. */
+__u64 packets; /* so far; user space sets it to 0 */
+__u64 last;    /* the number of the last one */
+__u64 started, finished; /* ns, when the first and the last one came */
+
+static __always_inline void count_packet(void)
+{
+	__u64 number = packets++;
+
+	if (number == 0)
+		started = bpf_ktime_get_ns();
+	else if (number == last)
+		finished = bpf_ktime_get_ns();
+}
+
+static __always_inline __u32 pick(void)
+{
+	return ((__u64)bpf_get_prandom_u32() * sessions) >> 32;
+}
+
+/* restore gives the frame its length back. */
+static __always_inline bool restore(struct xdp_md *ctx, __u32 length)
+{
+	int shorter = distance((void *)(long)ctx->data, (void *)(long)ctx->data_end) - length;
+
+	return bpf_xdp_adjust_head(ctx, shorter) == 0;
+}
+
+SEC("xdp")
+int wrap_uplink(struct xdp_md *ctx)
+{
+	struct {
+		struct ethhdr eth;
+		struct outer_header outer;
+		struct iphdr inner;
+	} __attribute__((packed)) *frame;
+	__u32 session = pick();
+
+	count_packet();
+	if (!restore(ctx, frame_length + sizeof(struct outer_header)))
+		return XDP_ABORTED;
+	frame = (void *)(long)ctx->data;
+	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	__builtin_memcpy(frame, uplink_headers, UPLINK_HEADERS);
+	frame->outer.gtpu.teid = bpf_htonl(first_teid + session);
+	frame->inner.saddr = bpf_htonl(first_ue + session);
+	bpf_tail_call(ctx, &candidate, 0);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int wrap_downlink(struct xdp_md *ctx)
+{
+	struct {
+		struct ethhdr eth;
+		struct iphdr inner;
+	} __attribute__((packed)) *frame;
+	__u32 session = pick();
+
+	count_packet();
+	if (!restore(ctx, frame_length))
+		return XDP_ABORTED;
+	frame = (void *)(long)ctx->data;
+	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	__builtin_memcpy(frame, downlink_headers, DOWNLINK_HEADERS);
+	frame->inner.daddr = bpf_htonl(first_ue + session);
+	bpf_tail_call(ctx, &candidate, 0);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int nothing(struct xdp_md *ctx)
+{
+	return XDP_REDIRECT;
+}
+
+static __always_inline void write_floor_ethernet(struct ethhdr *eth)
+{
+	static const __u8 macs[2 * ETH_ALEN] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1 };
+
+	__builtin_memcpy(eth, macs, sizeof(macs));
+	eth->h_proto = bpf_htons(ETH_P_IP);
+}
+
+SEC("xdp")
+int floor_uplink(struct xdp_md *ctx)
+{
+	struct cursor c = cursor_of(ctx);
+	struct ethhdr *eth = parse_ethernet(&c);
+	struct gtpu_header *gtpu;
+	struct udphdr *udp;
+	struct iphdr *ip;
+
+	if (!eth || eth->h_proto != bpf_htons(ETH_P_IP))
+		return XDP_DROP;
+	ip = parse_ipv4(&c);
+	if (!ip || ip->protocol != IPPROTO_UDP)
+		return XDP_DROP;
+	udp = parse_udp(&c, ip);
+	if (!udp || udp->dest != bpf_htons(GTPU_PORT))
+		return XDP_DROP;
+	gtpu = take(&c, sizeof(*gtpu));
+	if (!gtpu || !is_g_pdu(gtpu) || parse_g_pdu(&c, udp, gtpu) < 0 || !parse_ipv4(&c))
+		return XDP_DROP;
+	if (bpf_xdp_adjust_head(ctx, sizeof(struct outer_header)))
+		return XDP_DROP;
+	c = cursor_of(ctx);
+	eth = parse_ethernet(&c);
+	if (!eth)
+		return XDP_DROP;
+	write_floor_ethernet(eth);
+	return bpf_redirect_map(&exits, exit_port, 0);
+}
+
+SEC("xdp")
+int floor_downlink(struct xdp_md *ctx)
+{
+	struct cursor c = cursor_of(ctx);
+	struct ethhdr *eth = parse_ethernet(&c);
+	struct peer peer = { .local = bpf_htonl(0x0a1e0101), .remote = bpf_htonl(0x0a0a0002), .checksum = 0x1234 };
+	struct iphdr *ip;
+	__u32 octets;
+
+	if (!eth || eth->h_proto != bpf_htons(ETH_P_IP))
+		return XDP_DROP;
+	ip = parse_ipv4(&c);
+	if (!ip)
+		return XDP_DROP;
+	octets = bpf_ntohs(ip->tot_len);
+	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct outer_header)))
+		return XDP_DROP;
+	c = cursor_of(ctx);
+	eth = take(&c, sizeof(*eth) + sizeof(struct outer_header));
+	if (!eth)
+		return XDP_DROP;
+	write_floor_ethernet(eth);
+	write_outer((void *)(eth + 1), &peer, bpf_htonl(1), octets, 1);
+	return bpf_redirect_map(&exits, exit_port, 0);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
