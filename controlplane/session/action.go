@@ -48,8 +48,9 @@ type Abandon struct {
 	Address netip.Addr
 }
 
-// Release gives a UE address back.
+// Release gives back what Admitted gave: the UE address, and the place at the PGW-U.
 type Release struct {
+	Node    string
 	Pool    string
 	Address netip.Addr
 }
@@ -110,6 +111,8 @@ func (AnswerModified) action() {}
 func (AnswerDeleted) action()  {}
 func (AnswerRefused) action()  {}
 func (EndConnection) action()  {}
+
+func release(c Connection) Action { return Release{Node: c.Node, Pool: c.Pool, Address: c.Address} }
 
 // refuse refuses a request that no PDN connection stands behind.
 func refuse(r Request, err *gtpc.Error) Action {

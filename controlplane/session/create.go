@@ -10,7 +10,7 @@ import (
 
 // create starts a Create Session. A PDN connection that the Key has already is ended first, without a word to its
 // SGW, which has forgotten it: TS 29.274 7.2.1.
-func (g Gateway) create(s State, r CreateSession) (State, []Action) {
+func create(s State, r CreateSession) (State, []Action) {
 	if r.PDNType != gtpc.PDNTypeIPv4 && r.PDNType != gtpc.PDNTypeIPv4v6 {
 		return s, []Action{refuse(r, &gtpc.Error{
 			Cause: gtpc.CausePreferredPDNTypeNotSupported,
@@ -19,12 +19,12 @@ func (g Gateway) create(s State, r CreateSession) (State, []Action) {
 	}
 	s.pending = r
 	if s.Phase == PhaseActive {
-		return g.deleteRules(s)
+		return deleteRules(s)
 	}
-	return g.admit(s, r)
+	return admit(s, r)
 }
 
-func (g Gateway) admit(s State, r CreateSession) (State, []Action) {
+func admit(s State, r CreateSession) (State, []Action) {
 	s.Phase = PhaseAdmitting
 	return s, []Action{Admit{
 		Subject: Subject{
@@ -35,16 +35,16 @@ func (g Gateway) admit(s State, r CreateSession) (State, []Action) {
 	}}
 }
 
-func (g Gateway) refused(s State, e Refused) (State, []Action) {
+func refused(s State, e Refused) (State, []Action) {
 	if s.Phase != PhaseAdmitting {
 		return s, nil
 	}
 	answer := refuse(s.pending, e.Err)
 	s.Phase = PhaseIdle
-	return g.settle(s, []Action{answer})
+	return settle(s, []Action{answer})
 }
 
-func (g Gateway) admitted(s State, e Admitted) (State, []Action) {
+func admitted(s State, e Admitted) (State, []Action) {
 	r, ok := s.pending.(CreateSession)
 	if s.Phase != PhaseAdmitting || !ok {
 		return s, nil
@@ -75,11 +75,11 @@ func (g Gateway) admitted(s State, e Admitted) (State, []Action) {
 	r.PCO = e.Profile.answerPCO(r.PCO)
 	s.pending = r
 	s.Phase = PhaseEstablishing
-	return s, []Action{EstablishRules{Node: e.Node, Request: g.establishment(s.Connection)}}
+	return s, []Action{EstablishRules{Node: e.Node, Request: establishment(s.Connection)}}
 }
 
 // established takes what the PGW-U allocated. Only now does the SGW hear of the connection.
-func (g Gateway) established(s State, response *pfcp.SessionEstablishmentResponse) (State, []Action) {
+func established(s State, response *pfcp.SessionEstablishmentResponse) (State, []Action) {
 	r, _ := s.pending.(CreateSession)
 	local, err := uplinkFTEID(response)
 	if response.FSEID.Present {
@@ -92,7 +92,7 @@ func (g Gateway) established(s State, response *pfcp.SessionEstablishmentRespons
 		fault := &gtpc.Error{Cause: gtpc.CauseSystemFailure, Err: err}
 		answer := refuse(r, fault)
 		s.pending = nil
-		next, actions := g.deleteRules(s)
+		next, actions := deleteRules(s)
 		return next, append([]Action{answer}, actions...)
 	}
 	bearer := s.Connection.Default()
@@ -103,7 +103,7 @@ func (g Gateway) established(s State, response *pfcp.SessionEstablishmentRespons
 	if r.PDNType == gtpc.PDNTypeIPv4v6 {
 		cause = gtpc.CauseNewPDNTypeNetworkPreference
 	}
-	return g.settle(s, []Action{
+	return settle(s, []Action{
 		Put{Connection: s.Connection},
 		AnswerCreated{Ref: r.Ref, Cause: cause, Connection: s.Connection, PCO: r.PCO},
 	})
@@ -112,13 +112,13 @@ func (g Gateway) established(s State, response *pfcp.SessionEstablishmentRespons
 // notEstablished gives back what the connection was given. Without an answer of the PGW-U the session may exist
 // there under a SEID that nobody knows: the address then rests like any other, and the PGW-U drops the session
 // with the association.
-func (g Gateway) notEstablished(s State, err error) (State, []Action) {
+func notEstablished(s State, err error) (State, []Action) {
 	actions := []Action{
-		Release{Pool: s.Connection.Pool, Address: s.Connection.Address},
+		release(s.Connection),
 		refuse(s.pending, &gtpc.Error{Cause: CauseFor(err), Err: err}),
 	}
 	s.Phase, s.Connection = PhaseIdle, Connection{}
-	return g.settle(s, actions)
+	return settle(s, actions)
 }
 
 // uplinkFTEID is the F-TEID that the PGW-U chose for the uplink PDR.

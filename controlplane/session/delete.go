@@ -8,7 +8,7 @@ import (
 )
 
 // deleteSession starts a Delete Session.
-func (g Gateway) deleteSession(s State, r DeleteSession) (State, []Action) {
+func deleteSession(s State, r DeleteSession) (State, []Action) {
 	switch {
 	case s.Phase != PhaseActive || s.Connection.Local != r.Local:
 		return s, []Action{AnswerRefused{Ref: r.Ref, Err: &gtpc.Error{Cause: gtpc.CauseContextNotFound, Err: errNotFound}}}
@@ -19,13 +19,13 @@ func (g Gateway) deleteSession(s State, r DeleteSession) (State, []Action) {
 		}}}
 	}
 	s.pending = r
-	return g.deleteRules(s)
+	return deleteRules(s)
 }
 
 // deleteRules ends the connection at its PGW-U; s.pending, if any, has its turn after that.
-func (g Gateway) deleteRules(s State) (State, []Action) {
+func deleteRules(s State) (State, []Action) {
 	if s.nodeLost || s.Connection.UPSEID == 0 {
-		return g.gone(s, nil)
+		return gone(s, nil)
 	}
 	s.Phase = PhaseDeleting
 	return s, []Action{DeleteRules{Node: s.Connection.Node, UPSEID: s.Connection.UPSEID}}
@@ -33,33 +33,33 @@ func (g Gateway) deleteRules(s State) (State, []Action) {
 
 // notDeleted goes on as if the rules were gone, since nobody is helped by a connection that nobody wants. If they
 // may still be there the edge keeps trying, and the address stays taken until they are gone.
-func (g Gateway) notDeleted(s State, err error) (State, []Action) {
+func notDeleted(s State, err error) (State, []Action) {
 	if s.nodeLost || unknownSession(err) {
-		return g.gone(s, nil)
+		return gone(s, nil)
 	}
 	c := s.Connection
 	abandon := Abandon{Node: c.Node, UPSEID: c.UPSEID, Pool: c.Pool, Address: c.Address}
-	return g.finish(s, []Action{Forget{Connection: c}, abandon})
+	return finish(s, []Action{Forget{Connection: c}, abandon})
 }
 
 // gone ends the connection locally: its rules are no longer anywhere.
-func (g Gateway) gone(s State, answers []Action) (State, []Action) {
+func gone(s State, answers []Action) (State, []Action) {
 	c := s.Connection
-	return g.finish(s, append([]Action{Forget{Connection: c}, Release{Pool: c.Pool, Address: c.Address}}, answers...))
+	return finish(s, append([]Action{Forget{Connection: c}, release(c)}, answers...))
 }
 
 // finish leaves the connection behind and lets what waited for that go on.
-func (g Gateway) finish(s State, actions []Action) (State, []Action) {
+func finish(s State, actions []Action) (State, []Action) {
 	c := s.Connection
 	s.Phase, s.Connection, s.nodeLost = PhaseIdle, Connection{}, false
 	switch r := s.pending.(type) {
 	case CreateSession:
-		next, more := g.admit(s, r)
+		next, more := admit(s, r)
 		return next, append(actions, more...)
 	case DeleteSession:
 		actions = append(actions, AnswerDeleted{Ref: r.Ref, Connection: c})
 	}
-	return g.settle(s, actions)
+	return settle(s, actions)
 }
 
 // lost says whether one of the ends of an active connection has lost it.
@@ -71,32 +71,32 @@ func (s State) lostAtPeer() bool {
 
 // tearDown ends an active connection that one of its ends has lost. An SGW that still has it is told, with the
 // cause that makes the UE come again; one that lost it is not.
-func (g Gateway) tearDown(s State) (State, []Action) {
+func tearDown(s State) (State, []Action) {
 	switch {
 	case !s.nodeLost:
-		return g.deleteRules(s)
+		return deleteRules(s)
 	case s.lostAtPeer():
-		return g.gone(s, nil)
+		return gone(s, nil)
 	}
-	return g.gone(s, []Action{EndConnection{Connection: s.Connection, Cause: gtpc.CauseReactivationRequested}})
+	return gone(s, []Action{EndConnection{Connection: s.Connection, Cause: gtpc.CauseReactivationRequested}})
 }
 
 // nodeRestarted ends the connection if its PGW-U has lost it, TS 23.007 19A. An answer of the PGW-U that is awaited
 // still comes, and settles it.
-func (g Gateway) nodeRestarted(s State, e NodeRestarted) (State, []Action) {
+func nodeRestarted(s State, e NodeRestarted) (State, []Action) {
 	if s.Connection.Node != e.Node {
 		return s, nil
 	}
 	s.nodeLost = true
 	if s.Phase == PhaseActive {
-		return g.tearDown(s)
+		return tearDown(s)
 	}
 	return s, nil
 }
 
 // peerRestarted ends the connection if its SGW has lost it, TS 23.007 17.1.3. Attempts of the SGW's former life
 // that wait have no one to answer to.
-func (g Gateway) peerRestarted(s State, e PeerRestarted) (State, []Action) {
+func peerRestarted(s State, e PeerRestarted) (State, []Action) {
 	s.waiting = slices.DeleteFunc(slices.Clone(s.waiting), func(r Request) bool {
 		c, ok := r.(CreateSession)
 		return ok && c.Remote.Addr() == e.Peer
@@ -106,7 +106,7 @@ func (g Gateway) peerRestarted(s State, e PeerRestarted) (State, []Action) {
 		return s, nil
 	case s.Phase == PhaseActive:
 		s.lostPeer = e.Peer
-		return g.tearDown(s)
+		return tearDown(s)
 	}
 	s.lostPeer = e.Peer
 	return s, nil

@@ -8,7 +8,7 @@ import (
 )
 
 // modify starts a Modify Bearer: a new SGW moves the downlink, anything else is stored.
-func (g Gateway) modify(s State, r ModifyBearer) (State, []Action) {
+func modify(s State, r ModifyBearer) (State, []Action) {
 	if s.Phase != PhaseActive || s.Connection.Local != r.Local {
 		return s, []Action{AnswerRefused{Ref: r.Ref, Err: &gtpc.Error{Cause: gtpc.CauseContextNotFound, Err: errNotFound}}}
 	}
@@ -20,7 +20,7 @@ func (g Gateway) modify(s State, r ModifyBearer) (State, []Action) {
 	}
 	s.pending, s.Next = r, next
 	if next.Default().Remote == s.Connection.Default().Remote {
-		return g.modified(s)
+		return modified(s)
 	}
 	s.Phase = PhaseModifying
 	return s, []Action{ModifyRules{Node: next.Node, UPSEID: next.UPSEID, Request: downlinkChange(next)}}
@@ -69,7 +69,7 @@ func (c Connection) changed(r ModifyBearer) (next Connection, known, unknown []g
 }
 
 // modified commits the change: the rules are in, or needed no change.
-func (g Gateway) modified(s State) (State, []Action) {
+func modified(s State) (State, []Action) {
 	r, _ := s.pending.(ModifyBearer)
 	_, known, unknown := s.Connection.changed(r)
 	cause := gtpc.CauseRequestAccepted
@@ -78,7 +78,7 @@ func (g Gateway) modified(s State) (State, []Action) {
 	}
 	newSGW := s.Connection.Remote != s.Next.Remote
 	s.Phase, s.Connection, s.Next = PhaseActive, s.Next, Connection{}
-	return g.settle(s, []Action{
+	return settle(s, []Action{
 		Put{Connection: s.Connection},
 		AnswerModified{
 			Ref: r.Ref, Cause: cause, Connection: s.Connection, NewSGW: newSGW, Bearers: known, Unknown: unknown,
@@ -88,17 +88,17 @@ func (g Gateway) modified(s State) (State, []Action) {
 
 // notModified leaves the connection as it was, unless its PGW-U no longer has it: then it is gone, and cause 64
 // makes the SGW and the MME drop it too.
-func (g Gateway) notModified(s State, err error) (State, []Action) {
+func notModified(s State, err error) (State, []Action) {
 	r, _ := s.pending.(ModifyBearer)
 	remote := s.Next.Remote.TEID
 	s.Next = Connection{}
 	if unknownSession(err) {
-		return g.gone(s, []Action{AnswerRefused{
+		return gone(s, []Action{AnswerRefused{
 			Ref: r.Ref, TEID: remote, Err: &gtpc.Error{Cause: gtpc.CauseContextNotFound, Err: err},
 		}})
 	}
 	s.Phase = PhaseActive
-	return g.settle(s, []Action{AnswerRefused{
+	return settle(s, []Action{AnswerRefused{
 		Ref: r.Ref, TEID: remote, Err: &gtpc.Error{Cause: CauseFor(err), Err: err},
 	}})
 }

@@ -27,7 +27,7 @@ type world struct {
 }
 
 func (w *world) step(e Event) {
-	next, actions := testGateway.Step(w.state, e)
+	next, actions := Step(w.state, e)
 	w.state = next
 	checkOrder(w.t, actions)
 	for _, a := range actions {

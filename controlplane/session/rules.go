@@ -22,17 +22,10 @@ const (
 
 // establishment is the PFCP session of a new connection, TS 29.244 7.5.2 and TS 23.214 5.2: uplink out of the
 // tunnel into the network instance, downlink into the tunnel to the SGW, both under the APN-AMBR and counted.
-func (g Gateway) establishment(c Connection) *pfcp.SessionEstablishmentRequest {
-	fseid := pfcp.FSEID{SEID: c.CPSEID}
-	if g.PFCP.Is4() {
-		fseid.IPv4 = g.PFCP
-	} else {
-		fseid.IPv6 = g.PFCP
-	}
+func establishment(c Connection) *pfcp.SessionEstablishmentRequest {
 	bearer := c.Default()
 	return &pfcp.SessionEstablishmentRequest{
-		NodeID:     g.NodeID,
-		FSEID:      fseid,
+		FSEID:      pfcp.FSEID{SEID: c.CPSEID}, // the edge fills in its address, and the Node ID
 		CreatePDRs: []pfcp.CreatePDR{uplinkPDR(c, bearer), downlinkPDR(c)},
 		CreateFARs: []pfcp.CreateFAR{
 			{
@@ -137,24 +130,24 @@ func CauseFor(err error) gtpc.Cause {
 	}
 }
 
-func (g Gateway) rulesInstalled(s State, e RulesInstalled) (State, []Action) {
+func rulesInstalled(s State, e RulesInstalled) (State, []Action) {
 	switch {
 	case s.Phase == PhaseEstablishing && e.Established != nil:
-		return g.established(s, e.Established)
+		return established(s, e.Established)
 	case s.Phase == PhaseModifying:
-		return g.modified(s)
+		return modified(s)
 	}
 	return s, nil
 }
 
-func (g Gateway) rulesFailed(s State, e RulesFailed) (State, []Action) {
+func rulesFailed(s State, e RulesFailed) (State, []Action) {
 	switch s.Phase {
 	case PhaseEstablishing:
-		return g.notEstablished(s, e.Err)
+		return notEstablished(s, e.Err)
 	case PhaseModifying:
-		return g.notModified(s, e.Err)
+		return notModified(s, e.Err)
 	case PhaseDeleting:
-		return g.notDeleted(s, e.Err)
+		return notDeleted(s, e.Err)
 	}
 	return s, nil
 }

@@ -93,44 +93,38 @@ type Bearer struct {
 // Default is the default bearer.
 func (c Connection) Default() Bearer { return c.Bearers[0] }
 
-// Gateway is what the rules and answers say of this PGW-C.
-type Gateway struct {
-	NodeID pfcp.NodeID
-	PFCP   netip.Addr // of the CP F-SEID
-}
-
 // maxWaiting is how many requests may wait for the one in progress; further ones are refused.
 const maxWaiting = 4
 
 // Step is the only way a State changes.
-func (g Gateway) Step(s State, event Event) (State, []Action) {
+func Step(s State, event Event) (State, []Action) {
 	switch e := event.(type) {
 	case CreateSession:
-		return g.request(s, e)
+		return request(s, e)
 	case ModifyBearer:
-		return g.request(s, e)
+		return request(s, e)
 	case DeleteSession:
-		return g.request(s, e)
+		return request(s, e)
 	case Admitted:
-		return g.admitted(s, e)
+		return admitted(s, e)
 	case Refused:
-		return g.refused(s, e)
+		return refused(s, e)
 	case RulesInstalled:
-		return g.rulesInstalled(s, e)
+		return rulesInstalled(s, e)
 	case RulesFailed:
-		return g.rulesFailed(s, e)
+		return rulesFailed(s, e)
 	case RulesDeleted:
-		return g.gone(s, nil)
+		return gone(s, nil)
 	case NodeRestarted:
-		return g.nodeRestarted(s, e)
+		return nodeRestarted(s, e)
 	case PeerRestarted:
-		return g.peerRestarted(s, e)
+		return peerRestarted(s, e)
 	}
 	return s, nil
 }
 
 // request starts the procedure of a request, or lets it wait for the one in progress.
-func (g Gateway) request(s State, r Request) (State, []Action) {
+func request(s State, r Request) (State, []Action) {
 	if s.Phase != PhaseIdle && s.Phase != PhaseActive {
 		if len(s.waiting) == maxWaiting {
 			return s, []Action{refuse(r, &gtpc.Error{Cause: gtpc.CauseRequestRejected, Err: errWaiting})}
@@ -140,21 +134,21 @@ func (g Gateway) request(s State, r Request) (State, []Action) {
 	}
 	switch r := r.(type) {
 	case CreateSession:
-		return g.create(s, r)
+		return create(s, r)
 	case ModifyBearer:
-		return g.modify(s, r)
+		return modify(s, r)
 	case DeleteSession:
-		return g.deleteSession(s, r)
+		return deleteSession(s, r)
 	}
 	return s, nil
 }
 
 // settle ends a procedure: what happened to the nodes meanwhile takes effect, then the requests that waited have
 // their turn.
-func (g Gateway) settle(s State, actions []Action) (State, []Action) {
+func settle(s State, actions []Action) (State, []Action) {
 	s.pending = nil
 	if s.Phase == PhaseActive && s.lost() {
-		next, more := g.tearDown(s)
+		next, more := tearDown(s)
 		return next, append(actions, more...)
 	}
 	s.nodeLost, s.lostPeer = false, netip.Addr{}
@@ -162,7 +156,7 @@ func (g Gateway) settle(s State, actions []Action) (State, []Action) {
 		r := s.waiting[0]
 		s.waiting = slices.Clone(s.waiting[1:])
 		var more []Action
-		s, more = g.request(s, r)
+		s, more = request(s, r)
 		actions = append(actions, more...)
 	}
 	return s, actions

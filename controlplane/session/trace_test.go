@@ -23,10 +23,6 @@ import (
 var update = flag.Bool("update", false, "rewrite the traces of testdata; commit them only if you understand what changed them")
 
 var (
-	testGateway = Gateway{
-		NodeID: pfcp.NodeID{Addr: netip.MustParseAddr("10.40.2.2")},
-		PFCP:   netip.MustParseAddr("10.40.2.2"),
-	}
 	testKey     = Key{IMSI: "999700000000001", EBI: 5}
 	testProfile = Profile{NetworkInstance: "internet", Pool: "internet", DNS: []netip.Addr{netip.MustParseAddr("10.60.0.53")}, MTU: 1400}
 	epoch       = time.Unix(1_700_000_000, 0)
@@ -66,7 +62,7 @@ func replay(t *testing.T, scenario string) string {
 		}
 		fmt.Fprintln(&out, line)
 		before := fmt.Sprintf("%#v", s)
-		next, actions := testGateway.Step(s, parseEvent(t, strings.TrimPrefix(line, "> ")))
+		next, actions := Step(s, parseEvent(t, strings.TrimPrefix(line, "> ")))
 		require.Equal(t, before, fmt.Sprintf("%#v", s), "%s: the old state changed", line)
 		checkOrder(t, actions)
 		s = next

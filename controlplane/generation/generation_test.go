@@ -1,0 +1,57 @@
+package generation
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+var now = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+
+func TestAdvance(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	first, known, err := Advance(dir, now)
+	require.NoError(t, err)
+	require.False(t, known)
+	require.Equal(t, Generation{RestartCounter: 1, RecoveryTimeStamp: 4004380800}, first)
+
+	second, known, err := Advance(dir, now)
+	require.NoError(t, err)
+	require.True(t, known)
+	require.Equal(t, Generation{RestartCounter: 2, RecoveryTimeStamp: 4004380801}, second, "twice in a second")
+
+	third, _, err := Advance(dir, now.Add(-time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, pfcp.RecoveryTimeStamp(4004380802), third.RecoveryTimeStamp, "the clock went back")
+
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
+
+func TestTheCounterRollsOver(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, write(dir, Generation{RestartCounter: 255, RecoveryTimeStamp: 1}))
+	g, _, err := Advance(dir, now)
+	require.NoError(t, err)
+	require.Equal(t, uint8(0), g.RestartCounter)
+}
+
+func TestADamagedFileIsNotGuessedAt(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), []byte("{"), 0o600))
+	_, _, err := Advance(dir, now)
+	require.ErrorContains(t, err, "is damaged")
+}
+
+func TestAStateFolderThatCannotBeWritten(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, _, err := Advance(file, now)
+	require.Error(t, err)
+}
