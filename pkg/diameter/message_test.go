@@ -32,7 +32,7 @@ var golden = []struct {
 			require.Equal(t, Header{Request: true, Command: 257, HopByHop: m.HopByHop, EndToEnd: m.EndToEnd}, m.Header)
 			require.Equal(t, "mme1.epc.mnc001.mcc001.3gppnetwork.org", m.Text(OriginHost))
 			a, _ := m.First(HostIPAddress)
-			require.Equal(t, "127.0.0.1", a.Address().String())
+			require.Equal(t, "192.0.2.2", a.Address().String())
 			require.True(t, acceptsClear(m))
 			require.NoError(t, Standard.Command(0, 257).checkRequest(m))
 		},

@@ -18,13 +18,22 @@ import (
 
 // newSIM is what "hss sim add" sends. Keys go in and never come out.
 type newSIM struct {
-	IMSI identity.IMSI `json:"imsi"          yaml:"imsi"`
-	K    string        `json:"k"             yaml:"k"`             // 32 hexadecimal digits
-	OPc  string        `json:"opc,omitempty" yaml:"opc,omitempty"` // the card's; or
-	OP   string        `json:"op,omitempty"  yaml:"op,omitempty"`  // the operator's, from which OPc is computed and which is not kept
-	SEQ  uint64        `json:"seq,omitempty" yaml:"seq,omitempty"` // the last that the card may have seen
+	IMSI verbatim `json:"imsi"          yaml:"imsi"`
+	K    verbatim `json:"k"             yaml:"k"`             // 32 hexadecimal digits
+	OPc  verbatim `json:"opc,omitempty" yaml:"opc,omitempty"` // the card's; or
+	OP   verbatim `json:"op,omitempty"  yaml:"op,omitempty"`  // the operator's, from which OPc is computed and which is not kept
+	SEQ  uint64   `json:"seq,omitempty" yaml:"seq,omitempty"` // the last that the card may have seen
 
 	subscriber.Profile `yaml:",inline"`
+}
+
+// verbatim is text that YAML would take for a number, octal when it begins with 0, were it not for UnmarshalYAML.
+type verbatim string
+
+// UnmarshalYAML takes a scalar as it is written.
+func (v *verbatim) UnmarshalYAML(b []byte) error {
+	*v = verbatim(strings.Trim(strings.TrimSpace(string(b)), `"'`))
+	return nil
 }
 
 // handleSIMs serves the SIMs on the admin API.
@@ -105,7 +114,7 @@ func addSIM(r *http.Request, records *store.Store) (any, error) {
 
 // credentials reads the keys; the error does not show them.
 func (s newSIM) credentials() (aka.Credentials, error) {
-	k, err := aka.ParseKey(s.K)
+	k, err := aka.ParseKey(string(s.K))
 	if err != nil {
 		return aka.Credentials{}, errors.New("k: " + err.Error())
 	}
@@ -113,13 +122,13 @@ func (s newSIM) credentials() (aka.Credentials, error) {
 	case (s.OPc == "") == (s.OP == ""):
 		return aka.Credentials{}, errors.New("want one of opc and op")
 	case s.OPc != "":
-		opc, err := aka.ParseKey(s.OPc)
+		opc, err := aka.ParseKey(string(s.OPc))
 		if err != nil {
 			return aka.Credentials{}, errors.New("opc: " + err.Error())
 		}
 		return aka.Credentials{K: k, OPc: opc}, nil
 	}
-	op, err := aka.ParseKey(s.OP)
+	op, err := aka.ParseKey(string(s.OP))
 	if err != nil {
 		return aka.Credentials{}, errors.New("op: " + err.Error())
 	}

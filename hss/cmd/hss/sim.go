@@ -130,13 +130,13 @@ func simFrom(c *cli.Context) (newSIM, error) {
 			return sim, fmt.Errorf("--%s: %w", flag, err)
 		}
 	}
-	for flag, to := range map[string]*string{"k": &sim.K, "opc": &sim.OPc, "op": &sim.OP} {
+	for flag, to := range map[string]*verbatim{"k": &sim.K, "opc": &sim.OPc, "op": &sim.OP} {
 		if c.IsSet(flag) {
-			*to = c.String(flag)
+			*to = verbatim(c.String(flag))
 		}
 	}
 	if c.IsSet("imsi") {
-		sim.IMSI = identity.IMSI(c.String("imsi"))
+		sim.IMSI = verbatim(c.String("imsi"))
 	}
 	if c.IsSet("seq") {
 		sim.SEQ = c.Uint64("seq")

@@ -1,5 +1,0 @@
-package diameter
-
-const cerFreeDiameter = ``
-
-const airFreeDiameter = ``
