@@ -44,7 +44,8 @@ func (NodeRestarted) event() {}
 // (an Association Setup or a heartbeat) waits for its answer.
 //
 // An association outlives a path failure: a node that answers heartbeats again with the Recovery Time Stamp that
-// it had has kept our sessions, and a new Association Setup would cost them.
+// it had has kept our sessions, and a new Association Setup would cost them. Only when heartbeats have been in vain
+// for long are setups tried in turn with them, for a node that answers those alone whom it knows.
 type node struct {
 	cfg    NodeConfig
 	timing Config
@@ -60,7 +61,11 @@ type node struct {
 	asking  bool          // our request is pending
 	due     time.Time     // of our next request
 	backoff time.Duration // after the last failed Association Setup; 0: it did not fail
+	vain    int           // requests to the associated node without an answer since it was heard last
 }
+
+// patience is how many requests to an associated node are in vain before setups are tried (ours).
+const patience = 5
 
 // ask is the request that is due.
 type ask uint8
@@ -77,7 +82,7 @@ func (n *node) tick(now time.Time) ask {
 		return askNothing
 	}
 	n.asking = true
-	if n.associated {
+	if n.associated && (n.vain < patience || n.vain%2 == 0) {
 		return askHeartbeat
 	}
 	return askSetup
@@ -89,7 +94,12 @@ func (n *node) setupAnswered(now time.Time, m *pfcp.AssociationSetupResponse, er
 	if err == nil {
 		return n.established(now, m.NodeID, m.RecoveryTimeStamp, m.UPFunctionFeatures)
 	}
-	if n.associated { // by the node's own request meanwhile
+	if n.state == StateAssociated { // by the node's own request meanwhile
+		return nil
+	}
+	if n.associated {
+		n.vain++
+		n.due = now.Add(n.timing.RetryMin)
 		return nil
 	}
 	n.backoff = min(max(2*n.backoff, n.timing.RetryMin), n.timing.RetryMax)
@@ -116,7 +126,7 @@ func (n *node) established(
 	}
 	n.state, n.reason, n.associated, n.backoff = StateAssociated, "", true, 0
 	n.nodeID, n.recovery, n.features = id, pfcp.Some(recovery), features.Value
-	n.heard, n.due = now, now.Add(n.timing.HeartbeatInterval)
+	n.hear(now)
 	return events
 }
 
@@ -129,6 +139,7 @@ func (n *node) heartbeatAnswered(now time.Time, m *pfcp.HeartbeatResponse, err e
 	if err == nil {
 		return n.alive(now, m.RecoveryTimeStamp)
 	}
+	n.vain++
 	n.due = now.Add(n.timing.RetryMin)
 	if n.state == StateDown || n.heard.Add(n.timing.HeartbeatInterval).After(now) {
 		return nil // known, or its own heartbeats arrive although it does not answer ours
@@ -147,7 +158,7 @@ func (n *node) heartbeatRequested(now time.Time, m *pfcp.HeartbeatRequest) []Eve
 // alive takes a sign of life of an associated node. Whether its Recovery Time Stamp grew or shrank is not asked:
 // a clock that was wrong may have been put right.
 func (n *node) alive(now time.Time, recovery pfcp.Opt[pfcp.RecoveryTimeStamp]) []Event {
-	n.heard, n.due = now, now.Add(n.timing.HeartbeatInterval)
+	n.hear(now)
 	if recovery.Present && recovery != n.recovery {
 		events := n.lost(now, "restarted")
 		n.recovery = recovery
@@ -158,6 +169,11 @@ func (n *node) alive(now time.Time, recovery pfcp.Opt[pfcp.RecoveryTimeStamp]) [
 	}
 	n.state, n.reason = StateAssociated, ""
 	return []Event{NodeUp{n.cfg.Name}}
+}
+
+// hear notes a sign of life.
+func (n *node) hear(now time.Time) {
+	n.heard, n.due, n.vain = now, now.Add(n.timing.HeartbeatInterval), 0
 }
 
 // released takes the node's Association Release Request; false when there is no association.

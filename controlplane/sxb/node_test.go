@@ -96,6 +96,25 @@ func TestANodeThatAnswersAgainHasKeptItsSessions(t *testing.T) {
 	require.Empty(t, l.reason)
 }
 
+func TestANodeThatHeartbeatsOnlyWithWhomItKnowsIsAssociatedAnewAtLast(t *testing.T) {
+	l := associatedLifetime(t)
+	l.asks(10*time.Second, askHeartbeat)
+	for range patience {
+		l.now = l.now.Add(12 * time.Second)
+		l.heartbeatAnswered(l.now, nil, pfcp.ErrTimeout)
+		if l.vain < patience {
+			l.asks(time.Second, askHeartbeat)
+		}
+	}
+	l.asks(time.Second, askSetup)
+	require.Empty(t, l.setupAnswered(l.now, nil, pfcp.ErrTimeout))
+	l.asks(time.Second, askHeartbeat)
+	l.heartbeatAnswered(l.now, nil, pfcp.ErrTimeout)
+	l.asks(time.Second, askSetup)
+	require.Equal(t, []Event{NodeRestarted{"u1"}, NodeUp{"u1"}}, l.setupAnswered(l.now, accepted(6), nil))
+	l.asks(10*time.Second, askHeartbeat)
+}
+
 func TestANodeThatHeartbeatsButDoesNotAnswerOursIsUp(t *testing.T) {
 	l := associatedLifetime(t)
 	l.asks(10*time.Second, askHeartbeat)
