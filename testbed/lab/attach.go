@@ -227,7 +227,7 @@ func (l *Lab) addSIMs(ctx context.Context) (string, error) {
 
 // AddSIM adds a subscriber to the running HSS.
 func (l *Lab) AddSIM(ctx context.Context, card *sim.Card, msisdn string) error {
-	_, err := l.HSS.Command(ctx, "sim", "add", "--imsi", card.IMSI, "--msisdn", msisdn,
-		"--k", hex.EncodeToString(card.K[:]), "--opc", hex.EncodeToString(card.OPc[:]), "--apn", APN)
+	keys := []string{"HSS_SIM_K=" + hex.EncodeToString(card.K[:]), "HSS_SIM_OPC=" + hex.EncodeToString(card.OPc[:])}
+	_, err := l.HSS.command(ctx, keys, "sim", "add", "--imsi", card.IMSI, "--msisdn", msisdn, "--apn", APN)
 	return err
 }

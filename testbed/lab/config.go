@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net"
 	"net/netip"
@@ -49,11 +50,15 @@ var dns = topology.Web
 
 func hssConfig(dir string) map[string]any {
 	return map[string]any{
-		"origin_host":  hssHost,
-		"origin_realm": homeRealm,
-		"listen":       socket(topology.HSSAddress, portS6a),
+		"diameter": map[string]any{
+			"identity": hssHost, "realm": homeRealm,
+			"listen": []string{socket(topology.HSSAddress, portS6a)},
+			"peers": []map[string]any{{
+				"host": mmeHost, "realm": visitedRealm, "addresses": []string{topology.SGW.String()},
+			}},
+		},
 		"redis":        map[string]any{"addresses": []string{socket(topology.Redis, portRedis)}},
-		"peers":        []map[string]any{{"host": mmeHost, "realm": visitedRealm}},
+		"kek":          map[string]any{"file": kekPath(dir)},
 		"admin_socket": filepath.Join(dir, "hss.sock"),
 		"metrics":      map[string]any{"address": MetricsAddress},
 	}
@@ -96,6 +101,18 @@ func pgwuConfig(dir string, n int) map[string]any {
 		"slices":            []map[string]any{{"address": topology.GTPU(n).String(), "sessions": sessionsPerUP}},
 		"network_instances": []map[string]any{{"name": networkInstance, "gateway": topology.SGiGateway(n).String()}},
 	}
+}
+
+func kekPath(dir string) string { return filepath.Join(dir, "hss.kek") }
+
+// writeKEK makes the key that the HSS seals the SIMs' keys with.
+func writeKEK(dir string) error {
+	var key [32]byte
+	rand.Read(key[:])
+	if err := os.WriteFile(kekPath(dir), fmt.Appendf(nil, "lab %x\n", key), 0o600); err != nil {
+		return fmt.Errorf("write KEK: %w", err)
+	}
+	return nil
 }
 
 func writeConfig(path string, config map[string]any) error {

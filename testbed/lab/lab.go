@@ -165,8 +165,11 @@ func (l *Lab) build(context.Context) (string, error) {
 	return fmt.Sprintf("%d namespaces, %d links; run directory %s", len(plan.Namespaces), len(plan.Links), l.dir), nil
 }
 
-// makeNodes writes the configurations.
+// makeNodes writes the configurations, and the KEK of the HSS.
 func (l *Lab) makeNodes() (err error) {
+	if err := writeKEK(l.dir); err != nil {
+		return err
+	}
 	if l.HSS, err = l.makeNode("hss", topology.HSS, "hss", hssConfig(l.dir)); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -158,8 +159,12 @@ func (n *Node) Restart(ctx context.Context) error {
 // Command runs the node's own command line, such as `pdr list -o json`, in its namespace, and gives what it prints.
 // When it fails, the error has its exit code (*exec.ExitError) and what it wrote to stderr.
 func (n *Node) Command(ctx context.Context, args ...string) (string, error) {
+	return n.command(ctx, nil, args...)
+}
+
+func (n *Node) command(ctx context.Context, environment []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, n.Program, args...)
-	cmd.Env = append(os.Environ(), n.Environment()...)
+	cmd.Env = slices.Concat(os.Environ(), n.Environment(), environment)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := n.ns.Do(cmd.Run); err != nil {

@@ -80,12 +80,9 @@ func (c *Card) Authenticate(rand, autn [16]byte) (Answer, error) {
 }
 
 // accept takes a fresh SQN into the array, TS 33.102 C.2.2.
-//
-// A new card has accepted nothing yet and follows any jump; a real one is personalised close to the HSS's SEQ.
 func (c *Card) accept(sqn uint64) bool {
 	seq, ind := sqn>>indBits, sqn&(1<<indBits-1)
-	highest := c.highest()
-	if seq <= c.SEQ[ind] || highest != 0 && seq > highest && seq-highest > delta {
+	if highest := c.highest(); seq <= c.SEQ[ind] || seq > highest && seq-highest > delta {
 		return false
 	}
 	c.SEQ[ind] = seq
