@@ -29,7 +29,7 @@ static __always_inline struct cell *find_port(__u32 ifindex)
 
 static __always_inline struct cell *find_slice(__be32 address)
 {
-	return find(&slices, slices_mask, address);
+	return find(&slices, slices_mask, 1ULL << 32 | address); /* never 0, which is a free cell's key */
 }
 
 static __always_inline struct cell *find_block(__u32 instance, __be32 ue)

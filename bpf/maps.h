@@ -45,7 +45,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } downlink_origin SEC(".maps");
 
-/* key: GTP-U service address, as it stands in the packet */
+/* key: 1 << 32 | GTP-U service address, as it stands in the packet */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

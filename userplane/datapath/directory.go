@@ -112,9 +112,9 @@ func (d *directory) all(yield func(*pgwuCell) bool) {
 	}
 }
 
-// Keys of the three directories, as bpf/maps.h says.
+// Keys of the three directories, as bpf/maps.h says; none is ever 0, which is a free cell's.
 
-func sliceKey(local netip.Addr) uint64 { return uint64(onWire(local)) }
+func sliceKey(local netip.Addr) uint64 { return 1<<32 | uint64(onWire(local)) }
 
 func blockKey(instance uint32, ue netip.Addr) uint64 {
 	a := ue.As4()

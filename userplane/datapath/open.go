@@ -50,7 +50,9 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	if d.tables, err = mapTables(&d.objects.pgwuMaps, unix.PROT_READ|unix.PROT_WRITE); err != nil {
 		return nil, err
 	}
-	d.reader = newReader(d.tables, &d.objects.pgwuMaps)
+	if d.reader, err = newReader(d.tables, &d.objects.pgwuMaps); err != nil {
+		return nil, err
+	}
 	if err := d.describe(); err != nil {
 		return nil, err
 	}

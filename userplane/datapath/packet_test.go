@@ -25,7 +25,7 @@ type packetRow struct {
 	out     []byte // nil: the frame as it came
 }
 
-func uplinkRows(t *testing.T) []packetRow {
+func uplinkRows(t testing.TB) []packetRow {
 	up := func(n, payload int) []byte { return inner(t, ue(n), server, 64, payload) }
 	sent := func(n, payload int) []byte {
 		return plain(t, coreMAC, coreGW, inner(t, ue(n), server, 63, payload))
@@ -220,6 +220,10 @@ func uplinkRows(t *testing.T) []packetRow {
 			frame: udpTo(t, nodeAddr.String(), 8805), reason: "not_ours", verdict: xdpPass,
 		},
 		{
+			name: "address 0.0.0.0 is no slice, although free cells hold 0", port: "access0",
+			frame: udpTo(t, "0.0.0.0", gtpuPort), reason: "not_ours", verdict: xdpPass,
+		},
+		{
 			name: "another UDP port of a slice", port: "access0",
 			frame: udpTo(t, slice1.String(), 9999), reason: "not_ours", verdict: xdpPass,
 		},
@@ -256,7 +260,7 @@ func uplinkRows(t *testing.T) []packetRow {
 	}
 }
 
-func downlinkRows(t *testing.T) []packetRow {
+func downlinkRows(t testing.TB) []packetRow {
 	down := func(n, payload int) []byte {
 		return plain(t, coreGW, coreMAC, inner(t, server, ue(n), 64, payload))
 	}

@@ -53,10 +53,17 @@ type NextHop struct {
 type Reader struct {
 	tables  *tables
 	reasons *ebpf.Map
+	names   []string // of reasons
 	closers []func() error
 }
 
-func newReader(t *tables, maps *pgwuMaps) *Reader { return &Reader{tables: t, reasons: maps.Reasons} }
+func newReader(t *tables, maps *pgwuMaps) (*Reader, error) {
+	names, err := reasonNames()
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{tables: t, reasons: maps.Reasons, names: names}, nil
+}
 
 // OpenReader opens what is pinned in pinDir. It never writes, but needs the right to: the kernel maps the memory of a
 // BPF map only for those who have it. ErrNotPinned, ErrLayout.
@@ -89,7 +96,10 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 	if t.about.Layout != pgwuLayoutLAYOUT {
 		return nil, errors.Join(fmt.Errorf("%w: %d, not %d", ErrLayout, t.about.Layout, pgwuLayoutLAYOUT), t.unmap())
 	}
-	r := newReader(t, &maps)
+	r, err := newReader(t, &maps)
+	if err != nil {
+		return nil, errors.Join(err, t.unmap())
+	}
 	r.closers = []func() error{t.unmap, maps.Close}
 	return r, nil
 }
@@ -108,12 +118,8 @@ func (r *Reader) Entries() iter.Seq[EntryState] {
 
 // Reasons returns the count of every reason, in the order of the enum, zero counts too.
 func (r *Reader) Reasons() ([]ReasonCount, error) {
-	names, err := reasonNames()
-	if err != nil {
-		return nil, err
-	}
-	counts := make([]ReasonCount, len(names))
-	for i, name := range names {
+	counts := make([]ReasonCount, len(r.names))
+	for i, name := range r.names {
 		var perCPU []uint64
 		if err := r.reasons.Lookup(uint32(i), &perCPU); err != nil {
 			return nil, fmt.Errorf("read the count of %s: %w", name, err)

@@ -45,7 +45,7 @@ var (
 )
 
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	d       *Datapath
 	cfg     Config
 	ifindex map[string]int
@@ -53,7 +53,7 @@ type world struct {
 }
 
 // newWorld makes the namespace and opens the data path in it, on this test's locked thread.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, ifindex: map[string]int{}}
 	w.ns = newNamespace(t)
@@ -121,7 +121,7 @@ func (w *world) port(name string, mac net.HardwareAddr, address, gateway string,
 }
 
 // newNamespace moves this test's thread into a network namespace of its own until the test ends.
-func newNamespace(t *testing.T) netns.NsHandle {
+func newNamespace(t testing.TB) netns.NsHandle {
 	t.Helper()
 	runtime.LockOSThread()
 	before, err := netns.Get()
