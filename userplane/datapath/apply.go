@@ -40,12 +40,15 @@ type plan struct {
 func (d *Datapath) Apply(changes session.Changes) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.grace.settleIfLarge(); err != nil {
+		return err
+	}
 	p, err := d.plan(changes, false)
 	if err != nil {
 		return err
 	}
 	d.commit(p)
-	return d.grace.settleIfLarge()
+	return nil
 }
 
 // plan finds or reserves all that changes need. overwrite: an entry of another session may be replaced.

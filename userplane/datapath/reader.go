@@ -105,7 +105,7 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 }
 
 // Entries yields every entry, uplink before downlink, with its usage. An entry that changes meanwhile may be seen
-// before or after.
+// before or after, and its Origin in between.
 func (r *Reader) Entries() iter.Seq[EntryState] {
 	return func(yield func(EntryState) bool) {
 		for at, e := range r.tables.entries {
