@@ -98,6 +98,9 @@ func New(cfg Config, up UserPlane) (*Server, error) {
 // Addr is the local address of S8-C.
 func (s *Server) Addr() netip.AddrPort { return s.endpoint.Addr() }
 
+// Close closes a Server that is not run.
+func (s *Server) Close() error { return s.endpoint.Close() }
+
 // Run serves S8 until ctx ends. Sessions stay as they are then, here and at the PGW-Us.
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)

@@ -94,6 +94,9 @@ func (e *Endpoint) Addr() netip.AddrPort {
 	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 }
 
+// Close closes an endpoint that is not run.
+func (e *Endpoint) Close() error { return e.conn.Close() }
+
 // Run reads until ctx ends, closes the socket, and fails the calls that are pending with ErrClosed.
 //
 // handle gets every request once. It is called from the one reader goroutine, in the order of arrival, and must
