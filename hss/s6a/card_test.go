@@ -17,7 +17,6 @@ type card struct {
 var (
 	errMACA    = errors.New("MAC-A does not match")
 	errSQN     = errors.New("SQN out of range")
-	errAMFBit  = errors.New("separation bit")
 	rotations  = [5]int{8, 0, 4, 8, 12} // r1 to r5 in octets
 	lastOctets = [5]byte{0, 1, 2, 4, 8} // c1 to c5
 )

@@ -57,7 +57,7 @@ var (
 	ErrExists      = errors.New("the SIM exists already")
 	ErrChanged     = errors.New("the profile has changed meanwhile")
 	ErrUsedUp      = errors.New("the SIM's sequence numbers are used up")
-	ErrUnavailable = errors.New("Redis is away")
+	ErrUnavailable = errors.New("no answer from Redis")
 )
 
 var (

@@ -74,13 +74,21 @@ func TestProfileValidate(t *testing.T) {
 	bad := Profile{
 		MSISDN: "12a", Status: "dead", PLMNs: []string{"1-2"}, RATs: []RAT{"6g"},
 		APNs: []APN{
-			{Name: "internet"}, {Name: "internet", QCI: 10}, {Name: "UP"}, {Name: "a", ARP: ARP{Priority: 16}}, {Name: "b", PDNType: "x25"},
-			{Name: "c", StaticIPv6: netip.MustParseAddr("2001:db8::1")}, {Name: "d", Charging: "80"},
-			{Name: "e", PDNType: IPv6, StaticIPv4: netip.MustParseAddr("10.0.0.1")}, {Name: "f", StaticIPv4: netip.MustParseAddr("2001:db8::1")},
+			{Name: "internet"},
+			{Name: "internet", QCI: 10},
+			{Name: "UP"},
+			{Name: "a", ARP: ARP{Priority: 16}},
+			{Name: "b", PDNType: "x25"},
+			{Name: "c", StaticIPv6: netip.MustParseAddr("2001:db8::1")},
+			{Name: "d", Charging: "80"},
+			{Name: "e", PDNType: IPv6, StaticIPv4: netip.MustParseAddr("10.0.0.1")},
+			{Name: "f", StaticIPv4: netip.MustParseAddr("2001:db8::1")},
 		},
 	}.WithDefaults().Validate()
-	for _, key := range []string{"msisdn", "status", "plmns[0]", "rats[0]", "apns[1].qci", "apns[1].name", "apns[2].name", "apns[3].arp.priority",
-		"apns[4].pdn_type", "apns[5].static_ipv6", "apns[6].charging", "apns[7].static_ipv4", "apns[8].static_ipv4"} {
+	for _, key := range []string{
+		"msisdn", "status", "plmns[0]", "rats[0]", "apns[1].qci", "apns[1].name", "apns[2].name", "apns[3].arp.priority",
+		"apns[4].pdn_type", "apns[5].static_ipv6", "apns[6].charging", "apns[7].static_ipv4", "apns[8].static_ipv4",
+	} {
 		require.True(t, strings.Contains("\n"+bad.Error(), "\n"+key+":"), "%s in\n%v", key, bad)
 	}
 }

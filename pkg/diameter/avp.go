@@ -236,6 +236,7 @@ func (a AVP) checkLength() error {
 		if len(a.Data) == 0 || len(a.Data) > maxIdentity {
 			return fmt.Errorf("%d octets of data, want 1 to %d", len(a.Data), maxIdentity)
 		}
+	default: // any length will do, or fixedLength knows it
 	}
 	return nil
 }
@@ -249,8 +250,9 @@ func (def *AVPDef) fixedLength() int {
 		return 4
 	case datatype.Unsigned64Type, datatype.Integer64Type, datatype.Float64Type:
 		return 8
+	default:
+		return 0
 	}
-	return 0
 }
 
 // badLength is the Error for a, whose Failed-AVP carries its header and zeros of the least length, RFC 6733 7.1.5.
@@ -272,6 +274,7 @@ func (def *AVPDef) example() AVP {
 		n = 2 + 4
 	case datatype.DiameterIdentityType:
 		n = 1
+	default: // fixedLength knows it
 	}
 	a.Data = make([]byte, n)
 	if def.Type == datatype.AddressType {

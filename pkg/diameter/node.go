@@ -118,7 +118,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	n.closeListeners()
-	n.takeLeave()
+	n.takeLeave(context.WithoutCancel(ctx))
 	return group.Wait()
 }
 
@@ -150,7 +150,7 @@ func (n *Node) accept(ctx context.Context, group *errgroup.Group, l listener) er
 
 // serve owns one connection from accept to close.
 func (n *Node) serve(ctx context.Context, nc net.Conn, transport string) {
-	defer nc.Close()
+	defer func() { _ = nc.Close() }()
 	remote := remoteAddress(nc)
 	log := n.log.With("address", remote.String(), "transport", transport)
 	defer func() {
@@ -251,7 +251,7 @@ func (n *Node) open() []*conn {
 }
 
 // takeLeave closes the strangers, sends every peer a DPR and waits until all have gone, or AnswerWithin has passed.
-func (n *Node) takeLeave() {
+func (n *Node) takeLeave(ctx context.Context) {
 	n.mu.Lock()
 	n.stopping = true
 	for _, s := range n.strangers {
@@ -261,7 +261,7 @@ func (n *Node) takeLeave() {
 	group := new(errgroup.Group)
 	for _, c := range n.open() {
 		group.Go(func() error {
-			c.takeLeave(n.cfg.AnswerWithin)
+			c.takeLeave(ctx, n.cfg.AnswerWithin)
 			return nil
 		})
 	}

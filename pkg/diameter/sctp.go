@@ -33,7 +33,7 @@ func listenSCTP(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("opening an SCTP socket: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "sctp "+address)
-	defer f.Close() // FileListener has a copy
+	defer func() { _ = f.Close() }() // FileListener has a copy
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_SCTP, sctpNoDelay, 1); err != nil {
 		return nil, fmt.Errorf("setting SCTP_NODELAY: %w", err)
 	}

@@ -97,9 +97,9 @@ func (c *conn) deliver(m Message, broken error) {
 }
 
 // takeLeave sends a DPR (RFC 6733 5.4), waits for the DPA, and closes.
-func (c *conn) takeLeave(within time.Duration) {
+func (c *conn) takeLeave(ctx context.Context, within time.Duration) {
 	c.drain()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	_, err := c.exchange(ctx, c.ownRequest(CommandDisconnectPeer, DisconnectCause.Unsigned(disconnectRebooting)))
 	c.log.Debug("took leave", "err", err)

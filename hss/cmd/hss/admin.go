@@ -102,7 +102,7 @@ func addSIM(r *http.Request, records *store.Store) (any, error) {
 	if sim.SEQ > aka.MaxSEQ {
 		return nil, node.Refuse(http.StatusBadRequest, "seq: %d, at most %d", sim.SEQ, uint64(aka.MaxSEQ))
 	}
-	profile := sim.Profile.WithDefaults()
+	profile := sim.WithDefaults()
 	if err := profile.Validate(); err != nil {
 		return nil, node.Refuse(http.StatusBadRequest, "the profile has faults:\n%v", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,8 +67,26 @@ func requireRun(t *testing.T, stdin string, args ...string) string {
 type daemon struct {
 	t                     *testing.T
 	file, socket, address string
-	log                   bytes.Buffer
+	log                   syncBuffer
 	cmd                   *exec.Cmd
+}
+
+// syncBuffer is written by the process that a test reads the log of.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 // newDaemon writes the configuration of a daemon; redis "" embeds one.

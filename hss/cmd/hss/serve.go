@@ -48,7 +48,7 @@ func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 		n.Go("cancellations", func(ctx context.Context) error { return edge.Run(ctx, peers.Send) })
 		n.Register(peers)
 		n.Register(edge)
-		n.Register(redisUp(records))
+		n.Register(redisUp(ctx, records))
 		handleSIMs(n, records, edge)
 		n.Handle("GET /peers", func(*http.Request) (any, error) { return peers.Peers(), nil })
 		return nil
@@ -63,7 +63,10 @@ func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 // request, which is answered 4181 or 3004 until it is back.
 func openRecords(ctx context.Context, cfg *Config, n *node.Node) (*store.Store, error) {
 	keyring, err := store.LoadKeyring(cfg.KEK)
-	if err != nil && !(errors.Is(err, store.ErrNoKEK) && len(cfg.Redis.Addresses) == 0) {
+	if errors.Is(err, store.ErrNoKEK) && len(cfg.Redis.Addresses) == 0 {
+		err = nil // an embedded Redis has a KEK that ends with it
+	}
+	if err != nil {
 		return nil, err
 	}
 	records, err := store.Open(cfg.Redis, keyring, n.Log)
@@ -76,11 +79,11 @@ func openRecords(ctx context.Context, cfg *Config, n *node.Node) (*store.Store, 
 	return records, nil
 }
 
-func redisUp(s *store.Store) prometheus.Collector {
+func redisUp(ctx context.Context, s *store.Store) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "xepc_hss_redis_up", Help: "1 when Redis has answered this scrape's ping.",
 	}, func() float64 {
-		if s.Ping(context.Background()) != nil {
+		if s.Ping(ctx) != nil {
 			return 0
 		}
 		return 1
