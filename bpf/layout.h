@@ -142,6 +142,7 @@ struct next_hop {
 /* A network instance; its number, from 1, is the key. */
 struct instance {
 	__be32 gateway;
+	__be32 local; /* the node's own address in it, for ICMP messages; 0: none */
 	__u8 length;    /* of name; 0: free */
 	__u8 name[100]; /* TS 23.003 9.1 */
 	__u8 pad[3];

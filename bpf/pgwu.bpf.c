@@ -7,6 +7,7 @@
 #include "entries.h"
 #include "event.h"
 #include "gtpu.h"
+#include "icmp.h"
 #include "kernel.h"
 #include "maps.h"
 #include "nexthop.h"
@@ -137,8 +138,21 @@ static __always_inline enum reason encapsulate(struct cursor *c, const struct pe
 	return leave(c, hop);
 }
 
-/* downlink: a packet to a UE's /24. */
-static __always_inline enum reason downlink_packet(struct cursor *c, struct iphdr *ip, const struct cell *block)
+/* too_big: a downlink packet of more than mtu octets. */
+static __always_inline enum reason too_big(struct cursor *c, const struct iphdr *ip, __u32 number, __u32 mtu)
+{
+	struct instance *instance = bpf_map_lookup_elem(&instances, &number);
+
+	if (!instance || !instance->local || !wants_too_big(c, ip) ||
+	    !answer_too_big(c->ctx, instance->local, mtu, poison_headroom))
+		return REASON_TOO_BIG;
+	c->verdict = XDP_TX;
+	return REASON_TOO_BIG_ANSWERED;
+}
+
+/* downlink: a packet to a UE's /24, in that network instance. */
+static __always_inline enum reason downlink_packet(struct cursor *c, struct iphdr *ip, const struct cell *block,
+						   __u32 instance)
 {
 	__u32 octets = bpf_ntohs(ip->tot_len);
 	__u32 excess = distance(ip, c->end) - octets;
@@ -165,7 +179,7 @@ static __always_inline enum reason downlink_packet(struct cursor *c, struct iphd
 	if (!hop)
 		return REASON_NEXT_HOP_UNRESOLVED;
 	if (octets + sizeof(struct outer_header) > hop->mtu)
-		return REASON_TOO_BIG;
+		return too_big(c, ip, instance, hop->mtu - sizeof(struct outer_header));
 	if (!police(&entry->meter, octets))
 		return REASON_MBR_EXCEEDED;
 
@@ -225,7 +239,7 @@ static __always_inline enum reason pipeline(struct cursor *c)
 	if (port->aux & SIDE_CORE) {
 		found = find_block(port->value, ip->daddr);
 		if (found)
-			return downlink_packet(c, ip, found);
+			return downlink_packet(c, ip, found, port->value);
 	}
 	if (ip->protocol != IPPROTO_UDP)
 		return REASON_NOT_OURS;
@@ -242,9 +256,7 @@ int pgwu(struct xdp_md *ctx)
 	enum reason reason = pipeline(&c);
 
 	count_reason(reason);
-	if (reason == REASON_UPLINK_FORWARDED || reason == REASON_DOWNLINK_FORWARDED)
-		return c.verdict;
-	return verdict_of(reason);
+	return is_sent(reason) ? c.verdict : verdict_of(reason);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -34,14 +34,17 @@ enum reason {
 	REASON_GATE_CLOSED,         /* the QER's gate, TS 29.244 8.2.7 */
 	REASON_MBR_EXCEEDED,        /* TS 29.244 8.2.8 */
 	REASON_TTL_EXPIRED,         /* the PGW is a router: it decrements the inner TTL */
-	REASON_TOO_BIG,             /* for the link it would leave by, outer header included */
+	REASON_TOO_BIG,             /* for the link it would leave by, outer header included; nobody was told */
 	REASON_NEXT_HOP_UNRESOLVED, /* route or neighbour missing: user space is at it */
 	REASON_NO_HEADROOM,         /* for the outer header, before the packet */
 	REASON_PORT_GONE,           /* the next hop's interface is no port any more */
+
+	/* answered */
+	REASON_TOO_BIG_ANSWERED, /* downlink, with DF: the sender got ICMP "fragmentation needed" */
 };
 
 enum {
-	REASON_COUNT = REASON_PORT_GONE + 1,
+	REASON_COUNT = REASON_TOO_BIG_ANSWERED + 1,
 };
 
 /* GO_ON is what a step returns that did not decide. It is no reason and is never counted. */
@@ -64,7 +67,14 @@ static __always_inline void count_reason(enum reason reason)
 		(*packets)++;
 }
 
-/* The verdict of every reason that does not forward: what the node's kernel may still want, or nothing. */
+/* is_sent: the packet, or an answer to it, goes out the way that the pipeline decided. */
+static __always_inline bool is_sent(enum reason reason)
+{
+	return reason == REASON_UPLINK_FORWARDED || reason == REASON_DOWNLINK_FORWARDED ||
+	       reason == REASON_TOO_BIG_ANSWERED;
+}
+
+/* The verdict of every other reason: what the node's kernel may still want, or nothing. */
 static __always_inline enum xdp_action verdict_of(enum reason reason)
 {
 	switch (reason) {

@@ -216,7 +216,10 @@ func (l *live) ping(n int, number uint32, wait time.Duration) bool {
 		got := answer.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
 		require.Equal(l.t, ue(n).String(), got.DstIP.String())
 		require.EqualValues(l.t, 63, got.TTL)
-		datagram := answer.Layer(layers.LayerTypeUDP).(*layers.UDP)
+		datagram, whole := answer.Layer(layers.LayerTypeUDP).(*layers.UDP)
+		if !whole {
+			continue // a fragment of the packet that did not fit
+		}
 		require.NoError(l.t, datagram.SetNetworkLayerForChecksum(got))
 		sum := datagram.Checksum
 		require.Equal(l.t, spacedHex(serialize(l.t, got, datagram, gopacket.Payload(datagram.Payload))), spacedHex(buffer[8:size]))
@@ -290,6 +293,18 @@ func TestLive(t *testing.T) {
 	case <-time.After(patience):
 		require.Fail(t, "no event")
 	}
+
+	// A packet that does not fit is answered, and the network's kernel believes it.
+	require.Eventually(t, func() (told bool) {
+		_, err := l.server.WriteToUDPAddrPort(make([]byte, 1500-28), netip.AddrPortFrom(ue(5), 4000))
+		require.NoError(t, err)
+		l.in(l.net, func() {
+			routes, err := netlink.RouteGet(ue(5).AsSlice())
+			require.NoError(t, err)
+			told = routes[0].MTU == 1500-36
+		})
+		return told
+	}, patience, 10*time.Millisecond)
 
 	stop()
 	steady(100) // nobody is there

@@ -18,6 +18,7 @@ import (
 type model struct {
 	entries map[session.Key]session.Entry
 	packets map[session.Key]int
+	macs    net.HardwareAddr // of the frame: destination, source
 }
 
 type exit struct{ local, remote net.HardwareAddr }
@@ -73,6 +74,7 @@ func (p ip) routed() []byte {
 
 // forward returns the reason and, when the packet is forwarded, the frame.
 func (m *model) forward(t testing.TB, port string, frame []byte) (reason string, out []byte) {
+	m.macs = frame[:12]
 	switch binary.BigEndian.Uint16(frame[12:]) {
 	case 0x8100, 0x88a8:
 		return "unexpected_vlan", nil
@@ -212,12 +214,34 @@ func (m *model) downlink(t testing.TB, port string, p ip) (reason string, out []
 		return "ttl_expired", nil
 	case !resolved:
 		return "next_hop_unresolved", nil
+	case p.total+36 > accessMTU && modelTold(p):
+		local := map[string]netip.Addr{"core0": nodeCore, "core1": otherCore}[port]
+		return "too_big_answered", fragmentationNeeded(t, m.macs[:6], m.macs[6:], local, p.packet)
 	case p.total+36 > accessMTU:
 		return "too_big", nil
 	}
 	n := m.packets[key]
 	m.packets[key]++
 	return "downlink_forwarded", encapsulated(t, e.Remote, e.RemoteTEID, n, p.routed())
+}
+
+// modelTold says whether the sender of a packet that does not fit is to be told (RFC 1122 3.2.2).
+func modelTold(p ip) bool {
+	flags := binary.BigEndian.Uint16(p.packet[6:])
+	if flags&0x4000 == 0 || flags&0x1fff != 0 || p.header != 20 {
+		return false
+	}
+	if first := p.source.As4()[0]; first == 0 || first == 127 || first >= 224 {
+		return false
+	}
+	if p.protocol != 1 {
+		return true
+	}
+	switch p.payload[0] {
+	case 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12:
+		return false
+	}
+	return true
 }
 
 func modelFlags(e session.Entry) string {
@@ -241,7 +265,7 @@ func (w *world) compare(t testing.TB, m *model, port string, frame []byte) {
 	verdict, got := w.run(port, frame, 0)
 	require.Equal(t, map[string]uint64{reason: 1}, difference(before, w.reasons()), "%s: % x", port, frame)
 	if out != nil {
-		require.EqualValues(t, xdpRedirect, verdict)
+		require.EqualValues(t, map[bool]int{true: xdpTx, false: xdpRedirect}[reason == "too_big_answered"], verdict)
 		require.Equal(t, spacedHex(out), spacedHex(got), "%s: % x", port, frame)
 		return
 	}

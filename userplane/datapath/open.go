@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -212,6 +213,7 @@ func (d *Datapath) describeInstance(in Instance) error {
 	}
 	raw := pgwuInstance{Gateway: onWire(in.Gateway), Length: uint8(len(in.Name))}
 	copy(raw.Name[:], in.Name)
+	raw.Local = d.tables.names[number].Local // until addPort looks it up
 	if err := d.objects.Instances.Put(number, raw); err != nil {
 		return fmt.Errorf("write network instance %q: %w", in.Name, err)
 	}
@@ -312,6 +314,9 @@ func (d *Datapath) addPort(port Port) error {
 		return fmt.Errorf("make it an exit: %w", err)
 	}
 	d.hops.ports[ifindex] = true
+	if err := d.addLocal(port, l); err != nil {
+		return err
+	}
 	value, aux := d.tables.numbers[port.Instance], uint32(port.Side)
 	if cell := d.tables.ports.find(portKey(ifindex)); cell != nil {
 		if cell.Value == value && cell.Aux == aux {
@@ -323,4 +328,27 @@ func (d *Datapath) addPort(port Port) error {
 		}
 	}
 	return d.tables.ports.insert(portKey(ifindex), value, aux, d.grace.barrier)
+}
+
+// addLocal gives the network instance of a core port that port's first address, to send ICMP messages from.
+func (d *Datapath) addLocal(port Port, l netlink.Link) error {
+	if port.Side&SideCore == 0 {
+		return nil
+	}
+	addresses, err := d.netlink.AddrList(l, unix.AF_INET)
+	if err != nil {
+		return fmt.Errorf("list its addresses: %w", err)
+	}
+	if len(addresses) == 0 {
+		return nil
+	}
+	address, _ := netip.AddrFromSlice(addresses[0].IP.To4())
+	number := d.tables.numbers[port.Instance]
+	in := d.tables.names[number]
+	in.Local = onWire(address)
+	d.tables.names[number] = in
+	if err := d.objects.Instances.Put(number, in); err != nil {
+		return fmt.Errorf("write the address of network instance %q: %w", port.Instance, err)
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -272,6 +273,14 @@ func downlinkRows(t testing.TB) []packetRow {
 		ip.FragOffset, ip.TTL = 100, ttl
 		return serialize(t, ip, pattern(40))
 	}
+	large := func(protocol layers.IPProtocol, payload ...gopacket.SerializableLayer) []byte {
+		ip := ipv4(server, ue(23), protocol)
+		ip.Flags = layers.IPv4DontFragment
+		return serialize(t, append([]gopacket.SerializableLayer{ip}, payload...)...)
+	}
+	unfragmentable := large(layers.IPProtocolTCP, pattern(accessMTU-36-20+1))
+	icmpError := large(layers.IPProtocolICMPv4,
+		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 1)}, pattern(accessMTU-36-28+1))
 	return []packetRow{
 		{
 			name: "a packet to a UE gets its outer header and loses one hop", port: "core0",
@@ -305,6 +314,15 @@ func downlinkRows(t testing.TB) []packetRow {
 		{
 			name: "one octet too many", port: "core0",
 			frame: down(23, accessMTU-36-28+1), reason: "too_big", verdict: xdpDrop,
+		},
+		{
+			name: "one octet too many, and fragments forbidden: the sender is told", port: "core0",
+			frame: plain(t, coreGW, coreMAC, unfragmentable), reason: "too_big_answered", verdict: xdpTx,
+			out: fragmentationNeeded(t, coreMAC, coreGW, nodeCore, unfragmentable),
+		},
+		{
+			name: "no ICMP error about an ICMP error", port: "core0",
+			frame: plain(t, coreGW, coreMAC, icmpError), reason: "too_big", verdict: xdpDrop,
 		},
 		{
 			name: "an address beside the UEs'", port: "core0", frame: down(99, 10), reason: "no_session", verdict: xdpDrop,
@@ -503,4 +521,12 @@ func tagged(t testing.TB, ethertype uint16) []byte {
 	eth.EthernetType = layers.EthernetType(ethertype)
 	return serialize(t, eth, &layers.Dot1Q{VLANIdentifier: 100, Type: layers.EthernetTypeIPv4},
 		gopacket.Payload(inner(t, server, ue(5), 64, 10)))
+}
+
+// fragmentationNeeded is the ICMP message to the sender of a packet for the access side.
+func fragmentationNeeded(t testing.TB, from, to net.HardwareAddr, local netip.Addr, packet []byte) []byte {
+	answer := ipv4(local, netip.AddrFrom4([4]byte(packet[12:])), layers.IPProtocolICMPv4)
+	answer.Id, answer.Flags = 0, layers.IPv4DontFragment
+	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: uint16(accessMTU - 36)}
+	return plain(t, from, to, serialize(t, answer, icmp, gopacket.Payload(packet[:28])))
 }

@@ -81,6 +81,7 @@ type pgwuHop struct {
 type pgwuInstance struct {
 	_       structs.HostLayout
 	Gateway uint32
+	Local   uint32
 	Length  uint8
 	Name    [100]uint8
 	Pad     [3]uint8
@@ -160,6 +161,7 @@ const (
 	pgwuReasonREASON_NEXT_HOP_UNRESOLVED pgwuReason = 23
 	pgwuReasonREASON_NO_HEADROOM         pgwuReason = 24
 	pgwuReasonREASON_PORT_GONE           pgwuReason = 25
+	pgwuReasonREASON_TOO_BIG_ANSWERED    pgwuReason = 26
 )
 
 type pgwuSide uint32

@@ -27,12 +27,14 @@ import (
 // The world of the tests: one node with an access port and two core ports, each a veth whose other end nobody
 // reads, and permanent neighbours behind them.
 var (
-	slice1   = netip.MustParseAddr("10.30.1.1")
-	slice2   = netip.MustParseAddr("10.30.1.2")
-	sgw      = netip.MustParseAddr("10.10.0.2")
-	lostSGW  = netip.MustParseAddr("192.0.2.9") // no route
-	nodeAddr = netip.MustParseAddr("10.20.11.2")
-	server   = netip.MustParseAddr("10.60.0.10")
+	slice1    = netip.MustParseAddr("10.30.1.1")
+	slice2    = netip.MustParseAddr("10.30.1.2")
+	sgw       = netip.MustParseAddr("10.10.0.2")
+	lostSGW   = netip.MustParseAddr("192.0.2.9") // no route
+	nodeAddr  = netip.MustParseAddr("10.20.11.2")
+	nodeCore  = netip.MustParseAddr("10.50.1.2")
+	otherCore = netip.MustParseAddr("10.51.1.2")
+	server    = netip.MustParseAddr("10.60.0.10")
 
 	accessMAC  = net.HardwareAddr{2, 0, 0, 0, 0xa, 1}
 	accessGW   = net.HardwareAddr{2, 0, 0, 0, 0xa, 2}
