@@ -34,15 +34,13 @@ type Node struct {
 	mu        sync.Mutex
 	stopping  bool
 	peers     map[string]*conn // open peers by Origin-Host in lower case
-	strangers []*stranger      // connections that await a CER, oldest first
+	strangers []net.Conn       // connections that await a CER, oldest first
 }
 
 type listener struct {
 	net.Listener
 	transport string
 }
-
-type stranger struct{ nc net.Conn }
 
 // New returns a node that serves the applications. stateID is its Origin-State-Id, which must rise from one start to
 // the next.
@@ -164,10 +162,10 @@ func (n *Node) serve(ctx context.Context, nc net.Conn, transport string) {
 		log.Warn("connection refused: no peer may come from this address")
 		return
 	}
-	s := n.admit(nc)
+	n.admit(nc)
 	c, err := n.greet(nc, transport)
-	n.dismiss(s)
 	if err != nil {
+		n.dismiss(nc)
 		log.Warn("connection refused", "err", err)
 		return
 	}
@@ -180,25 +178,25 @@ func (n *Node) serve(ctx context.Context, nc net.Conn, transport string) {
 
 // admit counts a connection among the strangers. When there are too many, the oldest is closed: an honest peer sends
 // its CER at once, so that it is not the one that a flood pushes out.
-func (n *Node) admit(nc net.Conn) *stranger {
+func (n *Node) admit(nc net.Conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s := &stranger{nc}
-	n.strangers = append(n.strangers, s)
+	n.strangers = append(n.strangers, nc)
 	if len(n.strangers) > n.cfg.MaxStrangers {
 		n.stats.refused("strangers")
-		_ = n.strangers[0].nc.Close()
+		_ = n.strangers[0].Close()
 		n.strangers = slices.Delete(n.strangers, 0, 1)
 	}
-	return s
 }
 
-func (n *Node) dismiss(s *stranger) {
+func (n *Node) dismiss(nc net.Conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if i := slices.Index(n.strangers, s); i >= 0 {
-		n.strangers = slices.Delete(n.strangers, i, i+1)
-	}
+	n.notStranger(nc)
+}
+
+func (n *Node) notStranger(nc net.Conn) {
+	n.strangers = slices.DeleteFunc(n.strangers, func(s net.Conn) bool { return s == nc })
 }
 
 var (
@@ -206,7 +204,7 @@ var (
 	errStopping = errors.New("we are stopping")
 )
 
-// enter puts c into the table of open peers; an older connection of the same peer is closed.
+// enter moves c from the strangers to the open peers; an older connection of the same peer is closed.
 func (n *Node) enter(c *conn) error {
 	key := strings.ToLower(c.peer.Host)
 	n.mu.Lock()
@@ -222,6 +220,7 @@ func (n *Node) enter(c *conn) error {
 		old.close(errReplaced)
 	}
 	n.peers[key] = c
+	n.notStranger(c.nc)
 	return nil
 }
 
@@ -255,7 +254,7 @@ func (n *Node) takeLeave(ctx context.Context) {
 	n.mu.Lock()
 	n.stopping = true
 	for _, s := range n.strangers {
-		_ = s.nc.Close()
+		_ = s.Close()
 	}
 	n.mu.Unlock()
 	group := new(errgroup.Group)

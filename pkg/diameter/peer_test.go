@@ -9,7 +9,6 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -432,21 +431,6 @@ func TestOwnRequests(t *testing.T) {
 	c.receive()
 	require.NoError(t, c.Close())
 	require.ErrorIs(t, (<-done).err, errPeerClosed)
-}
-
-func TestSCTPOrTheReasonWhyNot(t *testing.T) {
-	l, err := listenSCTP("127.0.0.1:0")
-	if err != nil {
-		require.ErrorIs(t, err, syscall.EPROTONOSUPPORT)
-		cfg := testConfig()
-		cfg.Transports = []string{"tcp", "sctp"}
-		_, address := start(t, cfg, answerNothing) // TCP goes on
-		connect(t, address, mmeHost)
-		cfg.Transports = []string{"sctp"}
-		require.ErrorIs(t, New(cfg, slog.New(slog.DiscardHandler), 1).Listen(), syscall.EPROTONOSUPPORT)
-		return
-	}
-	require.NoError(t, l.Close())
 }
 
 func TestConfigValidate(t *testing.T) {
