@@ -6,6 +6,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime"
@@ -22,7 +23,7 @@ func main() {
 	flag.Parse()
 	counts, err := parseCounts(*sessions, *capacity)
 	if err == nil {
-		err = run(*rounds, *packets, counts, *capacity)
+		err = run(os.Stdout, *rounds, *packets, counts, *capacity)
 	}
 	if err != nil {
 		slog.Error("bench", "err", err)
@@ -51,7 +52,7 @@ type row struct {
 }
 
 // run measures all rows in turn, round by round, so that a disturbance falls on all of them.
-func run(rounds, packets int, counts []int, capacity int) error {
+func run(out io.Writer, rounds, packets int, counts []int, capacity int) error {
 	runtime.LockOSThread() // the namespace is the thread's
 	b, err := newBed(slices.Max(counts), capacity)
 	if err != nil {
@@ -84,15 +85,15 @@ func run(rounds, packets int, counts []int, capacity int) error {
 	if err := b.check(); err != nil {
 		return err
 	}
-	report(rows, rounds, packets)
+	report(out, rows, rounds, packets)
 	return nil
 }
 
-func report(rows []*row, rounds, packets int) {
-	fmt.Printf("%s %s, %d CPUs; 64-octet inner packets; usage, policing, source check and reasons on\n",
+func report(out io.Writer, rows []*row, rounds, packets int) {
+	fmt.Fprintf(out, "%s %s, %d CPUs; 64-octet inner packets; usage, policing, source check and reasons on\n",
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
-	fmt.Printf("median of %d interleaved rounds of %d packets; net: without the harness\n\n", rounds, packets)
-	fmt.Printf("%-18s %10s %10s %10s %10s\n", "", "gross ns", "net ns", "net min", "x floor")
+	fmt.Fprintf(out, "median of %d interleaved rounds of %d packets; net: without the harness\n\n", rounds, packets)
+	fmt.Fprintf(out, "%-18s %10s %10s %10s %10s\n", "", "gross ns", "net ns", "net min", "x floor")
 	nets, mins := map[string]float64{}, map[string]float64{}
 	for _, r := range rows {
 		harness := rows[slices.IndexFunc(rows, func(o *row) bool { return o.name == "harness_"+r.direct.String() })]
@@ -101,13 +102,13 @@ func report(rows []*row, rounds, packets int) {
 			net[i] = r.gross[i] - harness.gross[i]
 		}
 		nets[r.name], mins[r.name] = median(net), slices.Min(net)
-		fmt.Printf("%-18s %10.1f %10.1f %10.1f %10.2f\n", r.name, median(r.gross), nets[r.name], mins[r.name],
+		fmt.Fprintf(out, "%-18s %10.1f %10.1f %10.1f %10.2f\n", r.name, median(r.gross), nets[r.name], mins[r.name],
 			nets[r.name]/max(nets["floor_"+r.direct.String()], 0.1))
 	}
-	fmt.Println()
+	fmt.Fprintln(out)
 	for _, r := range rows {
 		if floor := nets["floor_"+r.direct.String()]; !strings.HasPrefix(r.name, "harness_") {
-			fmt.Printf("BENCH %s %.1f ns/pkt ratio=%.2f\n", r.name, nets[r.name], nets[r.name]/max(floor, 0.1))
+			fmt.Fprintf(out, "BENCH %s %.1f ns/pkt ratio=%.2f\n", r.name, nets[r.name], nets[r.name]/max(floor, 0.1))
 		}
 	}
 }
