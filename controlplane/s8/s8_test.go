@@ -11,6 +11,7 @@ import (
 	"github.com/wmnsk/go-gtp/gtpv2/ie"
 	"github.com/wmnsk/go-gtp/gtpv2/message"
 
+	"github.com/xepc/xepc/controlplane/session"
 	"github.com/xepc/xepc/controlplane/sxb"
 	"github.com/xepc/xepc/pkg/gtpc"
 	"github.com/xepc/xepc/pkg/pfcp"
@@ -318,6 +319,24 @@ func TestTooManySessions(t *testing.T) {
 	g := newGateway(t, s, "")
 	g.attach(imsi)
 	requireCause(t, 73, g.create("999700000000002").Cause)
+}
+
+func TestAPanicCostsItsRequestOnly(t *testing.T) {
+	panics := true
+	s, _ := server(t, func(c *Config) {
+		authorize := c.Authorize
+		c.Authorize = func(subject session.Subject) (session.Profile, *gtpc.Error) {
+			if panics {
+				panics = false
+				panic("a bug")
+			}
+			return authorize(subject)
+		}
+	})
+	g := newGateway(t, s, "")
+	requireCause(t, 72, g.create(imsi).Cause)
+	g.attach(imsi)
+	require.Equal(t, uint64(1), s.Stats().Panics)
 }
 
 func TestGarbageDisturbsNobody(t *testing.T) {

@@ -60,17 +60,22 @@ func (sh *shard) run(ctx context.Context) error {
 	}
 }
 
-// guard runs one input. A panic costs the message that caused it, not the node: the core works on values, so the
-// state is as it was before.
+// guard runs one input. A panic in the core costs the message that caused it, not the node: the core works on
+// values, so the state is as it was before.
 func (sh *shard) guard(in input) {
 	defer func() {
 		if p := recover(); p != nil {
-			sh.server.stats.panicked()
-			sh.server.log.Error("panic in a shard", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			_ = sh.panicked(p)
 		}
 	}()
 	sh.server.stats.waited(time.Since(in.at))
 	in.do(sh)
+}
+
+func (sh *shard) panicked(p any) error {
+	sh.server.stats.panicked()
+	sh.server.log.Error("panic in a shard", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	return fmt.Errorf("panic: %v", p)
 }
 
 // request turns a request into an event and lets its PDN connection react.
@@ -81,9 +86,17 @@ func (sh *shard) request(r *gtpc.Request) {
 		return
 	}
 	sh.lastRef++
-	sh.refs[sh.lastRef] = r
-	event := toEvent(r, session.Envelope{Ref: sh.lastRef, Reply: r.ReplyTEID()})
-	sh.step(key, event)
+	ref := sh.lastRef
+	sh.refs[ref] = r
+	defer func() {
+		if p := recover(); p != nil {
+			err := asError(sh.panicked(p))
+			if open := sh.takeRequest(ref); open != nil {
+				sh.server.refuse(open, 0, err)
+			}
+		}
+	}()
+	sh.step(key, toEvent(r, session.Envelope{Ref: ref, Reply: r.ReplyTEID()}))
 }
 
 func (sh *shard) keyOf(r *gtpc.Request) (session.Key, bool) {
@@ -127,8 +140,14 @@ func (sh *shard) broadcast(event session.Event) {
 	}
 }
 
-// act carries out one action. The event is that of an action which is answered at once.
-func (sh *shard) act(key session.Key, action session.Action) session.Event {
+// act carries out one action. The event is that of an action which is answered at once; a panic is the failure of
+// its action, so that the procedure goes on.
+func (sh *shard) act(key session.Key, action session.Action) (event session.Event) {
+	defer func() {
+		if p := recover(); p != nil {
+			event = failed(action, sh.panicked(p))
+		}
+	}()
 	up := sh.server.up
 	switch a := action.(type) {
 	case session.Admit:
@@ -157,6 +176,17 @@ func (sh *shard) act(key session.Key, action session.Action) session.Event {
 		sh.endConnection(a)
 	default:
 		sh.answer(a)
+	}
+	return nil
+}
+
+// failed is the event of an action that could not be carried out; nil for one that no event answers.
+func failed(action session.Action, err error) session.Event {
+	switch action.(type) {
+	case session.Admit:
+		return session.Refused{Err: asError(err)}
+	case session.EstablishRules, session.ModifyRules, session.DeleteRules:
+		return session.RulesFailed{Err: err}
 	}
 	return nil
 }

@@ -148,6 +148,7 @@ func rulesFailed(s State, e RulesFailed) (State, []Action) {
 		return notModified(s, e.Err)
 	case PhaseDeleting:
 		return notDeleted(s, e.Err)
+	default:
+		return s, nil
 	}
-	return s, nil
 }

@@ -6,27 +6,26 @@ import (
 	"github.com/xepc/xepc/pkg/identity"
 )
 
-// CreateSessionRequest, TS 29.274 7.2.1, as a PGW reads it on S5/S8. IMSI, PAA and APN-AMBR are conditional in
+// CreateSessionRequest is the message of TS 29.274 7.2.1, as a PGW reads it on S5/S8. IMSI, PAA and APN-AMBR are conditional in
 // the standard with conditions that hold for every request of an SGW on S8 but an emergency call without a SIM;
 // they are required here, with cause 103.
 type CreateSessionRequest struct {
-	IMSI                    identity.IMSI
-	MSISDN                  Opt[identity.MSISDN]
-	MEI                     string // IMEI or IMEISV digits; "" when absent
-	UserLocation            []byte // User Location Information, 8.21, as received
-	ServingNetwork          Opt[identity.PLMN]
-	RAT                     RATType
-	Sender                  FTEID // of the SGW for the control plane
-	APN                     identity.APN
-	SelectionMode           Opt[SelectionMode]
-	PDNType                 PDNType // of the PDN Type IE, of the PAA when that is absent
-	PAA                     PAA
-	AMBR                    AMBR           // APN-AMBR
-	PCO                     PCO            // nil when absent
-	Bearer                  BearerToCreate // the default bearer
-	Recovery                Opt[uint8]
-	UETimeZone              []byte      // 8.44, as received
-	ChargingCharacteristics Opt[uint16] // TS 32.298 5.1.2.2.7
+	IMSI           identity.IMSI
+	MSISDN         Opt[identity.MSISDN]
+	MEI            string // IMEI or IMEISV digits; "" when absent
+	UserLocation   []byte // User Location Information, 8.21, as received
+	ServingNetwork Opt[identity.PLMN]
+	RAT            RATType
+	Sender         FTEID // of the SGW for the control plane
+	APN            identity.APN
+	SelectionMode  Opt[SelectionMode]
+	PDNType        PDNType // of the PDN Type IE, of the PAA when that is absent
+	PAA            PAA
+	AMBR           AMBR           // APN-AMBR
+	PCO            PCO            // nil when absent
+	Bearer         BearerToCreate // the default bearer
+	Recovery       Opt[uint8]
+	UETimeZone     []byte // 8.44, as received
 }
 
 // BearerToCreate is the Bearer Context to be created IE, TS 29.274 table 7.2.1-2.
@@ -57,7 +56,6 @@ type createSessionIEs struct {
 	bearer         Opt[BearerToCreate]
 	recovery       Opt[uint8]
 	timeZone       Opt[[]byte]
-	charging       Opt[uint16]
 }
 
 func (m *createSessionIEs) read(d *decoder, k IEKey, v []byte) {
@@ -97,8 +95,7 @@ func (m *createSessionIEs) read(d *decoder, k IEKey, v []byte) {
 		read(d, k, v, &m.recovery, decodeUint8)
 	case ieUETimeZone:
 		readOptional(v, &m.timeZone, decodeOpaque)
-	case ieChargingCharacteristics:
-		readOptional(v, &m.charging, decodeUint16)
+	default: // unknown or unexpected IEs are ignored, TS 29.274 7.7.9
 	}
 }
 
@@ -138,23 +135,22 @@ func parseCreateSessionRequest(ies []byte) (incoming, error) {
 	d.conditional(m.ambr.Present, IEKey{Type: ieAMBR})
 
 	request := &CreateSessionRequest{
-		IMSI:                    m.imsi.Value,
-		MSISDN:                  m.msisdn,
-		MEI:                     m.mei.Value,
-		UserLocation:            m.userLocation.Value,
-		ServingNetwork:          m.servingNetwork,
-		RAT:                     m.rat.Value,
-		Sender:                  m.sender.Value,
-		APN:                     m.apn.Value,
-		SelectionMode:           m.selectionMode,
-		PDNType:                 m.paa.Value.Type,
-		PAA:                     m.paa.Value,
-		AMBR:                    m.ambr.Value,
-		PCO:                     m.pco.Value,
-		Bearer:                  m.bearer.Value,
-		Recovery:                m.recovery,
-		UETimeZone:              m.timeZone.Value,
-		ChargingCharacteristics: m.charging,
+		IMSI:           m.imsi.Value,
+		MSISDN:         m.msisdn,
+		MEI:            m.mei.Value,
+		UserLocation:   m.userLocation.Value,
+		ServingNetwork: m.servingNetwork,
+		RAT:            m.rat.Value,
+		Sender:         m.sender.Value,
+		APN:            m.apn.Value,
+		SelectionMode:  m.selectionMode,
+		PDNType:        m.paa.Value.Type,
+		PAA:            m.paa.Value,
+		AMBR:           m.ambr.Value,
+		PCO:            m.pco.Value,
+		Bearer:         m.bearer.Value,
+		Recovery:       m.recovery,
+		UETimeZone:     m.timeZone.Value,
 	}
 	if m.pdnType.Present {
 		request.PDNType = m.pdnType.Value
@@ -162,7 +158,7 @@ func parseCreateSessionRequest(ies []byte) (incoming, error) {
 	return incoming{message: request, sender: m.sender.Value.TEID, restart: m.recovery}, d.result()
 }
 
-// CreateSessionResponse, TS 29.274 7.2.2, of a PGW that accepts; Reject makes the one that refuses.
+// CreateSessionResponse is the message of TS 29.274 7.2.2, of a PGW that accepts; Reject makes the one that refuses.
 type CreateSessionResponse struct {
 	Cause          Cause // 16, 18 or 19
 	Sender         FTEID // PGW S5/S8 F-TEID for the control plane

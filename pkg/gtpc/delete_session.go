@@ -1,10 +1,9 @@
 package gtpc
 
-// DeleteSessionRequest, TS 29.274 7.2.9.1, as a PGW reads it on S5/S8.
+// DeleteSessionRequest is the message of TS 29.274 7.2.9.1, as a PGW reads it on S5/S8.
 type DeleteSessionRequest struct {
-	LinkedEBI    Opt[EBI]   // of the default bearer
-	Sender       Opt[FTEID] // where the answer goes when it is not the known SGW
-	UserLocation []byte     // 8.21, as received; nil when absent
+	LinkedEBI Opt[EBI]   // of the default bearer
+	Sender    Opt[FTEID] // where the answer goes when it is not the known SGW
 }
 
 // Type implements Message.
@@ -12,7 +11,6 @@ func (*DeleteSessionRequest) Type() MessageType { return TypeDeleteSessionReques
 
 func parseDeleteSessionRequest(ies []byte) (incoming, error) {
 	var d decoder
-	var location Opt[[]byte]
 	m := &DeleteSessionRequest{}
 	d.each(ies, func(k IEKey, v []byte) {
 		switch k {
@@ -20,15 +18,12 @@ func parseDeleteSessionRequest(ies []byte) (incoming, error) {
 			read(&d, k, v, &m.LinkedEBI, decodeEBI)
 		case IEKey{Type: ieFTEID}:
 			read(&d, k, v, &m.Sender, decodeFTEID)
-		case IEKey{Type: ieULI}:
-			readOptional(v, &location, decodeOpaque)
 		}
 	})
-	m.UserLocation = location.Value
 	return incoming{message: m, sender: m.Sender.Value.TEID}, d.result()
 }
 
-// DeleteSessionResponse, TS 29.274 7.2.10.1, of a PGW that accepts; Reject makes the one that refuses.
+// DeleteSessionResponse is the message of TS 29.274 7.2.10.1, of a PGW that accepts; Reject makes the one that refuses.
 type DeleteSessionResponse struct {
 	Cause    Cause
 	Recovery Opt[uint8]
@@ -41,13 +36,13 @@ func (m *DeleteSessionResponse) appendIEs(b []byte) []byte {
 	return appendRecovery(CauseIE{Cause: m.Cause}.append(b), m.Recovery)
 }
 
-// DeleteBearerRequest, TS 29.274 7.2.9.2, by which a PGW ends a PDN connection: it names the default bearer.
+// DeleteBearerRequest is the message of TS 29.274 7.2.9.2, by which a PGW ends a PDN connection: it names the default bearer.
 type DeleteBearerRequest struct {
 	LinkedEBI EBI
 	Cause     Opt[Cause] // such as 8, reactivation requested
 }
 
-// DeleteBearerResponse, TS 29.274 7.2.10.2.
+// DeleteBearerResponse is the message of TS 29.274 7.2.10.2.
 type DeleteBearerResponse struct {
 	Cause Cause
 }

@@ -1,16 +1,16 @@
 package gtpc
 
-// EchoRequest, TS 29.274 7.1.1.
+// EchoRequest is the message of TS 29.274 7.1.1.
 type EchoRequest struct {
 	Recovery Opt[uint8] // restart counter; mandatory in the standard, some peers leave it out
 }
 
-// EchoResponse, TS 29.274 7.1.2.
+// EchoResponse is the message of TS 29.274 7.1.2.
 type EchoResponse struct {
 	Recovery Opt[uint8]
 }
 
-// VersionNotSupportedIndication, TS 29.274 7.1.3. It has no IEs.
+// VersionNotSupportedIndication is the message of TS 29.274 7.1.3. It has no IEs.
 type VersionNotSupportedIndication struct{}
 
 // Type implements Message.

@@ -62,6 +62,7 @@ func TestCreateSessionResponse(t *testing.T) {
 			require.Equal(t, uint8(8<<2), i.Payload[0])
 		case ieChargingID:
 			require.Equal(t, uint32(0x01000001), i.MustChargingID())
+		default:
 		}
 	}
 	require.Len(t, bearer, 5, "EBI, cause, F-TEID, QoS, charging id")

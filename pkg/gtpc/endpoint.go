@@ -24,6 +24,7 @@ type EndpointConfig struct {
 	N3               int            // retransmissions before a request has failed, TS 29.274 7.6
 	ResponseLifetime time.Duration  // how long a request is remembered; above the peers' T3 x (N3+1)
 	EchoInterval     time.Duration  // between our Echo Requests to a peer with sessions; at least 60 s (7.1.1)
+	Peers            []netip.Prefix // addresses that are listened to; none: all
 	MaxCached        int            // requests remembered, of all peers
 	MaxCachedPerPeer int            // requests remembered, of one address
 	MaxPeers         int            // addresses that have requests or a path remembered

@@ -162,6 +162,18 @@ func TestGarbageDisturbsNobody(t *testing.T) {
 	require.NotZero(t, e.Stats().ShortHeaders)
 }
 
+func TestForeignPeersAreNotListenedTo(t *testing.T) {
+	e, peer := start(t, func(c *EndpointConfig) { c.Peers = []netip.Prefix{netip.MustParsePrefix("127.84.0.0/24")} }, refuse)
+	friend, err := net.DialUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 84, 0, 1)}, net.UDPAddrFromAddrPort(e.Addr()))
+	require.NoError(t, err)
+	defer friend.Close()
+	send(t, peer, octets(t, echo))
+	send(t, friend, octets(t, echo))
+	require.Equal(t, byte(TypeEchoResponse), receive(t, friend)[1])
+	require.Equal(t, uint64(1), e.Stats().ForeignPeers)
+	require.Equal(t, uint64(1), e.Stats().Sent)
+}
+
 func TestACallGetsItsResponse(t *testing.T) {
 	type outcome struct {
 		m   Message

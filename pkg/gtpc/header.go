@@ -12,12 +12,14 @@ import (
 	"fmt"
 )
 
-// Identifiers, each a type of its own.
-type (
-	TEID     uint32 // tunnel endpoint id, TS 29.274 8.22; 0 is never allocated
-	Sequence uint32 // 24 bits, TS 29.274 5.5.1
-	EBI      uint8  // EPS bearer id, TS 29.274 8.8: 4 bits, 5 to 15 on S5/S8
-)
+// TEID is a tunnel endpoint id, TS 29.274 8.22; 0 is never allocated.
+type TEID uint32
+
+// Sequence is a sequence number, TS 29.274 5.5.1: 24 bits.
+type Sequence uint32
+
+// EBI is an EPS bearer id, TS 29.274 8.8: 4 bits, 5 to 15 on S5/S8.
+type EBI uint8
 
 // MessageType is octet 2 of the header, TS 29.274 6.1 table 6.1-1.
 type MessageType uint8

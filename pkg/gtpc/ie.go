@@ -12,29 +12,27 @@ type IEType uint8
 
 // IE types that this package reads or writes.
 const (
-	ieIMSI                    IEType = 1
-	ieCause                   IEType = 2
-	ieRecovery                IEType = 3
-	ieAPN                     IEType = 71
-	ieAMBR                    IEType = 72
-	ieEBI                     IEType = 73
-	ieMEI                     IEType = 75
-	ieMSISDN                  IEType = 76
-	ieIndication              IEType = 77
-	iePCO                     IEType = 78
-	iePAA                     IEType = 79
-	ieBearerQoS               IEType = 80
-	ieRATType                 IEType = 82
-	ieServingNetwork          IEType = 83
-	ieULI                     IEType = 86
-	ieFTEID                   IEType = 87
-	ieBearerContext           IEType = 93
-	ieChargingID              IEType = 94
-	ieChargingCharacteristics IEType = 95
-	iePDNType                 IEType = 99
-	ieUETimeZone              IEType = 114
-	ieAPNRestriction          IEType = 127
-	ieSelectionMode           IEType = 128
+	ieIMSI           IEType = 1
+	ieCause          IEType = 2
+	ieRecovery       IEType = 3
+	ieAPN            IEType = 71
+	ieAMBR           IEType = 72
+	ieEBI            IEType = 73
+	ieMEI            IEType = 75
+	ieMSISDN         IEType = 76
+	iePCO            IEType = 78
+	iePAA            IEType = 79
+	ieBearerQoS      IEType = 80
+	ieRATType        IEType = 82
+	ieServingNetwork IEType = 83
+	ieULI            IEType = 86
+	ieFTEID          IEType = 87
+	ieBearerContext  IEType = 93
+	ieChargingID     IEType = 94
+	iePDNType        IEType = 99
+	ieUETimeZone     IEType = 114
+	ieAPNRestriction IEType = 127
+	ieSelectionMode  IEType = 128
 )
 
 // IEKey names an IE inside its message: type and instance, TS 29.274 8.2.
@@ -157,13 +155,6 @@ func decodeUint8(v []byte) (uint8, error) {
 		return 0, errIEShort
 	}
 	return v[0], nil
-}
-
-func decodeUint16(v []byte) (uint16, error) {
-	if len(v) < 2 {
-		return 0, errIEShort
-	}
-	return binary.BigEndian.Uint16(v), nil
 }
 
 // decodeEBI reads an EPS Bearer ID, TS 29.274 8.8. Values 0 to 4 are reserved on S5/S8 (TS 24.007 11.2.3.1.5).

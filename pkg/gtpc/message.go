@@ -17,8 +17,9 @@ func (t MessageType) response() MessageType {
 	case TypeEchoRequest, TypeCreateSessionRequest, TypeModifyBearerRequest, TypeDeleteSessionRequest,
 		TypeDeleteBearerRequest:
 		return t + 1
+	default:
+		return 0
 	}
-	return 0
 }
 
 // rejection is a response that carries nothing but its Cause, which is all that a receiver looks at when it

@@ -2,15 +2,14 @@ package gtpc
 
 import "github.com/xepc/xepc/pkg/identity"
 
-// ModifyBearerRequest, TS 29.274 7.2.7, as a PGW reads it on S5/S8. Absent means unchanged.
+// ModifyBearerRequest is the message of TS 29.274 7.2.7, as a PGW reads it on S5/S8. Absent means unchanged.
 type ModifyBearerRequest struct {
 	MEI            string
 	UserLocation   []byte // 8.21, as received; nil when absent
 	ServingNetwork Opt[identity.PLMN]
 	RAT            Opt[RATType]
 	Sender         Opt[FTEID] // of the new SGW for the control plane
-	AMBR           Opt[AMBR]
-	UETimeZone     []byte // 8.44, as received; nil when absent
+	UETimeZone     []byte     // 8.44, as received; nil when absent
 	Bearers        []BearerToModify
 	Recovery       Opt[uint8]
 }
@@ -48,8 +47,6 @@ func parseModifyBearerRequest(ies []byte) (incoming, error) {
 			read(&d, k, v, &m.RAT, decodeRAT)
 		case ieFTEID:
 			read(&d, k, v, &sender, decodeFTEID)
-		case ieAMBR:
-			read(&d, k, v, &m.AMBR, decodeAMBR)
 		case ieUETimeZone:
 			readOptional(v, &timeZone, decodeOpaque)
 		case ieBearerContext:
@@ -58,6 +55,7 @@ func parseModifyBearerRequest(ies []byte) (incoming, error) {
 			}
 		case ieRecovery:
 			read(&d, k, v, &m.Recovery, decodeUint8)
+		default: // unknown or unexpected IEs are ignored, TS 29.274 7.7.9
 		}
 	})
 	m.Sender, m.MEI, m.UserLocation, m.UETimeZone = sender, mei.Value, location.Value, timeZone.Value
@@ -79,7 +77,7 @@ func (d *decoder) bearerToModify(ies []byte) BearerToModify {
 	return BearerToModify{EBI: ebi.Value, Remote: remote}
 }
 
-// ModifyBearerResponse, TS 29.274 7.2.8, of a PGW that accepts at least one bearer; Reject makes the one that
+// ModifyBearerResponse is the message of TS 29.274 7.2.8, of a PGW that accepts at least one bearer; Reject makes the one that
 // refuses.
 type ModifyBearerResponse struct {
 	Cause          Cause // 16 or 17

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -26,6 +27,10 @@ type Request struct {
 
 // receive handles one datagram.
 func (e *Endpoint) receive(from netip.AddrPort, datagram []byte, handle func(*Request)) {
+	if !e.allowed(from.Addr()) {
+		e.stats.add(&e.stats.ForeignPeers)
+		return
+	}
 	if len(datagram) > 0 && datagram[0]>>5 != version2 {
 		e.otherVersion(from, datagram)
 		return
@@ -46,6 +51,10 @@ func (e *Endpoint) receive(from netip.AddrPort, datagram []byte, handle func(*Re
 		}
 		datagram = rest
 	}
+}
+
+func (e *Endpoint) allowed(peer netip.Addr) bool {
+	return len(e.cfg.Peers) == 0 || slices.ContainsFunc(e.cfg.Peers, func(p netip.Prefix) bool { return p.Contains(peer) })
 }
 
 // otherVersion counts and answers a datagram that is not GTPv2: TS 29.274 7.7.2, and TS 29.060 11.1.1 for one of
@@ -110,6 +119,7 @@ func (e *Endpoint) request(from netip.AddrPort, h Header, ies []byte, err error,
 	case overload:
 		e.stats.add(&e.stats.Overloads)
 		return
+	case deliver:
 	}
 
 	in, _, parseErr := parse(h.Type, ies)

@@ -10,6 +10,7 @@ type Stats struct {
 	Received        map[MessageType]uint64 // GTPv2 messages by type, before anything else is checked
 	ParseErrors     map[Cause]uint64       // of requests and responses
 	OtherVersions   [8]uint64              // datagrams of other GTP versions, by version
+	ForeignPeers    uint64                 // datagrams from addresses that are not listened to
 	ShortHeaders    uint64                 // datagrams without a whole header
 	UnknownMessages uint64                 // messages of a type that this node does not take
 	Duplicates      uint64                 // requests received again

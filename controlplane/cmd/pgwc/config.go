@@ -35,10 +35,11 @@ type Config struct {
 
 // S8Config is the GTPv2-C side.
 type S8Config struct {
-	Address      netip.AddrPort `yaml:"address"`       // one address: it stands in our F-TEIDs; port 2123
-	T3           time.Duration  `yaml:"t3"`            // wait before a request of ours is sent again, TS 29.274 7.6
-	N3           int            `yaml:"n3"`            // how often it is sent again
-	EchoInterval time.Duration  `yaml:"echo_interval"` // between Echo Requests to an SGW with sessions; at least 60s
+	Address      netip.AddrPort `yaml:"address"`         // one address: it stands in our F-TEIDs; port 2123
+	Peers        []netip.Prefix `yaml:"peers,omitempty"` // addresses that are listened to; none: all
+	T3           time.Duration  `yaml:"t3"`              // wait before a request of ours is sent again, TS 29.274 7.6
+	N3           int            `yaml:"n3"`              // how often it is sent again
+	EchoInterval time.Duration  `yaml:"echo_interval"`   // between Echo Requests to an SGW with sessions; at least 60s
 }
 
 // PFCPConfig is the Sxb side.

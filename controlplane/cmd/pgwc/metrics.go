@@ -140,6 +140,7 @@ func (s scrape) gtpc(stats gtpc.Stats) {
 	for cause, n := range stats.ParseErrors {
 		s.counter("gtpc_parse_errors_total", float64(n), cause.String())
 	}
+	s.counter("gtpc_dropped_total", float64(stats.ForeignPeers), "foreign_peer")
 	s.counter("gtpc_dropped_total", float64(stats.ShortHeaders), "short_header")
 	s.counter("gtpc_dropped_total", float64(stats.UnknownMessages), "unknown_message")
 	s.counter("gtpc_dropped_total", float64(stats.Overloads), "overload")

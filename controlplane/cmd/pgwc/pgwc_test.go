@@ -48,7 +48,7 @@ func configFile(t *testing.T) (file, socket string) {
 	dir := t.TempDir()
 	file, socket = filepath.Join(dir, "pgwc.yaml"), filepath.Join(dir, "pgwc.sock")
 	text := `
-s8: {address: ` + s8Address + `}
+s8: {address: ` + s8Address + `, peers: [127.0.0.0/8]}
 pfcp: {address: ` + pfcpAddress + `, node_id: 127.82.0.1, start_wait: 10s}
 state_dir: ` + filepath.Join(dir, "state") + `
 admin_socket: ` + socket + `

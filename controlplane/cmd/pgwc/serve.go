@@ -89,6 +89,7 @@ func (p *pgwc) open(log *slog.Logger) error {
 	edge := s8.DefaultConfig()
 	edge.GTPC.Listen, edge.GTPC.RestartCounter = p.cfg.S8.Address, p.generation.RestartCounter
 	edge.GTPC.T3, edge.GTPC.N3, edge.GTPC.EchoInterval = p.cfg.S8.T3, p.cfg.S8.N3, p.cfg.S8.EchoInterval
+	edge.GTPC.Peers = p.cfg.S8.Peers
 	edge.Instance, edge.MaxSessions, edge.Shards = p.cfg.Instance, p.cfg.MaxSessions, powerOfTwo(runtime.GOMAXPROCS(0))
 	edge.Authorize, edge.Pools, edge.Instances = p.cfg.table().Authorize, pools, p.cfg.instances()
 	edge.Log = log
