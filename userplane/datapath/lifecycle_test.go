@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
@@ -166,6 +167,84 @@ func TestUnfinished(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(w.cfg.PinDir, pgwuMapUplink)))
 	w.open()
 	w.apply(uplinkOf(5))
+}
+
+// TestPortComesBack removes an interface while nobody runs, and makes it anew.
+func TestPortComesBack(t *testing.T) {
+	w := newWorld(t)
+	w.apply(uplinkOf(5))
+	require.NoError(t, w.d.Close())
+	l, err := netlink.LinkByName("core0")
+	require.NoError(t, err)
+	require.NoError(t, netlink.LinkDel(l))
+	w.port("core0", coreMAC, "10.50.1.2/24", "10.50.1.1", coreGW)
+	w.open()
+	verdict, _ := w.run("access0", tunnel(t, slice1, teid(5), inner(t, ue(5), server, 64, 100)), 0)
+	require.EqualValues(t, xdpRedirect, verdict)
+	for _, port := range []string{"access0", "core0", "core1"} {
+		device, err := netlink.LinkByName(port)
+		require.NoError(t, err)
+		info, err := w.d.objects.Pgwu.Info()
+		require.NoError(t, err)
+		id, _ := info.ID()
+		require.EqualValues(t, id, programOn(device), port)
+	}
+	pins, err := filepath.Glob(filepath.Join(w.cfg.PinDir, portPin+"*"))
+	require.NoError(t, err)
+	require.Len(t, pins, 3, "the link of the interface that is gone is gone too")
+
+	w.cfg.Ports = w.cfg.Ports[:2]
+	require.NoError(t, w.d.Close())
+	w.open()
+	other, err := netlink.LinkByName("core1")
+	require.NoError(t, err)
+	require.Zero(t, programOn(other), "no port any more")
+}
+
+// TestChangeUnderTraffic changes an entry as fast as it can while packets use it: each goes the old way or the new one,
+// never half and half, or finds no session while there is none.
+func TestChangeUnderTraffic(t *testing.T) {
+	w := newWorld(t)
+	ways := []session.Entry{
+		downlinkOf(5), with(downlinkOf(5), func(e *session.Entry) { e.Remote, e.RemoteTEID, e.Local = nextTo(sgw), 0x22220005, slice2 }),
+	}
+	w.apply(ways[0])
+	w.apply(ways[1])
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			changes := session.Changes{Puts: []session.Entry{ways[n%2]}}
+			if n%1000 == 999 { // also one that rests before it comes back
+				changes = session.Changes{Deletes: []session.Key{ways[0].Key}}
+			}
+			if err := w.d.Apply(changes); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	frame := plain(t, coreGW, coreMAC, inner(t, server, ue(5), 64, 10))
+	seen := map[string]int{}
+	for range 5000 {
+		verdict, out := w.run("core0", frame, 0)
+		if verdict == xdpDrop {
+			seen["none"]++
+			continue
+		}
+		seen[spacedHex(out[14+12:14+20])+" "+spacedHex(out[14+32:14+36])]++
+	}
+	close(stop)
+	require.NoError(t, <-done)
+	delete(seen, "none")
+	require.Len(t, seen, 2, "%v", seen)
+	require.NotZero(t, seen["0a 1e 01 01 0a 0a 00 02 11 11 00 05"])
+	require.NotZero(t, seen["0a 1e 01 02 0a 0a 00 03 22 22 00 05"])
 }
 
 // TestApplyAllOrNothing has every kind of refused put stand after good ones.

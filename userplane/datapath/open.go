@@ -291,9 +291,13 @@ func (d *Datapath) connect() error {
 		}
 	}
 	for ifindex := range d.hops.ports {
-		l, err := attach(d.cfg.PinDir, ifindex, d.objects.Pgwu, d.cfg.Generic)
+		device, err := d.netlink.LinkByIndex(ifindex)
 		if err != nil {
 			return fmt.Errorf("interface %d: %w", ifindex, err)
+		}
+		l, err := attach(d.cfg.PinDir, ifindex, programOn(device), d.objects.Pgwu, d.cfg.Generic)
+		if err != nil {
+			return fmt.Errorf("%s: %w", device.Attrs().Name, err)
 		}
 		d.links = append(d.links, l)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,13 +20,14 @@ import (
 const portPin = "port_"
 
 // attach puts the program on an interface: by an atomic update of the pinned link, so that no packet passes without
-// a program, or by a new link when there is none or its interface is gone.
-func attach(pinDir string, ifindex int, program *ebpf.Program, generic bool) (link.Link, error) {
+// a program, or by a new link when there is none or its interface is gone. now is the id of the program that the
+// interface has, 0 when it has none.
+func attach(pinDir string, ifindex int, now uint32, program *ebpf.Program, generic bool) (link.Link, error) {
 	pin := filepath.Join(pinDir, portPin+strconv.Itoa(ifindex))
 	old, err := link.LoadPinnedLink(pin, nil)
 	switch {
 	case err == nil:
-		if isOn(old, ifindex) {
+		if isOn(old, ifindex, now) {
 			if err := old.Update(program); err != nil {
 				return nil, errors.Join(fmt.Errorf("replace the program: %w", err), old.Close())
 			}
@@ -51,9 +53,18 @@ func attach(pinDir string, ifindex int, program *ebpf.Program, generic bool) (li
 	return fresh, nil
 }
 
-func isOn(l link.Link, ifindex int) bool {
+// isOn says whether a link is that interface's. Its number is not enough: interfaces of two namespaces may share it.
+func isOn(l link.Link, ifindex int, now uint32) bool {
 	info, err := l.Info()
-	return err == nil && info.XDP() != nil && info.XDP().Ifindex == uint32(ifindex)
+	return err == nil && info.XDP() != nil && info.XDP().Ifindex == uint32(ifindex) && uint32(info.Program) == now
+}
+
+// programOn is the id of the XDP program that an interface has; 0: none.
+func programOn(l netlink.Link) uint32 {
+	if xdp := l.Attrs().Xdp; xdp != nil && xdp.Attached {
+		return xdp.ProgId
+	}
+	return 0
 }
 
 // detach ends the link pinned in that file.
