@@ -74,17 +74,17 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate lists every fault.
+// Validate lists every fault, each beginning with the name of what is wrong.
 func (c Config) Validate() error {
 	var faults []error
 	fault := func(key, format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
 	}
 	if c.NodeID == (pfcp.NodeID{}) {
-		fault("node id", "missing")
+		fault("node_id", "missing")
 	}
 	if a := c.Endpoint.Listen.Addr(); !a.Is4() || a.IsUnspecified() {
-		fault("listen", "%v is no IPv4 address of this host: it goes into every F-SEID", a)
+		fault("address", "%v is no IPv4 address of this host: it goes into every F-SEID", a)
 	}
 	if len(c.Slices) == 0 {
 		fault("slices", "none")
@@ -98,13 +98,13 @@ func (c Config) Validate() error {
 		key   string
 		value int64
 	}{
-		{"max peers", int64(c.MaxPeers)},
-		{"max sessions per peer", int64(c.MaxSessionsPerPeer)},
+		{"max_peers", int64(c.MaxPeers)},
+		{"max_sessions_per_peer", int64(c.MaxSessionsPerPeer)},
 		{"shards", int64(c.Shards)},
 		{"queue", int64(c.Queue)},
-		{"heartbeat interval", int64(c.HeartbeatInterval)},
-		{"setup retry", int64(c.SetupRetry)},
-		{"replay lifetime", int64(c.ReplayLifetime)},
+		{"heartbeat_interval", int64(c.HeartbeatInterval)},
+		{"setup_retry", int64(c.SetupRetry)},
+		{"replay_lifetime", int64(c.ReplayLifetime)},
 	} {
 		if n.value <= 0 {
 			fault(n.key, "must be above 0")

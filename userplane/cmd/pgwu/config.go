@@ -1,0 +1,363 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/xepc/xepc/pkg/node"
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/datapath"
+	"github.com/xepc/xepc/userplane/fteid"
+	"github.com/xepc/xepc/userplane/session"
+	"github.com/xepc/xepc/userplane/slowpath"
+	"github.com/xepc/xepc/userplane/sxb"
+)
+
+// Config is the configuration of the PGW-U; docs/pgwu.md explains every key.
+type Config struct {
+	node.Config `yaml:",inline"`
+
+	NodeID   string     `yaml:"node_id"`   // an IPv4 address or an FQDN
+	StateDir string     `yaml:"state_dir"` // of the journal; on tmpfs
+	PinDir   string     `yaml:"pin_dir"`   // of the data path's maps; on a bpffs
+	PFCP     PFCPConfig `yaml:"pfcp"`
+
+	ControlPlanes []ControlPlane `yaml:"control_planes"` // settings of single control planes
+
+	Ports            []Port     `yaml:"ports"`
+	Slices           []Slice    `yaml:"slices"`
+	NetworkInstances []Instance `yaml:"network_instances"`
+
+	DefaultNetworkInstance string `yaml:"default_network_instance"` // of a rule that names none; "": the only one configured
+	UnknownNetworkInstance string `yaml:"unknown_network_instance"` // refuse, or default
+
+	GTPU            GTPUConfig      `yaml:"gtpu"`
+	DataPath        DataPathConfig  `yaml:"data_path"`
+	RulesPerSession PerSessionRules `yaml:"rules_per_session"`
+}
+
+// PFCPConfig is about Sxb as a whole.
+type PFCPConfig struct {
+	Address            string        `yaml:"address"`               // IPv4, or IPv4:port; it goes into every F-SEID
+	T1                 time.Duration `yaml:"t1"`                    // before a request is sent again
+	N1                 int           `yaml:"n1"`                    // retransmissions
+	Readers            int           `yaml:"readers"`               // goroutines that read the socket
+	Shards             int           `yaml:"shards"`                // goroutines that own sessions
+	Queue              int           `yaml:"queue"`                 // requests that may wait for a shard
+	HeartbeatInterval  time.Duration `yaml:"heartbeat_interval"`    // silence before we send one
+	SetupRetry         time.Duration `yaml:"setup_retry"`           // between attempts to associate
+	ReleaseLostAfter   time.Duration `yaml:"release_lost_after"`    // 0s: sessions of a lost control plane stay
+	MaxPeers           int           `yaml:"max_peers"`             // associations
+	MaxSessionsPerPeer int           `yaml:"max_sessions_per_peer"` // beyond: cause 75
+	AllowUnlisted      bool          `yaml:"allow_unlisted"`        // control planes that control_planes does not name
+	Unlisted           PeerConfig    `yaml:"unlisted"`              // their settings
+}
+
+// PeerConfig is what can be set for a control plane.
+type PeerConfig struct {
+	AssociateOnUnknown bool `yaml:"associate_on_unknown"` // set an association up when it asks for a session without one
+	AcceptCPFTEID      bool `yaml:"accept_cp_fteid"`      // it may choose F-TEIDs; else cause 71
+	RestartOnHeartbeat bool `yaml:"restart_on_heartbeat"` // another Recovery Time Stamp in a heartbeat is a restart
+}
+
+// ControlPlane is a control plane with settings of its own.
+type ControlPlane struct {
+	Address    string `yaml:"address"`
+	Port       uint16 `yaml:"port"`     // where it takes requests; 0: 8805
+	Initiate   bool   `yaml:"initiate"` // we set the association up
+	PeerConfig `yaml:",inline"`
+}
+
+// Port is a network interface.
+type Port struct {
+	Name            string `yaml:"name"`
+	NetworkInstance string `yaml:"network_instance"` // makes it a core port
+	Access          bool   `yaml:"access"`           // a core port that is an access port too
+}
+
+// Slice is a GTP-U service address.
+type Slice struct {
+	Address  string `yaml:"address"`
+	Sessions int    `yaml:"sessions"` // TEIDs: live ones and those that rest
+}
+
+// Instance is a network instance.
+type Instance struct {
+	Name    string `yaml:"name"`
+	Gateway string `yaml:"gateway"` // next hop of its uplink packets
+}
+
+// GTPUConfig is about GTP-U signalling and TEIDs.
+type GTPUConfig struct {
+	TEIDRest            time.Duration `yaml:"teid_rest"`              // of a released TEID's slot before its reuse
+	IndicationsPerPeer  int           `yaml:"indications_per_peer"`   // Error Indications a second
+	IndicationHold      time.Duration `yaml:"indication_hold"`        // none for so long after a start that lost sessions
+	IndicationQueue     int           `yaml:"indication_queue"`       // unknown TEIDs that may wait
+	IndicationPeerLimit int           `yaml:"indication_peers_known"` // peers that are remembered for the rate
+}
+
+// DataPathConfig sizes the maps. Sizes are fixed while the maps live.
+type DataPathConfig struct {
+	AddressBlocks int           `yaml:"address_blocks"` // UE /24s that may hold sessions at a time
+	Peers         int           `yaml:"peers"`          // pairs of slice and remote GTP-U address
+	MaxInstances  int           `yaml:"max_instances"`
+	Burst         time.Duration `yaml:"burst"`   // of an MBR's rate that passes at once
+	Generic       bool          `yaml:"generic"` // XDP in the kernel's generic mode: slow
+}
+
+// PerSessionRules caps the rules of one session; beyond: cause 75.
+type PerSessionRules struct {
+	PDRs int `yaml:"pdrs"`
+	FARs int `yaml:"fars"`
+	QERs int `yaml:"qers"`
+	URRs int `yaml:"urrs"`
+}
+
+func defaultConfig() *Config {
+	edge, slow, dp, limits := sxb.DefaultConfig(), slowpath.DefaultConfig(), datapath.Default(), session.DefaultLimits()
+	return &Config{
+		Config:   node.DefaultConfig(nodeName),
+		StateDir: "/run/xepc/pgwu",
+		PinDir:   "/sys/fs/bpf/xepc/pgwu",
+		PFCP: PFCPConfig{
+			T1: edge.Endpoint.T1, N1: edge.Endpoint.N1, Readers: edge.Endpoint.Readers, Shards: edge.Shards,
+			Queue: edge.Queue, HeartbeatInterval: edge.HeartbeatInterval, SetupRetry: edge.SetupRetry,
+			MaxPeers: edge.MaxPeers, MaxSessionsPerPeer: edge.MaxSessionsPerPeer, AllowUnlisted: edge.AllowUnlisted,
+			Unlisted: PeerConfig{AssociateOnUnknown: edge.Unlisted.AssociateOnUnknown},
+		},
+		UnknownNetworkInstance: unknownRefuse,
+		GTPU: GTPUConfig{
+			TEIDRest: fteid.Rest, IndicationsPerPeer: slow.PerPeer, IndicationQueue: slow.Queue,
+			IndicationPeerLimit: slow.Peers,
+		},
+		DataPath: DataPathConfig{
+			AddressBlocks: dp.AddressBlocks, Peers: dp.Peers, MaxInstances: dp.MaxInstances,
+			Burst: time.Duration(dp.Burst) * time.Millisecond,
+		},
+		RulesPerSession: PerSessionRules{PDRs: limits.PDRs, FARs: limits.FARs, QERs: limits.QERs, URRs: limits.URRs},
+	}
+}
+
+// Values of unknown_network_instance.
+const (
+	unknownRefuse  = "refuse"
+	unknownDefault = "default"
+)
+
+// faults collects what is wrong, each with its key.
+type faults []error
+
+func (f *faults) add(key, format string, args ...any) {
+	*f = append(*f, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+}
+
+// under adds faults of a part, with the part's keys put into the words of the file.
+func (f *faults) under(prefix string, err error, words ...string) {
+	if err == nil {
+		return
+	}
+	rename := strings.NewReplacer(words...)
+	for line := range strings.Lines(err.Error()) {
+		*f = append(*f, errors.New(prefix+rename.Replace(strings.TrimSuffix(line, "\n"))))
+	}
+}
+
+// Validate lists every fault, each beginning with its key.
+func (c *Config) Validate() error {
+	var f faults
+	f.under("", c.Config.Validate())
+	if c.NodeID == "" {
+		f.add("node_id", "missing")
+	}
+	if c.StateDir == "" {
+		f.add("state_dir", "missing")
+	}
+	f.address("pfcp.address", hostOf(c.PFCP.Address))
+	if _, err := c.pfcpAddress(); err != nil && hostOf(c.PFCP.Address) != "" {
+		f.add("pfcp.address", "%q is neither IPv4 nor IPv4:port", c.PFCP.Address)
+	}
+	for i, p := range c.ControlPlanes {
+		f.address(fmt.Sprintf("control_planes[%d].address", i), p.Address)
+	}
+	for i, s := range c.Slices {
+		f.address(fmt.Sprintf("slices[%d].address", i), s.Address)
+		if s.Sessions > fteid.MaxSlots {
+			f.add(fmt.Sprintf("slices[%d].sessions", i), "%d is above %d", s.Sessions, fteid.MaxSlots)
+		}
+	}
+	for i, n := range c.NetworkInstances {
+		f.address(fmt.Sprintf("network_instances[%d].gateway", i), n.Gateway)
+	}
+	c.validateNames(&f)
+	c.validateNumbers(&f)
+	if len(f) > 0 {
+		return errors.Join(f...)
+	}
+	f.under("", c.dataPath().Validate(), "instances[", "network_instances[", ".teids", ".sessions", ".instance:", ".network_instance:",
+		"address_blocks:", "data_path.address_blocks:", "peers:", "data_path.peers:", "max_instances:", "data_path.max_instances:",
+		"burst:", "data_path.burst:", "in instances", "in network_instances")
+	f.under("pfcp.", c.edge().Validate())
+	return errors.Join(f...)
+}
+
+// address checks that a value is an IPv4 address.
+func (f *faults) address(key, value string) {
+	if a, err := netip.ParseAddr(value); value == "" {
+		f.add(key, "missing")
+	} else if err != nil || !a.Is4() {
+		f.add(key, "%q is not an IPv4 address", value)
+	}
+}
+
+func (c *Config) validateNames(f *faults) {
+	if len(c.Ports) == 0 {
+		f.add("ports", "none: the data path would see no packet")
+	}
+	if d := c.DefaultNetworkInstance; d != "" && !c.knows(d) {
+		f.add("default_network_instance", "%q is not in network_instances", d)
+	}
+	if u := c.UnknownNetworkInstance; u != unknownRefuse && u != unknownDefault {
+		f.add("unknown_network_instance", "%q, want %s or %s", u, unknownRefuse, unknownDefault)
+	}
+}
+
+func (c *Config) validateNumbers(f *faults) {
+	for _, n := range []struct {
+		key          string
+		value, least int64
+	}{
+		{"pfcp.t1", int64(c.PFCP.T1), 1},
+		{"pfcp.n1", int64(c.PFCP.N1), 0},
+		{"pfcp.readers", int64(c.PFCP.Readers), 1},
+		{"pfcp.release_lost_after", int64(c.PFCP.ReleaseLostAfter), 0},
+		{"gtpu.teid_rest", int64(c.GTPU.TEIDRest), 0},
+		{"gtpu.indications_per_peer", int64(c.GTPU.IndicationsPerPeer), 1},
+		{"gtpu.indication_hold", int64(c.GTPU.IndicationHold), 0},
+		{"gtpu.indication_queue", int64(c.GTPU.IndicationQueue), 1},
+		{"gtpu.indication_peers_known", int64(c.GTPU.IndicationPeerLimit), 1},
+		{"rules_per_session.pdrs", int64(c.RulesPerSession.PDRs), 1},
+		{"rules_per_session.fars", int64(c.RulesPerSession.FARs), 1},
+		{"rules_per_session.qers", int64(c.RulesPerSession.QERs), 0},
+		{"rules_per_session.urrs", int64(c.RulesPerSession.URRs), 0},
+	} {
+		if n.value < n.least {
+			f.add(n.key, "%d is below %d", n.value, n.least)
+		}
+	}
+}
+
+func (c *Config) knows(instance string) bool {
+	for _, n := range c.NetworkInstances {
+		if strings.EqualFold(n.Name, instance) {
+			return true
+		}
+	}
+	return false
+}
+
+func hostOf(address string) string {
+	if a, err := netip.ParseAddrPort(address); err == nil {
+		return a.Addr().String()
+	}
+	return address
+}
+
+// pfcpAddress is where the edge takes requests: port 8805 unless the file says otherwise.
+func (c *Config) pfcpAddress() (netip.AddrPort, error) {
+	if a, err := netip.ParseAddrPort(c.PFCP.Address); err == nil {
+		return a, nil
+	}
+	a, err := netip.ParseAddr(c.PFCP.Address)
+	return netip.AddrPortFrom(a, sxb.Port), err
+}
+
+func instanceName(s string) pfcp.NetworkInstance { return pfcp.NetworkInstance(strings.ToLower(s)) }
+
+// parse reads an address that Validate has seen.
+func parse(s string) netip.Addr {
+	a, _ := netip.ParseAddr(s)
+	return a
+}
+
+func (c *Config) instances() session.Instances {
+	in := session.Instances{
+		Default: instanceName(c.DefaultNetworkInstance), UnknownIsDefault: c.UnknownNetworkInstance == unknownDefault,
+	}
+	for _, n := range c.NetworkInstances {
+		in.Known = append(in.Known, instanceName(n.Name))
+	}
+	if in.Default == "" && len(in.Known) == 1 {
+		in.Default = in.Known[0]
+	}
+	return in
+}
+
+// edge is the configuration of the PFCP edge.
+func (c *Config) edge() sxb.Config {
+	e := sxb.DefaultConfig()
+	e.NodeID = pfcp.NodeID{FQDN: c.NodeID}
+	if a, err := netip.ParseAddr(c.NodeID); err == nil {
+		e.NodeID = pfcp.NodeID{Addr: a}
+	}
+	e.Endpoint.Listen, _ = c.pfcpAddress() // Validate has seen it
+	e.Endpoint.T1, e.Endpoint.N1, e.Endpoint.Readers = c.PFCP.T1, c.PFCP.N1, c.PFCP.Readers
+	for _, s := range c.Slices {
+		e.Slices = append(e.Slices, sxb.Slice{Address: parse(s.Address), Slots: 1 << datapath.SlotBits(s.Sessions)})
+	}
+	e.Rest, e.Instances, e.Limits = c.GTPU.TEIDRest, c.instances(), session.Limits(c.RulesPerSession)
+	e.MaxPeers, e.MaxSessionsPerPeer, e.Shards, e.Queue = c.PFCP.MaxPeers, c.PFCP.MaxSessionsPerPeer, c.PFCP.Shards, c.PFCP.Queue
+	e.AllowUnlisted, e.Unlisted = c.PFCP.AllowUnlisted, c.PFCP.Unlisted.peer()
+	for _, p := range c.ControlPlanes {
+		peer := p.peer()
+		peer.Address, peer.Port, peer.Initiate = parse(p.Address), cmp.Or(p.Port, sxb.Port), p.Initiate
+		e.Peers = append(e.Peers, peer)
+	}
+	e.HeartbeatInterval, e.SetupRetry, e.ReleaseLost = c.PFCP.HeartbeatInterval, c.PFCP.SetupRetry, c.PFCP.ReleaseLostAfter
+	return e
+}
+
+func (p PeerConfig) peer() sxb.Peer {
+	return sxb.Peer{
+		Port: sxb.Port, AssociateOnUnknown: p.AssociateOnUnknown, AcceptCPFTEID: p.AcceptCPFTEID,
+		RestartOnHeartbeat: p.RestartOnHeartbeat,
+	}
+}
+
+// dataPath is the configuration of the data path.
+func (c *Config) dataPath() datapath.Config {
+	d := datapath.Default()
+	d.PinDir, d.Generic = c.PinDir, c.DataPath.Generic
+	d.AddressBlocks, d.Peers, d.MaxInstances = c.DataPath.AddressBlocks, c.DataPath.Peers, c.DataPath.MaxInstances
+	d.Burst = uint32(min(c.DataPath.Burst.Milliseconds(), 1<<31))
+	for _, p := range c.Ports {
+		port := datapath.Port{Name: p.Name, Side: datapath.SideAccess, Instance: instanceName(p.NetworkInstance)}
+		if p.NetworkInstance != "" {
+			port.Side = datapath.SideCore
+			if p.Access {
+				port.Side |= datapath.SideAccess
+			}
+		}
+		d.Ports = append(d.Ports, port)
+	}
+	for _, s := range c.Slices {
+		d.Slices = append(d.Slices, datapath.Slice{Address: parse(s.Address), TEIDs: s.Sessions})
+	}
+	for _, n := range c.NetworkInstances {
+		d.Instances = append(d.Instances, datapath.Instance{Name: instanceName(n.Name), Gateway: parse(n.Gateway)})
+	}
+	return d
+}
+
+// slowPath is the configuration of the slow path, but for when it may begin to indicate errors.
+func (c *Config) slowPath() slowpath.Config {
+	s := slowpath.DefaultConfig()
+	s.PerPeer, s.Queue, s.Peers = c.GTPU.IndicationsPerPeer, c.GTPU.IndicationQueue, c.GTPU.IndicationPeerLimit
+	for _, slice := range c.Slices {
+		s.Slices = append(s.Slices, parse(slice.Address))
+	}
+	return s
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/pkg/config"
+	"github.com/xepc/xepc/pkg/node"
+	"github.com/xepc/xepc/userplane/slowpath"
+)
+
+func hexSEIDOf(n uint64) string { return fmt.Sprintf("%#x", n) }
+func hexTEIDOf(n uint32) string { return fmt.Sprintf("%#08x", n) }
+
+const minimal = `
+node_id: pgwu1.epc.mnc070.mcc999.3gppnetwork.org
+pfcp: {address: "10.40.11.2:8806"}
+ports: [{name: access0}, {name: core0, network_instance: Internet}]
+slices: [{address: 10.30.1.1, sessions: 1000}]
+network_instances: [{name: Internet, gateway: 10.50.1.1}]
+`
+
+func load(t *testing.T, text string) (*Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pgwu.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	cfg := defaultConfig()
+	return cfg, config.Load(path, cfg)
+}
+
+func TestAMinimalConfiguration(t *testing.T) {
+	cfg, err := load(t, minimal)
+	require.NoError(t, err)
+	edge := cfg.edge()
+	require.Equal(t, "10.40.11.2:8806", edge.Endpoint.Listen.String())
+	require.Equal(t, 1024, edge.Slices[0].Slots)
+	require.EqualValues(t, "internet", edge.Instances.Default, "the only one is the default")
+	require.Equal(t, "pgwu1.epc.mnc070.mcc999.3gppnetwork.org", edge.NodeID.FQDN)
+	cfg, err = load(t, strings.Replace(minimal, `"10.40.11.2:8806"`, "10.40.11.2", 1))
+	require.NoError(t, err)
+	require.Equal(t, "10.40.11.2:8805", cfg.edge().Endpoint.Listen.String())
+}
+
+func TestEveryFaultIsListedWithItsKey(t *testing.T) {
+	_, err := load(t, `
+admin_socket: ""
+state_dir: ""
+pfcp: {address: here, n1: -1}
+control_planes: [{address: "::1"}]
+slices: [{address: x, sessions: 99999999}]
+network_instances: [{name: a}]
+default_network_instance: b
+unknown_network_instance: perhaps
+gtpu: {indications_per_peer: 0}
+`)
+	for _, key := range []string{
+		"admin_socket", "node_id", "state_dir", "pfcp.address", "pfcp.n1", "control_planes[0].address", "slices[0].address",
+		"slices[0].sessions", "network_instances[0].gateway", "ports", "default_network_instance", "unknown_network_instance",
+		"gtpu.indications_per_peer",
+	} {
+		require.ErrorContains(t, err, "\n"+key+": ")
+	}
+	_, err = load(t, minimal+"data_path: {burst: 0s, address_blocks: 0, peers: 0}\n")
+	for _, key := range []string{"data_path.burst", "data_path.address_blocks", "data_path.peers"} {
+		require.ErrorContains(t, err, key+": ")
+	}
+	_, err = load(t, strings.Replace(minimal, "network_instance: Internet", "network_instance: intranet", 1))
+	require.ErrorContains(t, err, `ports[1].network_instance: "intranet" is not in network_instances`)
+	_, err = load(t, strings.Replace(minimal, "pfcp: {", "pfcp: {shards: 0, ", 1))
+	require.ErrorContains(t, err, "pfcp.shards: ")
+	_, err = load(t, minimal+"colour: blue\n")
+	require.Error(t, err)
+}
+
+// The page documents every key of the configuration, every reason and every outcome.
+func TestThePageNamesEveryKey(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/pgwu.md")
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "pgwu.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(minimal+"control_planes: [{address: 10.40.2.2}]\n"), 0o600))
+	out, _, err := run("config", "show", "-c", path)
+	require.NoError(t, err)
+	for line := range strings.Lines(out) {
+		key, _, _ := strings.Cut(line, ":")
+		for i := range 3 {
+			key = strings.ReplaceAll(key, "["+strconv.Itoa(i)+"]", "[]")
+		}
+		require.Contains(t, string(page), "`"+key+"`", "docs/pgwu.md does not explain a key")
+	}
+	for _, o := range slowpath.Outcomes() {
+		require.Contains(t, string(page), "| `"+o.String()+"` |", "docs/pgwu.md does not explain an outcome")
+	}
+	descriptions := make(chan *prometheus.Desc, 100)
+	newCollector(nil).Describe(descriptions)
+	close(descriptions)
+	for d := range descriptions {
+		name, _, _ := strings.Cut(strings.TrimPrefix(d.String(), `Desc{fqName: "`), `"`)
+		require.Contains(t, string(page), "`"+name+"`", "docs/pgwu.md does not explain a metric")
+	}
+	_, _, err = run("config", "check", "-c", "/nowhere")
+	require.Equal(t, node.ExitUsage, node.ExitCode(err))
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xepc/xepc/pkg/config"
+	"github.com/xepc/xepc/pkg/node"
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/datapath"
+	"github.com/xepc/xepc/userplane/journal"
+	"github.com/xepc/xepc/userplane/session"
+	"github.com/xepc/xepc/userplane/slowpath"
+	"github.com/xepc/xepc/userplane/sxb"
+)
+
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name: "serve", Usage: "run the PGW-U until it is stopped; packets are forwarded on after that",
+		Flags: []cli.Flag{config.Flag(defaultFile)},
+		Action: func(c *cli.Context) error {
+			cfg := defaultConfig()
+			if err := config.Load(c.String("config"), cfg); err != nil {
+				return cli.Exit(err, node.ExitUsage)
+			}
+			return serve(c.Context, cfg, c.App)
+		},
+	}
+}
+
+// daemon is a PGW-U while it runs.
+type daemon struct {
+	cfg     *Config
+	journal *journal.Journal
+	state   *sxb.State
+	fresh   string // why the journal's state is not that of the sessions
+	dp      *datapath.Datapath
+	edge    *sxb.Edge
+	slow    *slowpath.Slowpath
+	repairs datapath.Repairs
+	started time.Time
+}
+
+// serve runs the PGW-U until ctx ends. Journal and data path are closed last, after the parts that use them.
+func serve(ctx context.Context, cfg *Config, app *cli.App) error {
+	d := &daemon{cfg: cfg, started: time.Now()}
+	err := node.Serve(ctx, nodeName, cfg.Config, app.ErrWriter, func(_ context.Context, n *node.Node) error {
+		for _, step := range []struct {
+			name string
+			do   func(*node.Node) error
+		}{
+			{"read the journal", d.openJournal},
+			{"open the data path", d.openDataPath},
+			{"restore the sessions, open the PFCP socket", d.openEdge},
+			{"make the data path equal to the sessions", d.reconcile},
+			{"open the GTP-U sockets", d.openSlowPath},
+			{"leave word where the tables are", func(*node.Node) error {
+				return where{PinDir: cfg.PinDir, StateDir: cfg.StateDir}.write(cfg.AdminSocket)
+			}},
+		} {
+			if err := n.Step(step.name, func() error { return step.do(n) }); err != nil {
+				return err
+			}
+		}
+		d.run(n)
+		return nil
+	})
+	return errors.Join(err, d.close())
+}
+
+func (d *daemon) openJournal(n *node.Node) error {
+	boot, err := journal.BootID()
+	if err != nil {
+		return err
+	}
+	d.state = sxb.NewState()
+	var found journal.Found
+	d.journal, found, err = journal.Open(journal.Options{
+		Dir: d.cfg.StateDir, Version: sxb.RecordVersion, BootID: boot,
+	}, d.state.Load)
+	if err != nil {
+		return fmt.Errorf("%w: is state_dir %s on a tmpfs that has room, and used by no other node?", err, d.cfg.StateDir)
+	}
+	d.fresh = found.Fresh
+	n.Log.Info("journal", "dir", d.cfg.StateDir, "keys", found.Live, "torn", found.Torn, "fresh", found.Fresh)
+	return nil
+}
+
+func (d *daemon) openDataPath(n *node.Node) (err error) {
+	d.dp, err = datapath.Open(d.cfg.dataPath(), n.Log)
+	if errors.Is(err, datapath.ErrLayout) {
+		return fmt.Errorf("%w: the pinned maps were made with other sizes or by another version; "+
+			"`pgwu datapath remove -c FILE` takes them away, which ends the forwarding", err)
+	}
+	return err
+}
+
+func (d *daemon) openEdge(n *node.Node) error {
+	edge, restored, err := sxb.Open(d.cfg.edge(), dataPath{d.dp}, d.journal, d.state, d.fresh, time.Now(), n.Log)
+	if err != nil {
+		return err
+	}
+	d.edge, d.state = edge, nil
+	if d.fresh == "" {
+		d.fresh = restored.Fresh
+	}
+	n.Log.Info("sessions", "restored", restored.Sessions, "dropped", restored.Dropped, "entries", restored.Entries,
+		"recovery", uint32(edge.RecoveryTimeStamp()), "kept", restored.Fresh == "")
+	return nil
+}
+
+func (d *daemon) reconcile(n *node.Node) (err error) {
+	if d.repairs, err = d.dp.Reconcile(d.edge.Entries()); err != nil {
+		return fmt.Errorf("%w: to begin anew without sessions, remove state_dir %s", err, d.cfg.StateDir)
+	}
+	n.Log.Info("data path reconciled", "added", d.repairs.Added, "changed", d.repairs.Changed, "removed", d.repairs.Removed)
+	return nil
+}
+
+func (d *daemon) openSlowPath(n *node.Node) (err error) {
+	cfg := d.cfg.slowPath()
+	cfg.Log = n.Log
+	if d.fresh != "" {
+		cfg.HoldUntil = time.Now().Add(d.cfg.GTPU.IndicationHold)
+	}
+	d.slow, err = slowpath.Listen(cfg)
+	return err
+}
+
+func (d *daemon) run(n *node.Node) {
+	n.Go("PFCP", d.edge.Run)
+	n.Go("GTP-U", d.slow.Run)
+	n.Go("data path", func(ctx context.Context) error {
+		return d.dp.Run(ctx, func(e datapath.Event) {
+			if e.Reason == datapath.ReasonUnknownTEID {
+				d.slow.UnknownTEID(e.Local, e.Remote, uint32(e.TEID))
+			}
+		})
+	})
+	n.Register(newCollector(d))
+	d.handleAdmin(n)
+}
+
+// close lets go of everything; the data path forwards on.
+func (d *daemon) close() error {
+	var errs []error
+	if d.dp != nil {
+		errs = append(errs, d.dp.Close())
+	}
+	if d.journal != nil {
+		errs = append(errs, d.journal.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// handleAdmin serves what the command line asks.
+func (d *daemon) handleAdmin(n *node.Node) {
+	filtered := func(rows func(tables) any) func(*http.Request) (any, error) {
+		return func(r *http.Request) (any, error) {
+			f, err := filterIn(r)
+			if err != nil {
+				return nil, err
+			}
+			return rows(liveTables(r.Context(), d.edge, d.dp, f)), nil
+		}
+	}
+	n.Handle("GET /sessions", filtered(func(t tables) any { return t.sessionRows() }))
+	n.Handle("GET /details", filtered(func(t tables) any { return t.details() }))
+	n.Handle("GET /pdrs", filtered(func(t tables) any { return t.pdrRows() }))
+	n.Handle("GET /fars", filtered(func(t tables) any { return t.farRows() }))
+	n.Handle("GET /reasons", func(*http.Request) (any, error) { return reasonRows(d.dp.Reader()) })
+	n.Handle("GET /peers", func(*http.Request) (any, error) { return d.edge.Peers(), nil })
+	n.Handle("GET /nexthops", func(*http.Request) (any, error) { return nexthopRows(d.dp.Reader()) })
+}
+
+// dataPath gives the data path's errors the causes that a control plane is told.
+type dataPath struct{ *datapath.Datapath }
+
+// Apply makes all of the changes or nothing.
+func (d dataPath) Apply(c session.Changes) error {
+	err := d.Datapath.Apply(c)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, datapath.ErrTableFull):
+		return &pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable, Err: err}
+	case errors.Is(err, datapath.ErrSlotTaken), errors.Is(err, datapath.ErrUnsupported),
+		errors.Is(err, datapath.ErrUnknownInstance), errors.Is(err, datapath.ErrUnknownSlice):
+		return &pfcp.Error{Cause: pfcp.CauseRuleCreationFailure, Err: err}
+	}
+	return err
+}
+
+func datapathCommand() *cli.Command {
+	return &cli.Command{
+		Name: "datapath", Usage: "the XDP program and its pinned maps",
+		Subcommands: []*cli.Command{{
+			Name: "remove", Usage: "end the forwarding: detach the program, remove pinned maps and journal",
+			Flags: []cli.Flag{config.Flag(defaultFile)},
+			Action: func(c *cli.Context) error {
+				cfg := defaultConfig()
+				if err := config.Load(c.String("config"), cfg); err != nil {
+					return cli.Exit(err, node.ExitUsage)
+				}
+				return removeDataPath(c, cfg)
+			},
+		}},
+	}
+}
+
+// removeDataPath refuses while the daemon runs: the journal's lock tells.
+func removeDataPath(c *cli.Context, cfg *Config) error {
+	j, _, err := journal.Open(journal.Options{Dir: cfg.StateDir, Version: sxb.RecordVersion}, nil)
+	if errors.Is(err, journal.ErrLocked) {
+		return fmt.Errorf("the daemon runs: stop it first (%w)", err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(datapath.Remove(cfg.PinDir), j.Close(), os.RemoveAll(cfg.StateDir)); err != nil {
+		return err
+	}
+	if err := os.Remove(wherePath(cfg.AdminSocket)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "removed %s and %s\n", cfg.PinDir, cfg.StateDir)
+	return err
+}

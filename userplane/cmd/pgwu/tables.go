@@ -1,0 +1,276 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/datapath"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// tables are the sessions with what their entries have counted. The daemon makes them from its memory, and the
+// command line, while the daemon is down, from journal and pinned maps; the rows are the same.
+type tables struct {
+	sessions []session.Session // in the order of their SEIDs
+	entries  map[pfcp.SEID][]datapath.EntryState
+	peers    map[uint32]string // Node ID by association
+}
+
+// newTables joins sessions and entries. With orphans, entries whose session is not among them make one of what the
+// data path knows; those are all when the journal is gone.
+func newTables(sessions []session.Session, entries iter.Seq[datapath.EntryState], peers map[uint32]string, orphans bool) tables {
+	t := tables{sessions: sessions, entries: map[pfcp.SEID][]datapath.EntryState{}, peers: peers}
+	known := make(map[pfcp.SEID]bool, len(sessions))
+	for _, s := range sessions {
+		known[s.SEID] = true
+	}
+	for e := range entries {
+		seid := e.Origin.SEID
+		if known[seid] || orphans {
+			t.entries[seid] = append(t.entries[seid], e)
+		}
+	}
+	for seid, all := range t.entries {
+		if !known[seid] {
+			t.sessions = append(t.sessions, sessionOf(seid, all))
+		}
+	}
+	slices.SortFunc(t.sessions, func(a, b session.Session) int { return cmp.Compare(a.SEID, b.SEID) })
+	return t
+}
+
+// sessionOf is what entries tell of their session.
+func sessionOf(seid pfcp.SEID, entries []datapath.EntryState) session.Session {
+	s := session.Session{SEID: seid}
+	for _, e := range entries {
+		p := session.PDR{ID: e.Origin.PDRID, Precedence: e.Origin.Precedence, FARID: e.Origin.FARID}
+		f := session.FAR{ID: e.Origin.FARID, Action: pfcp.ActionForward}
+		if e.Action == session.ActionDrop {
+			f.Action = pfcp.ActionDrop
+		}
+		if e.Key.Direction == session.Uplink {
+			p.Source, p.Local, p.TEID, p.UE = pfcp.InterfaceAccess, e.Key.Local, e.Key.TEID, e.Source
+			f.Destination, f.Instance, s.Slice = pfcp.Some(pfcp.InterfaceCore), e.Instance, e.Key.Local
+		} else {
+			p.Source, p.Instance, p.UE = pfcp.InterfaceCore, e.Key.Instance, e.Key.UE
+			f.Destination = pfcp.Some(pfcp.InterfaceAccess)
+			if e.Remote.IsValid() {
+				f.Outer = pfcp.Some(pfcp.OuterHeaderCreation{
+					Description: pfcp.CreateGTPUUDPIPv4, TEID: e.RemoteTEID, IPv4: e.Remote,
+				})
+			}
+		}
+		if e.Origin.QERID.Present {
+			p.QERIDs = []pfcp.QERID{e.Origin.QERID.Value}
+		}
+		if e.Origin.URRID.Present {
+			p.URRIDs = []pfcp.URRID{e.Origin.URRID.Value}
+		}
+		s.PDRs, s.FARs = append(s.PDRs, p), append(s.FARs, f)
+	}
+	slices.SortFunc(s.PDRs, func(a, b session.PDR) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(s.FARs, func(a, b session.FAR) int { return cmp.Compare(a.ID, b.ID) })
+	return s
+}
+
+// hexID is an identifier of up to 64 bits; a JSON number would lose the low ones.
+type hexID string
+
+func hexSEID(id pfcp.SEID) hexID { return hexID(fmt.Sprintf("%#x", uint64(id))) }
+
+func hexTEID(id pfcp.TEID) hexID {
+	if id == 0 {
+		return ""
+	}
+	return hexID(fmt.Sprintf("%#08x", uint32(id)))
+}
+
+// text is an address, or "" for none.
+func text(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// SessionRow is a PFCP session as people see it.
+type SessionRow struct {
+	SEID            hexID   `json:"seid"`
+	CPSEID          hexID   `json:"cp_seid"`
+	CPAddress       string  `json:"cp_address"`
+	Peer            string  `json:"peer"`
+	UE              string  `json:"ue"`
+	Slice           string  `json:"slice"`
+	TEIDs           []hexID `json:"teids"`
+	PDRs            int     `json:"pdrs"`
+	FARs            int     `json:"fars"`
+	QERs            int     `json:"qers"`
+	URRs            int     `json:"urrs"`
+	Modifications   uint32  `json:"modifications"`
+	UplinkPackets   uint64  `json:"uplink_packets"`
+	UplinkOctets    uint64  `json:"uplink_octets"`
+	DownlinkPackets uint64  `json:"downlink_packets"`
+	DownlinkOctets  uint64  `json:"downlink_octets"`
+}
+
+// PDRRow is a PDR with what the entry that it compiled to has counted.
+type PDRRow struct {
+	SEID            hexID           `json:"seid"`
+	PDR             pfcp.PDRID      `json:"pdr"`
+	Precedence      pfcp.Precedence `json:"precedence"`
+	Source          string          `json:"source_interface"`
+	Local           string          `json:"local"`
+	TEID            hexID           `json:"teid"`
+	NetworkInstance string          `json:"network_instance"`
+	UE              string          `json:"ue"`
+	FAR             pfcp.FARID      `json:"far"`
+	QERs            []pfcp.QERID    `json:"qers"`
+	URRs            []pfcp.URRID    `json:"urrs"`
+	InDataPath      bool            `json:"in_data_path"` // false: another PDR with the same key comes first
+	Packets         uint64          `json:"packets"`
+	Octets          uint64          `json:"octets"`
+}
+
+// FARRow is a FAR with what the entries that use it have counted.
+type FARRow struct {
+	SEID            hexID      `json:"seid"`
+	FAR             pfcp.FARID `json:"far"`
+	Action          string     `json:"action"`
+	Destination     string     `json:"destination_interface"`
+	NetworkInstance string     `json:"network_instance"`
+	Remote          string     `json:"remote"`
+	RemoteTEID      hexID      `json:"remote_teid"`
+	Packets         uint64     `json:"packets"`
+	Octets          uint64     `json:"octets"`
+}
+
+// SessionDetail is a session with its rules.
+type SessionDetail struct {
+	SessionRow
+	Rules Rules `json:"rules"`
+}
+
+// Rules are a session's.
+type Rules struct {
+	PDRs []PDRRow      `json:"pdrs"`
+	FARs []FARRow      `json:"fars"`
+	QERs []session.QER `json:"qers"`
+	URRs []session.URR `json:"urrs"`
+}
+
+func (t tables) sessionRow(s *session.Session) SessionRow {
+	r := SessionRow{
+		SEID: hexSEID(s.SEID), CPSEID: hexSEID(s.CP.SEID), CPAddress: text(s.CP.IPv4), Peer: t.peers[s.Owner],
+		UE: text(s.UE()), Slice: text(s.Slice), TEIDs: []hexID{}, PDRs: len(s.PDRs), FARs: len(s.FARs),
+		QERs: len(s.QERs), URRs: len(s.URRs), Modifications: s.Modified,
+	}
+	for _, f := range s.FTEIDs() {
+		r.TEIDs = append(r.TEIDs, hexTEID(f.TEID))
+	}
+	for _, e := range t.entries[s.SEID] {
+		if e.Key.Direction == session.Uplink {
+			r.UplinkPackets += e.Packets
+			r.UplinkOctets += e.Octets
+		} else {
+			r.DownlinkPackets += e.Packets
+			r.DownlinkOctets += e.Octets
+		}
+	}
+	return r
+}
+
+func (t tables) sessionRows() []SessionRow {
+	rows := make([]SessionRow, len(t.sessions))
+	for i := range t.sessions {
+		rows[i] = t.sessionRow(&t.sessions[i])
+	}
+	return rows
+}
+
+func (t tables) pdrRowsOf(s *session.Session) []PDRRow {
+	rows := make([]PDRRow, len(s.PDRs))
+	for i, p := range s.PDRs {
+		rows[i] = PDRRow{
+			SEID: hexSEID(s.SEID), PDR: p.ID, Precedence: p.Precedence, Source: p.Source.String(), Local: text(p.Local),
+			TEID: hexTEID(p.TEID), NetworkInstance: string(p.Instance), UE: text(p.UE), FAR: p.FARID,
+			QERs: append([]pfcp.QERID{}, p.QERIDs...), URRs: append([]pfcp.URRID{}, p.URRIDs...),
+		}
+		for _, e := range t.entries[s.SEID] {
+			if e.Origin.PDRID == p.ID {
+				rows[i].InDataPath = true
+				rows[i].Packets += e.Packets
+				rows[i].Octets += e.Octets
+			}
+		}
+	}
+	return rows
+}
+
+func (t tables) pdrRows() []PDRRow {
+	rows := []PDRRow{}
+	for i := range t.sessions {
+		rows = append(rows, t.pdrRowsOf(&t.sessions[i])...)
+	}
+	return rows
+}
+
+func (t tables) farRowsOf(s *session.Session) []FARRow {
+	rows := make([]FARRow, len(s.FARs))
+	for i, f := range s.FARs {
+		rows[i] = FARRow{
+			SEID: hexSEID(s.SEID), FAR: f.ID, Action: actionText(f.Action), NetworkInstance: string(f.Instance),
+			Remote: text(f.Outer.Value.IPv4), RemoteTEID: hexTEID(f.Outer.Value.TEID),
+		}
+		if f.Destination.Present {
+			rows[i].Destination = f.Destination.Value.String()
+		}
+		for _, e := range t.entries[s.SEID] {
+			if e.Origin.FARID == f.ID {
+				rows[i].Packets += e.Packets
+				rows[i].Octets += e.Octets
+			}
+		}
+	}
+	return rows
+}
+
+func (t tables) farRows() []FARRow {
+	rows := []FARRow{}
+	for i := range t.sessions {
+		rows = append(rows, t.farRowsOf(&t.sessions[i])...)
+	}
+	return rows
+}
+
+func (t tables) details() []SessionDetail {
+	all := make([]SessionDetail, len(t.sessions))
+	for i := range t.sessions {
+		s := &t.sessions[i]
+		all[i] = SessionDetail{t.sessionRow(s), Rules{
+			PDRs: t.pdrRowsOf(s), FARs: t.farRowsOf(s), QERs: append([]session.QER{}, s.QERs...), URRs: append([]session.URR{}, s.URRs...),
+		}}
+	}
+	return all
+}
+
+// actionText names the flags of Apply Action as TS 29.244 8.2.26 does.
+func actionText(a pfcp.ApplyAction) string {
+	var set []string
+	for _, flag := range []struct {
+		bit  pfcp.ApplyAction
+		name string
+	}{
+		{pfcp.ActionDrop, "DROP"}, {pfcp.ActionForward, "FORW"}, {pfcp.ActionBuffer, "BUFF"},
+		{pfcp.ActionNotifyCP, "NOCP"}, {pfcp.ActionDuplicate, "DUPL"},
+	} {
+		if a&flag.bit != 0 {
+			set = append(set, flag.name)
+		}
+	}
+	return strings.Join(set, "|")
+}
