@@ -69,10 +69,10 @@ func New(cfg Config, s *store.Store, log *slog.Logger) *Server {
 		cfg: cfg, store: s, log: log, now: time.Now,
 		cancellations: make(chan cancellation, maxCancellations),
 		resyncs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "xepc_hss_resynchronisations_total", Help: "AUTS received, by result; bad_mac_s was not made by the SIM.",
+			Name: "resynchronisations_total", Help: "AUTS received, by result; bad_mac_s was not made by the SIM.",
 		}, []string{"result"}),
 		cancels: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "xepc_hss_cancellations_total", Help: "CLR to displaced nodes, by result; anything but done leaves a SIM registered in two places.",
+			Name: "cancellations_total", Help: "CLR to displaced nodes, by result; anything but done leaves a SIM registered in two places.",
 		}, []string{"result"}),
 	}
 }

@@ -108,7 +108,8 @@ func (s *Server) register(ctx context.Context, r locationRequest) (subscriber.Pr
 		if err := sub.Profile.MayRegister(r.plmn, r.registration.RAT); err != nil {
 			return sub.Profile, subscriber.Registration{}, err
 		}
-		before, err := s.store.Register(ctx, r.imsi, r.side, rev, r.registration)
+		// A swap that is under way is waited for even if the peer has gone: who is displaced is told to us once only.
+		before, err := s.store.Register(context.WithoutCancel(ctx), r.imsi, r.side, rev, r.registration)
 		if !errors.Is(err, store.ErrChanged) {
 			return sub.Profile, before, err
 		}

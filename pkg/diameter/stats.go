@@ -40,7 +40,7 @@ func newStats() *stats {
 	return &stats{
 		requests: map[requestKey]uint64{}, refusals: map[string]uint64{}, frames: map[string]uint64{},
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "xepc_diameter_request_duration_seconds", Buckets: durations,
+			Name: "diameter_request_duration_seconds", Buckets: durations,
 			Help: "Time from a request's start of work to its answer, by command.",
 		}, []string{"command"}),
 	}
@@ -88,18 +88,18 @@ func (s *stats) panicked() { s.panics.Add(1) }
 
 // Metrics of a node.
 var (
-	descRequests = prometheus.NewDesc("xepc_diameter_requests_total",
+	descRequests = prometheus.NewDesc("diameter_requests_total",
 		"Requests by direction, command, neighbour and result of the answer (none: no answer came).",
 		[]string{"direction", "command", "peer", "result"}, nil)
-	descRefused = prometheus.NewDesc("xepc_diameter_connections_refused_total",
+	descRefused = prometheus.NewDesc("diameter_connections_refused_total",
 		"Connections closed before they were open, by reason.", []string{"reason"}, nil)
-	descMalformed = prometheus.NewDesc("xepc_diameter_malformed_total",
+	descMalformed = prometheus.NewDesc("diameter_malformed_total",
 		"Connections closed because what the peer sent was no Diameter message.", []string{"peer"}, nil)
-	descStray = prometheus.NewDesc("xepc_diameter_stray_answers_total",
+	descStray = prometheus.NewDesc("diameter_stray_answers_total",
 		"Answers that nobody waited for.", nil, nil)
-	descPanics = prometheus.NewDesc("xepc_diameter_handler_panics_total",
+	descPanics = prometheus.NewDesc("diameter_handler_panics_total",
 		"Requests answered 5012 because the handler panicked. Anything but 0 is a fault of ours.", nil, nil)
-	descPeers = prometheus.NewDesc("xepc_diameter_peer_up",
+	descPeers = prometheus.NewDesc("diameter_peer_up",
 		"1 for each open peer, 0 while it is suspect (RFC 3539).", []string{"peer", "transport"}, nil)
 )
 

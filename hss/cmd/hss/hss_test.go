@@ -6,10 +6,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -346,6 +349,38 @@ func TestConfigFaultsNameTheirKeys(t *testing.T) {
 	for _, key := range []string{"diameter.identity:", "diameter.realm:", "diameter.watchdog:", "diameter.transports[0]:", "redis.addresses[0]:", "s6a.max_vectors:"} {
 		require.Contains(t, "\n"+out, "\n"+key)
 	}
+}
+
+func TestThePageNamesEveryKeyAndMetric(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/hss.md")
+	require.NoError(t, err)
+	d := newDaemon(t, redistest.Start(t).Address)
+	b, err := os.ReadFile(d.file)
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	require.NoError(t, os.WriteFile(d.file, fmt.Appendf(b, "metrics: {address: \"%s\"}\n", l.Addr()), 0o600))
+	for line := range strings.Lines(requireRun(t, "", "config", "show", "-c", d.file)) {
+		key, _, _ := strings.Cut(line, ":")
+		key = strings.TrimSuffix(regexp.MustCompile(`\[\d+\]`).ReplaceAllString(key, "[]"), "[]")
+		require.Contains(t, string(page), "`"+key+"`")
+	}
+	d.start()
+	d.t = t
+	requireRun(t, simYAML, "sim", "add", "--socket="+d.socket, "--file", "-")
+	d.attach("001010000000001")
+	resp, err := http.Get("http://" + l.Addr().String() + "/metrics")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	names := regexp.MustCompile(`(?m)^# TYPE (xepc_\S+)`).FindAllStringSubmatch(string(text), -1)
+	require.Greater(t, len(names), 5)
+	for _, m := range names {
+		require.Contains(t, string(page), "`"+m[1]+"`")
+	}
+	require.Contains(t, string(text), `xepc_hss_diameter_requests_total{command="AIR",direction="received",peer="mme1.visited.example",result="2001"} 1`)
 }
 
 func TestHelpIsStable(t *testing.T) {

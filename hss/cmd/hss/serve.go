@@ -16,6 +16,8 @@ import (
 	"github.com/xepc/xepc/pkg/node"
 )
 
+const metricPrefix = "xepc_hss_"
+
 func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name: "serve", Usage: "run the HSS until it is stopped", Flags: []cli.Flag{config.Flag(defaultFile)},
@@ -46,9 +48,9 @@ func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 		}
 		n.Go("diameter", peers.Run)
 		n.Go("cancellations", func(ctx context.Context) error { return edge.Run(ctx, peers.Send) })
-		n.Register(peers)
-		n.Register(edge)
-		n.Register(redisUp(ctx, records))
+		for _, c := range []prometheus.Collector{peers, edge, redisUp(ctx, records)} {
+			n.Register(prometheus.WrapCollectorWithPrefix(metricPrefix, c))
+		}
 		handleSIMs(n, records, edge)
 		n.Handle("GET /peers", func(*http.Request) (any, error) { return peers.Peers(), nil })
 		return nil
@@ -81,7 +83,7 @@ func openRecords(ctx context.Context, cfg *Config, n *node.Node) (*store.Store, 
 
 func redisUp(ctx context.Context, s *store.Store) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "xepc_hss_redis_up", Help: "1 when Redis has answered this scrape's ping.",
+		Name: "redis_up", Help: "1 when Redis has answered this scrape's ping.",
 	}, func() float64 {
 		if s.Ping(ctx) != nil {
 			return 0
