@@ -34,7 +34,7 @@ series:
 	return sum
 }
 
-const diameterRequests = "xepc_diameter_requests_total"
+const diameterRequests = "xepc_hss_diameter_requests_total"
 
 func TestAuthenticationKeepsStrangersOut(t *testing.T) {
 	l := start(t, func(o *lab.Options) { o.PGWUs = 1 })
@@ -49,7 +49,7 @@ func TestAuthenticationKeepsStrangersOut(t *testing.T) {
 		require.Equal(t, "AIA", refused.Command)
 		require.True(t, refused.Experimental)
 		require.EqualValues(t, experimentalUserUnknown, refused.Code)
-		require.EqualValues(t, 1, counter(t, l.HSS, diameterRequests, `command="AIR"`, `result="5001"`))
+		require.EqualValues(t, 1, counter(t, l.HSS, diameterRequests, `command="AIR"`, `result="10415:5001"`))
 	})
 	t.Run("a wrong RES ends the attach before the HSS registers anybody", func(t *testing.T) {
 		_, err := l.Attach(t.Context(), u, lab.AttachOptions{WrongRES: true})
