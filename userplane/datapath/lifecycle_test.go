@@ -201,6 +201,19 @@ func TestPortComesBack(t *testing.T) {
 	require.Zero(t, programOn(other), "no port any more")
 }
 
+// TestGeneric attaches in generic mode, as for a NIC whose driver has no native XDP.
+func TestGeneric(t *testing.T) {
+	const attachedGeneric = 2 // XDP_ATTACHED_SKB of linux/if_link.h
+	w := newWorld(t)
+	require.NoError(t, w.d.Close())
+	require.NoError(t, Remove(w.cfg.PinDir))
+	w.cfg.Generic = true
+	w.open()
+	l, err := netlink.LinkByName("access0")
+	require.NoError(t, err)
+	require.EqualValues(t, attachedGeneric, l.Attrs().Xdp.AttachMode)
+}
+
 // TestChangeUnderTraffic changes an entry as fast as it can while packets use it: each goes the old way or the new one,
 // never half and half, or finds no session while there is none.
 func TestChangeUnderTraffic(t *testing.T) {
