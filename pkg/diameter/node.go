@@ -31,6 +31,8 @@ type Node struct {
 	sessions  atomic.Uint64 // low part of the next Session-Id
 	endToEnd  atomic.Uint32 // next End-to-End id
 
+	warnings warnings // about strangers
+
 	mu        sync.Mutex
 	stopping  bool
 	peers     map[string]*conn // open peers by Origin-Host in lower case
@@ -159,14 +161,14 @@ func (n *Node) serve(ctx context.Context, nc net.Conn, transport string) {
 	}()
 	if !n.cfg.knownAddress(remote.Addr()) {
 		n.stats.refused("address")
-		log.Warn("connection refused: no peer may come from this address")
+		log.Log(ctx, n.warnings.level(time.Now()), "connection refused: no peer may come from this address")
 		return
 	}
 	n.admit(nc)
 	c, err := n.greet(nc, transport)
 	if err != nil {
 		n.dismiss(nc)
-		log.Warn("connection refused", "err", err)
+		log.Log(ctx, n.warnings.level(time.Now()), "connection refused", "err", err)
 		return
 	}
 	log = log.With("peer", c.peer.Host)
