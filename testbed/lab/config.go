@@ -67,12 +67,12 @@ func hssConfig(dir string) map[string]any {
 func pgwcConfig(dir string, pgwus int) map[string]any {
 	nodes, chunks := []map[string]any{}, []map[string]any{}
 	for n := 1; n <= pgwus; n++ {
-		nodes = append(nodes, map[string]any{"name": topology.PGWU(n), "address": topology.PFCP(n).String()})
+		nodes = append(nodes, map[string]any{"name": topology.PGWU(n), "address": socket(topology.PFCP(n), portPFCP)})
 		chunks = append(chunks, map[string]any{"prefix": topology.Chunk(n).String(), "node": topology.PGWU(n)})
 	}
 	return map[string]any{
-		"s8":           map[string]any{"address": topology.PGWCAddress.String()},
-		"pfcp":         map[string]any{"address": topology.PGWCPFCP.String(), "node_id": topology.PGWCPFCP.String()},
+		"s8":           map[string]any{"address": socket(topology.PGWCAddress, portS8)},
+		"pfcp":         map[string]any{"address": socket(topology.PGWCPFCP, portPFCP)},
 		"state_dir":    filepath.Join(dir, "pgwc"),
 		"admin_socket": filepath.Join(dir, "pgwc.sock"),
 		"metrics":      map[string]any{"address": MetricsAddress},
@@ -89,7 +89,7 @@ func pgwuConfig(dir string, n int) map[string]any {
 	name := topology.PGWU(n)
 	return map[string]any{
 		"node_id":      topology.PFCP(n).String(),
-		"pfcp":         map[string]any{"address": topology.PFCP(n).String()},
+		"pfcp":         map[string]any{"address": socket(topology.PFCP(n), portPFCP)},
 		"state_dir":    filepath.Join(dir, name),
 		"pin_dir":      filepath.Join(bpfDir(dir), name),
 		"admin_socket": filepath.Join(dir, name+".sock"),

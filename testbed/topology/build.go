@@ -146,20 +146,26 @@ func (n *Network) link(l Link) error {
 	if err := a.WithNetlink(func(h *netlink.Handle) error { return h.LinkAdd(veth) }); err != nil {
 		return fmt.Errorf("link %s %s to %s %s: %w", a.name, l.A.Port, b.name, l.B.Port, err)
 	}
-	for _, end := range []End{l.A, l.B} {
-		if err := n.port(end); err != nil {
+	ends := []End{l.A, l.B}
+	// Offloads of both ends before either is up: when a veth comes up it looks whether its peer polls (GRO), and
+	// keeps refusing redirected frames if it does not yet (NETDEV_XDP_ACT_NDO_XMIT, Linux 6.3).
+	for _, end := range ends {
+		ns := n.namespaces[end.Namespace]
+		if err := ns.Do(func() error { return switchOffloads(end.Port, end.FacesXDP) }); err != nil {
+			return fmt.Errorf("switch offloads of %s %s: %w", ns.name, end.Port, err)
+		}
+	}
+	for _, end := range ends {
+		if err := n.bringUp(end); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// port finishes one end: what a NIC would do is switched off, since there is none, then addresses.
-func (n *Network) port(end End) error {
+// bringUp brings a port up and gives it its addresses.
+func (n *Network) bringUp(end End) error {
 	ns := n.namespaces[end.Namespace]
-	if err := ns.Do(func() error { return switchOffloads(end.Port, end.FacesXDP) }); err != nil {
-		return fmt.Errorf("switch offloads of %s %s: %w", ns.name, end.Port, err)
-	}
 	if err := ns.WithNetlink(func(h *netlink.Handle) error { return up(h, end.Port) }); err != nil {
 		return fmt.Errorf("bring up %s %s: %w", ns.name, end.Port, err)
 	}
