@@ -108,7 +108,8 @@ func TestModificationsThatAreRefusedChangeNothing(t *testing.T) {
 			pfcp.CauseInvalidFTEIDAllocation, rule(pfcp.RulePDR, 1),
 		},
 		"too many FARs": {
-			pfcp.SessionModificationRequest{CreateFARs: make([]pfcp.CreateFAR, 33)}, pfcp.CauseNoResourcesAvailable,
+			pfcp.SessionModificationRequest{CreateFARs: make([]pfcp.CreateFAR, 33)},
+			pfcp.CauseNoResourcesAvailable,
 			pfcp.Opt[pfcp.FailedRuleID]{},
 		},
 	} {

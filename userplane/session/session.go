@@ -131,8 +131,10 @@ func (l Limits) check(s Session) error {
 		noun      string
 		have, cap int
 	}{
-		{"PDRs", len(s.PDRs), l.PDRs}, {"FARs", len(s.FARs), l.FARs},
-		{"QERs", len(s.QERs), l.QERs}, {"URRs", len(s.URRs), l.URRs},
+		{"PDRs", len(s.PDRs), l.PDRs},
+		{"FARs", len(s.FARs), l.FARs},
+		{"QERs", len(s.QERs), l.QERs},
+		{"URRs", len(s.URRs), l.URRs},
 	} {
 		if c.have > c.cap {
 			return &pfcp.Error{

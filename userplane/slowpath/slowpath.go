@@ -224,8 +224,9 @@ func (s *Slowpath) receive(slice netip.Addr, peer netip.AddrPort, b []byte) (out
 		return EndMarker, nil
 	case gtpu.TypeGPDU:
 		return GPDU, nil
+	default:
+		return UnknownType, nil
 	}
-	return UnknownType, nil
 }
 
 // UnknownTEID is told of a G-PDU that came from remote for a TEID that the slice at local does not have. It never

@@ -174,6 +174,15 @@ func TestALostControlPlanesSessionsGoWhereToldTo(t *testing.T) {
 	w.consistent()
 }
 
+func TestALostControlPlaneWithoutSessionsMakesRoom(t *testing.T) {
+	w := newWorld(t, lossy, func(c *Config) { c.MaxPeers = 1 })
+	newControlPlane(t, w, "127.77.31.1", "made-up.example").setup()
+	real := newControlPlane(t, w, "127.77.31.2", "pgwc.example")
+	require.Eventually(t, func() bool { return w.edge.Peers()[0].State == "lost" }, patience, tick/100)
+	require.Equal(t, pfcp.CauseAccepted, cause(t, real.setup().Cause))
+	require.Equal(t, "pgwc.example", w.edge.Peers()[0].NodeID)
+}
+
 func TestWhoMayAssociate(t *testing.T) {
 	w := newWorld(t, func(c *Config) {
 		c.AllowUnlisted, c.MaxPeers = false, 1

@@ -119,13 +119,13 @@ func (k *keeper) associate(record associationRecord, done func(error)) {
 	old := d.byNode[node]
 	switch {
 	case old == nil:
-		if len(d.byID) >= k.e.cfg.MaxPeers {
+		if len(d.byID) >= k.e.cfg.MaxPeers && !k.makeRoom(d) {
 			done(&pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable, Err: errors.New("as many associations as max_peers allows")})
 			return
 		}
 		a := newAssociation(k.next, record, setting, time.Now())
 		k.next++
-		done(k.publish(a, "association set up"))
+		done(k.publish(a, "set up"))
 	case old.recovery != record.recovery:
 		k.e.log.Warn("control plane has restarted: its sessions go", "peer", node, "sessions", old.sessions.Load(),
 			"recovery", uint32(record.recovery), "before", uint32(old.recovery))
@@ -137,17 +137,32 @@ func (k *keeper) associate(record associationRecord, done func(error)) {
 				f()
 			}
 		})
-	default: // as before; it may have moved
+	case old.associationRecord == record && old.setting == setting:
+		done(nil) // as before
+	default: // it has moved
 		a := *old
 		a.associationRecord, a.setting = record, setting
 		a.heard.Store(time.Now().UnixNano())
 		a.lost.Store(0)
-		done(k.publish(&a, "association renewed"))
+		done(k.publish(&a, "renewed"))
 	}
 }
 
+// makeRoom dissolves an association that is lost and has no session: else whoever makes addresses up could keep
+// control planes out for good.
+func (k *keeper) makeRoom(d *directory) bool {
+	for _, a := range d.byID {
+		if a.lost.Load() != 0 && a.sessions.Load() == 0 {
+			k.e.log.Info("association dropped for another", "peer", a.node.String())
+			k.dissolve(a, func() {})
+			return true
+		}
+	}
+	return false
+}
+
 // publish makes an association durable and known.
-func (k *keeper) publish(a *association, what string) error {
+func (k *keeper) publish(a *association, how string) error {
 	var b journal.Batch
 	b.Put(journal.Key{Kind: kindAssociation, ID: uint64(a.id)}, a.encode())
 	if err := k.e.journal.Write(&b); err != nil {
@@ -155,7 +170,7 @@ func (k *keeper) publish(a *association, what string) error {
 	}
 	k.e.directory.Store(k.e.directory.Load().with(a))
 	delete(k.attempts, a.addr)
-	k.e.log.Info(what, "peer", a.node.String(), "address", a.addr.String(), "recovery", uint32(a.recovery))
+	k.e.log.Info("association", "how", how, "peer", a.node.String(), "address", a.addr.String(), "recovery", uint32(a.recovery))
 	return nil
 }
 
@@ -169,6 +184,7 @@ func (k *keeper) dissolve(a *association, done func()) {
 	}
 	k.e.directory.Store(k.e.directory.Load().without(a.id))
 	delete(k.asking, a.id)
+	k.e.forgetReplays(a.addr)
 	left := new(atomic.Int32)
 	left.Store(int32(len(k.e.shards)))
 	for _, sh := range k.e.shards {

@@ -43,6 +43,22 @@ func newReplays(records map[pfcp.SEID]responseRecord, now time.Time, lifetime ti
 	return rs
 }
 
+// forgetReplays forgets the answers given to a control plane that begins anew: so do its sequence numbers. It is
+// called by the keeper only.
+func (e *Edge) forgetReplays(peer netip.Addr) {
+	old := e.replays.Load()
+	if old == nil {
+		return
+	}
+	rs := &replays{byRequest: map[replayKey]replay{}, until: old.until}
+	for key, r := range old.byRequest {
+		if key.peer.Addr() != peer {
+			rs.byRequest[key] = r
+		}
+	}
+	e.replays.Store(rs)
+}
+
 // replay answers a request that the process before this one has answered. A control plane that restarted at the
 // same time may use the same sequence number for another request, so type and session must agree too: cp is the CP
 // function's SEID of an establishment.
@@ -52,11 +68,11 @@ func (e *Edge) replay(r *pfcp.Request, cp pfcp.SEID, now time.Time) bool {
 		return false
 	}
 	if now.After(rs.until) {
-		e.replays.Store(nil)
+		e.replays.CompareAndSwap(rs, nil)
 		return false
 	}
 	found, ok := rs.byRequest[replayKey{r.Peer, r.Header.Sequence}]
-	if !ok || found.header.Type != r.Header.Type+1 || e.directory.Load().at(r.Peer.Addr()) == nil {
+	if !ok || found.header.Type != r.Header.Type+1 || len(e.directory.Load().byAddr[r.Peer.Addr()]) == 0 {
 		return false
 	}
 	if same := found.seid == r.Header.SEID; cp == 0 && !same || cp != 0 && found.header.SEID != cp {

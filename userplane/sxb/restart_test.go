@@ -212,5 +212,16 @@ func TestARestartOfTheControlPlaneSurvivesARestartOfOurs(t *testing.T) {
 	w.start()
 	require.Empty(t, w.sessions())
 	require.Len(t, w.edge.Peers(), 1)
+
+	// Both restart at once: the control plane's numbers begin again, and its request is not the one of before.
+	request := cp.establishment(900, 77, bearer("172.16.1.7")...)
+	cp.ask(request)
+	w.kill()
+	w.start()
+	cp.rts = cp.rts.Add(1e9)
+	cp.setup()
+	cp.ask(request)
+	require.Zero(t, w.edge.Stats().Replayed)
+	require.Len(t, w.sessions(), 1)
 	w.consistent()
 }

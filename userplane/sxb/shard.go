@@ -15,6 +15,7 @@ type shard struct {
 	number   int
 	inbox    chan work
 	commands chan func()   // of keeper and admin, few
+	ready    chan struct{} // closed: an arm of the select that is ready beside whoever else is
 	stopped  chan struct{} // closed when run has ended
 	sessions map[pfcp.SEID]session.Session
 
@@ -45,8 +46,10 @@ type grave struct {
 const purgePortion = 128
 
 func newShard(e *Edge, number int) *shard {
+	ready := make(chan struct{})
+	close(ready)
 	return &shard{
-		e: e, number: number, inbox: make(chan work, e.cfg.Queue), commands: make(chan func(), 64),
+		e: e, number: number, ready: ready, inbox: make(chan work, e.cfg.Queue), commands: make(chan func(), 64),
 		stopped:  make(chan struct{}),
 		sessions: map[pfcp.SEID]session.Session{},
 	}
@@ -57,11 +60,9 @@ func (sh *shard) run(ctx context.Context) error {
 	defer clock.Stop()
 	defer close(sh.stopped)
 	for {
-		more := make(chan struct{})
+		var more <-chan struct{}
 		if len(sh.purges) > 0 {
-			close(more) // ready at once, beside whoever else is
-		} else {
-			more = nil
+			more = sh.ready
 		}
 		select {
 		case w := <-sh.inbox:

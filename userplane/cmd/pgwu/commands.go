@@ -34,7 +34,7 @@ func listCommand(usage string, list cli.ActionFunc, more ...cli.Flag) *cli.Comma
 					return err
 				}
 				select {
-				case <-c.Context.Done():
+				case <-c.Done():
 					return nil
 				case <-time.After(time.Second):
 					_, _ = fmt.Fprintln(c.App.Writer)

@@ -160,9 +160,16 @@ func TestTheCommandLine(t *testing.T) {
 	require.GreaterOrEqual(t, counts["downlink_forwarded"], float64(back))
 
 	for _, wrong := range [][]string{
-		{"pdr", "list", "--ue", "nobody"}, {"session", "show"}, {"session", "show", "x"}, {"pdr", "show", hexSEID, "x"},
-		{"session", "show", hexSEID, "-o", "xml"}, {"session", "show", hexSEID, "surplus"}, {"session", "show", hexSEID, "-o"},
-		{"pdr", "list", "-o", "xml"}, {"far", "list", "--seid", "zz"}, {"session", "list", "surplus"},
+		{"pdr", "list", "--ue", "nobody"},
+		{"session", "show"},
+		{"session", "show", "x"},
+		{"pdr", "show", hexSEID, "x"},
+		{"session", "show", hexSEID, "-o", "xml"},
+		{"session", "show", hexSEID, "surplus"},
+		{"session", "show", hexSEID, "-o"},
+		{"pdr", "list", "-o", "xml"},
+		{"far", "list", "--seid", "zz"},
+		{"session", "list", "surplus"},
 	} {
 		_, _, err := run(append(wrong[:2:2], append(socket, wrong[2:]...)...)...)
 		require.Equal(t, node.ExitUsage, node.ExitCode(err), "%v: %v", wrong, err)

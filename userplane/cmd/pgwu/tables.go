@@ -265,8 +265,11 @@ func actionText(a pfcp.ApplyAction) string {
 		bit  pfcp.ApplyAction
 		name string
 	}{
-		{pfcp.ActionDrop, "DROP"}, {pfcp.ActionForward, "FORW"}, {pfcp.ActionBuffer, "BUFF"},
-		{pfcp.ActionNotifyCP, "NOCP"}, {pfcp.ActionDuplicate, "DUPL"},
+		{pfcp.ActionDrop, "DROP"},
+		{pfcp.ActionForward, "FORW"},
+		{pfcp.ActionBuffer, "BUFF"},
+		{pfcp.ActionNotifyCP, "NOCP"},
+		{pfcp.ActionDuplicate, "DUPL"},
 	} {
 		if a&flag.bit != 0 {
 			set = append(set, flag.name)
