@@ -234,7 +234,7 @@ func firstAnswer(ctx context.Context, ns *topology.Namespace, from, to netip.Add
 	}
 	err = pinger.Wait(ctx, 1)
 	took := time.Since(start)
-	result, err2 := pinger.Stop()
+	result, err2 := pinger.Break()
 	if err := errors.Join(err, err2); err != nil {
 		return "", err
 	}

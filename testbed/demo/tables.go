@@ -17,9 +17,13 @@ import (
 func (d *demo) tables(ctx context.Context) {
 	_ = d.out.step("pgwc session list", func() (string, error) { return d.table(ctx, d.lab.PGWC, "session", "list") })
 	for _, n := range d.lab.PGWUs {
-		for _, noun := range []string{"pdr", "far", "reason"} {
+		for _, noun := range []string{"pdr", "far"} {
 			_ = d.out.step(n.Name+" "+noun+" list", func() (string, error) { return d.table(ctx, n, noun, "list") })
 		}
+		_ = d.out.step(n.Name+" reason list, those that are not 0", func() (string, error) {
+			all, err := d.table(ctx, n, "reason", "list")
+			return withoutZeros(all), err
+		})
 		_ = d.out.step(n.Name+": its PDRs have counted", func() (string, error) { return d.counted(ctx, n) })
 	}
 }
@@ -31,6 +35,17 @@ func (d *demo) table(ctx context.Context, n *lab.Node, args ...string) (string, 
 		return "", err
 	}
 	return "\n      " + indent(out), nil
+}
+
+// withoutZeros leaves out the lines whose last column is 0.
+func withoutZeros(table string) string {
+	var kept []string
+	for line := range strings.Lines(table) {
+		if fields := strings.Fields(line); len(fields) == 0 || fields[len(fields)-1] != "0" {
+			kept = append(kept, line)
+		}
+	}
+	return strings.TrimRight(strings.Join(kept, ""), "\n")
 }
 
 // row is a line of `pdr list -o json`, as far as the demo reads it.

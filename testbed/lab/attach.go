@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/hex"
@@ -8,6 +9,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/goccy/go-yaml"
 
 	"github.com/xepc/xepc/testbed/topology"
 	"github.com/xepc/xepc/testbed/traffic"
@@ -225,9 +228,17 @@ func (l *Lab) addSIMs(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d", len(l.UEs)), nil
 }
 
-// AddSIM adds a subscriber to the running HSS.
+// AddSIM adds a subscriber to the running HSS. Everything goes through standard input, the keys with it: the
+// arguments of a process are for everybody to see.
 func (l *Lab) AddSIM(ctx context.Context, card *sim.Card, msisdn string) error {
-	keys := []string{"HSS_SIM_K=" + hex.EncodeToString(card.K[:]), "HSS_SIM_OPC=" + hex.EncodeToString(card.OPc[:])}
-	_, err := l.HSS.command(ctx, keys, "sim", "add", "--imsi", card.IMSI, "--msisdn", msisdn, "--apn", APN)
+	ambr := map[string]any{"uplink": ambrBits, "downlink": ambrBits}
+	text, err := yaml.Marshal(map[string]any{
+		"imsi": card.IMSI, "k": hex.EncodeToString(card.K[:]), "opc": hex.EncodeToString(card.OPc[:]), "msisdn": msisdn,
+		"ambr": ambr, "apns": []map[string]any{{"name": APN, "ambr": ambr}},
+	})
+	if err != nil {
+		return fmt.Errorf("add SIM %s: %w", card.IMSI, err)
+	}
+	_, err = l.HSS.command(ctx, bytes.NewReader(text), "sim", "add", "--file", "-")
 	return err
 }

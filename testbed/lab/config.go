@@ -28,6 +28,9 @@ const (
 	// MetricsAddress is where each node serves /metrics, /healthz and /readyz, in its own namespace.
 	MetricsAddress = "127.0.0.1:9090"
 
+	// ambrBits is every SIM's AMBR in bit/s: more than the simulated network carries, so that it does not police.
+	ambrBits = 4_000_000_000
+
 	networkInstance = "internet"
 	poolName        = "internet"
 	sessionsPerUP   = 1024

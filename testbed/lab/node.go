@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -162,9 +161,10 @@ func (n *Node) Command(ctx context.Context, args ...string) (string, error) {
 	return n.command(ctx, nil, args...)
 }
 
-func (n *Node) command(ctx context.Context, environment []string, args ...string) (string, error) {
+func (n *Node) command(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, n.Program, args...)
-	cmd.Env = slices.Concat(os.Environ(), n.Environment(), environment)
+	cmd.Env = append(os.Environ(), n.Environment()...)
+	cmd.Stdin = stdin
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := n.ns.Do(cmd.Run); err != nil {

@@ -162,10 +162,15 @@ func (p *Pinger) Wait(ctx context.Context, n int) error {
 }
 
 // Stop sends no more, waits a while for the last answers, and counts.
-func (p *Pinger) Stop() (PingResult, error) {
+func (p *Pinger) Stop() (PingResult, error) { return p.end(pingGrace) }
+
+// Break ends at once: what has no answer yet counts as lost.
+func (p *Pinger) Break() (PingResult, error) { return p.end(0) }
+
+func (p *Pinger) end(wait time.Duration) (PingResult, error) {
 	p.stop()
 	err := <-p.sender
-	grace := time.NewTimer(pingGrace)
+	grace := time.NewTimer(wait)
 	defer grace.Stop()
 	for p.outstanding() > 0 {
 		select {
