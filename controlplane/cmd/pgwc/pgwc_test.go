@@ -277,7 +277,8 @@ func TestCommandsWhenTheNodeIsAway(t *testing.T) {
 func TestConfigFaultsAreAllListed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pgwc.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(`
-s8: {address: "0.0.0.0:2123", echo_interval: 5s}
+s8: {address: "0.0.0.0:2123", echo_interval: 5s, peers: [x], n3: -1}
+pfcp: {address: "host:1", t1: 0s}
 state_dir: ""
 nodes: [{name: a, address: 192.0.2.1:8805}, {name: a, address: "0.0.0.0:8805"}]
 pools:
@@ -292,7 +293,7 @@ apns:
 	_, code, err := command("config", "check", "-c", file)
 	require.Equal(t, node.ExitUsage, code)
 	for _, fault := range []string{
-		"s8.address:", "s8.echo_interval:", "pfcp.address:", "state_dir:", "nodes[1].name:", "nodes[1].address:",
+		"s8.n3:", "s8.peers[0]:", "pfcp.t1:", "s8.address:", "s8.echo_interval:", "pfcp.address:", "state_dir:", "nodes[1].name:", "nodes[1].address:",
 		"pools[0].chunks[0].node:", "did you mean 10.0.0.0/24", "apns[0].name:", "apns[0].pool:", "apns[0].dns:",
 		"apns[0].mtu:", "apns[0].imsi_prefixes:", "apns[0].plmns:", "apns[2].pool: 10.1.0.0/16",
 	} {
@@ -329,8 +330,9 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	file, _ := configFile(t)
 	cfg := defaultConfig()
 	require.NoError(t, config.Load(file, cfg))
-	cfg.S8.Address, cfg.PFCP.Address = netip.MustParseAddrPort("127.82.0.9:0"), netip.MustParseAddrPort("127.82.0.9:0")
-	p := &pgwc{cfg: cfg}
+	cfg.S8.Address, cfg.PFCP.Address = "127.82.0.9", "127.82.0.9:0"
+	p, err := newPGWC(cfg)
+	require.NoError(t, err)
 	require.NoError(t, p.begin(discard))
 	require.NoError(t, p.open(discard))
 	problems, err := testutil.CollectAndLint(newCollector(p))

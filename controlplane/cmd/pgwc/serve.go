@@ -4,18 +4,17 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"runtime"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/xepc/xepc/controlplane/generation"
+	"github.com/xepc/xepc/controlplane/ippool"
 	"github.com/xepc/xepc/controlplane/s8"
 	"github.com/xepc/xepc/controlplane/sxb"
 	"github.com/xepc/xepc/pkg/config"
 	"github.com/xepc/xepc/pkg/node"
-	"github.com/xepc/xepc/pkg/pfcp"
 )
 
 func serveCommand() *cli.Command {
@@ -34,6 +33,7 @@ func serveCommand() *cli.Command {
 // pgwc is the running node.
 type pgwc struct {
 	cfg        *Config
+	settings   settings
 	generation generation.Generation
 	up         *sxb.Sxb
 	s8         *s8.Server
@@ -44,7 +44,10 @@ type pgwc struct {
 // PGW-Us drop them; the SGWs drop them when they see the next restart counter.
 func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 	return node.Serve(ctx, nodeName, cfg.Config, app.ErrWriter, func(ctx context.Context, n *node.Node) error {
-		p := &pgwc{cfg: cfg, associated: make(chan string, 2*len(cfg.Nodes))}
+		p, err := newPGWC(cfg)
+		if err != nil {
+			return err
+		}
 		if err := n.Step("begin a generation of session state", func() error { return p.begin(n.Log) }); err != nil {
 			return err
 		}
@@ -60,6 +63,11 @@ func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 		p.handle(n)
 		return nil
 	})
+}
+
+func newPGWC(cfg *Config) (*pgwc, error) {
+	s, err := cfg.parse()
+	return &pgwc{cfg: cfg, settings: s, associated: make(chan string, 2*len(s.nodes))}, err
 }
 
 func (p *pgwc) begin(log *slog.Logger) error {
@@ -82,16 +90,16 @@ func (p *pgwc) open(log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	pools, err := p.cfg.ippools()
+	pools, err := ippool.New(p.settings.pools, p.cfg.AddressRest)
 	if err != nil {
 		return errors.Join(err, up.Close())
 	}
 	edge := s8.DefaultConfig()
-	edge.GTPC.Listen, edge.GTPC.RestartCounter = p.cfg.S8.Address, p.generation.RestartCounter
+	edge.GTPC.Listen, edge.GTPC.RestartCounter = p.settings.s8, p.generation.RestartCounter
 	edge.GTPC.T3, edge.GTPC.N3, edge.GTPC.EchoInterval = p.cfg.S8.T3, p.cfg.S8.N3, p.cfg.S8.EchoInterval
-	edge.GTPC.Peers = p.cfg.S8.Peers
+	edge.GTPC.Peers = p.settings.peers
 	edge.Instance, edge.MaxSessions, edge.Shards = p.cfg.Instance, p.cfg.MaxSessions, powerOfTwo(runtime.GOMAXPROCS(0))
-	edge.Authorize, edge.Pools, edge.Instances = p.cfg.table().Authorize, pools, p.cfg.instances()
+	edge.Authorize, edge.Pools, edge.Instances = p.settings.table.Authorize, pools, p.settings.instances
 	edge.Log = log
 	if p.s8, err = s8.New(edge, up); err != nil {
 		return errors.Join(err, up.Close())
@@ -102,16 +110,9 @@ func (p *pgwc) open(log *slog.Logger) error {
 
 func (p *pgwc) sxbConfig() sxb.Config {
 	c := sxb.DefaultConfig()
-	c.Listen, c.RecoveryTimeStamp = p.cfg.PFCP.Address, p.generation.RecoveryTimeStamp
+	c.Listen, c.RecoveryTimeStamp = p.settings.pfcp, p.generation.RecoveryTimeStamp
+	c.NodeID, c.Nodes = p.settings.nodeID, p.settings.nodes
 	c.T1, c.N1, c.HeartbeatInterval = p.cfg.PFCP.T1, p.cfg.PFCP.N1, p.cfg.PFCP.HeartbeatInterval
-	if addr, err := netip.ParseAddr(p.cfg.PFCP.NodeID); err == nil {
-		c.NodeID = pfcp.NodeID{Addr: addr}
-	} else {
-		c.NodeID = pfcp.NodeID{FQDN: p.cfg.PFCP.NodeID}
-	}
-	for _, n := range p.cfg.Nodes {
-		c.Nodes = append(c.Nodes, sxb.NodeConfig(n))
-	}
 	return c
 }
 
@@ -132,7 +133,7 @@ func (p *pgwc) associate(ctx context.Context, log *slog.Logger) error {
 	patience := time.NewTimer(p.cfg.PFCP.StartWait)
 	defer patience.Stop()
 	missing := map[string]bool{}
-	for _, n := range p.cfg.Nodes {
+	for _, n := range p.settings.nodes {
 		missing[n.Name] = true
 	}
 	for len(missing) > 0 {
