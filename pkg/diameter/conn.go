@@ -48,14 +48,16 @@ type conn struct {
 	cause    error // why the connection ended; set once
 	dog      watchdog
 	pending  map[uint32]chan<- Message // own requests by hop-by-hop id
-	draining bool                      // a DPR or DPA has been sent: the peer may close now
+	draining bool                      // one side takes leave: no new requests, and the peer may close
+	inWork   int                       // requests with the workers
+	idle     chan struct{}             // closed when draining and nothing is in work
 }
 
 func newConn(n *Node, nc net.Conn, r *bufio.Reader, p Peer) *conn {
 	c := &conn{
 		node: n, log: n.log.With("peer", p.Host), peer: p, key: strings.ToLower(p.Host), nc: nc, r: r,
 		jobs: make(chan Message), out: make(chan []byte, writeQueue), ended: make(chan struct{}),
-		since: time.Now(), pending: map[uint32]chan<- Message{}, dog: watchdog{interval: n.cfg.Watchdog},
+		idle: make(chan struct{}), since: time.Now(), pending: map[uint32]chan<- Message{}, dog: watchdog{interval: n.cfg.Watchdog},
 	}
 	c.hopByHop.Store(rand.Uint32())
 	c.dog.restart(c.since, c.jitter())
@@ -184,11 +186,34 @@ func (c *conn) request(ctx context.Context, m Message, broken error) error {
 	if broken != nil {
 		return c.refuse(m, broken)
 	}
+	if !c.begin() {
+		return c.refuse(m, &Error{Code: TooBusy, Err: errStopping})
+	}
 	select {
 	case c.jobs <- m:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// begin counts a request as in work, unless one side takes leave.
+func (c *conn) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining {
+		return false
+	}
+	c.inWork++
+	return true
+}
+
+// end counts one as done, after its answer has been queued.
+func (c *conn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inWork--; c.inWork == 0 && c.draining {
+		close(c.idle)
 	}
 }
 
@@ -221,6 +246,9 @@ func (c *conn) base(m Message, broken error) error {
 func (c *conn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.draining && c.inWork == 0 {
+		close(c.idle)
+	}
 	c.draining = true
 }
 
@@ -239,7 +267,9 @@ func (c *conn) work(ctx context.Context) {
 			if err != nil {
 				c.log.Debug("request refused", "command", CommandName(m.Header), "err", err)
 			}
-			if c.reply(m, avps, err, time.Since(begin)) != nil {
+			err = c.reply(m, avps, err, time.Since(begin))
+			c.end()
+			if err != nil {
 				return
 			}
 		case <-ctx.Done():

@@ -141,6 +141,11 @@ func (n *Node) accept(ctx context.Context, group *errgroup.Group, l listener) er
 			}
 			continue
 		}
+		if err := n.admit(nc); err != nil { // here, so that strangers are in the order in which they came
+			_ = nc.Close()
+			n.log.Log(ctx, n.warnings.level(time.Now()), "connection refused", "address", nc.RemoteAddr().String(), "err", err)
+			continue
+		}
 		group.Go(func() error {
 			n.serve(life, nc, l.transport)
 			return nil
@@ -159,12 +164,6 @@ func (n *Node) serve(ctx context.Context, nc net.Conn, transport string) {
 			log.Error("connection panicked", "panic", p)
 		}
 	}()
-	if !n.cfg.knownAddress(remote.Addr()) {
-		n.stats.refused("address")
-		log.Log(ctx, n.warnings.level(time.Now()), "connection refused: no peer may come from this address")
-		return
-	}
-	n.admit(nc)
 	c, err := n.greet(nc, transport)
 	if err != nil {
 		n.dismiss(nc)
@@ -178,17 +177,26 @@ func (n *Node) serve(ctx context.Context, nc net.Conn, transport string) {
 	log.Info("peer closed", "reason", err)
 }
 
-// admit counts a connection among the strangers. When there are too many, the oldest is closed: an honest peer sends
-// its CER at once, so that it is not the one that a flood pushes out.
-func (n *Node) admit(nc net.Conn) {
+// admit counts a connection among the strangers, if it comes from an address that some peer may have. When there are
+// too many strangers, the oldest is closed: an honest peer sends its CER at once, so that it is not the one that a
+// flood pushes out.
+func (n *Node) admit(nc net.Conn) error {
+	if !n.cfg.knownAddress(remoteAddress(nc).Addr()) {
+		n.stats.refused("address")
+		return errors.New("no peer may come from this address")
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.stopping {
+		return errStopping
+	}
 	n.strangers = append(n.strangers, nc)
 	if len(n.strangers) > n.cfg.MaxStrangers {
 		n.stats.refused("strangers")
 		_ = n.strangers[0].Close()
 		n.strangers = slices.Delete(n.strangers, 0, 1)
 	}
+	return nil
 }
 
 func (n *Node) dismiss(nc net.Conn) {

@@ -314,14 +314,33 @@ func TestDisconnectPeer(t *testing.T) {
 }
 
 func TestStopTakesLeaveOfEveryPeer(t *testing.T) {
-	n := New(testConfig(), slog.New(slog.DiscardHandler), 7, Application{ID: s6a})
+	begun, release := make(chan struct{}), make(chan struct{})
+	slow := func(context.Context, Request) ([]AVP, error) {
+		close(begun)
+		<-release
+		return nil, nil
+	}
+	n := New(testConfig(), slog.New(slog.DiscardHandler), 7, Application{ID: s6a, Handlers: map[uint32]Handler{318: slow}})
 	require.NoError(t, n.Listen())
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()
 	c := connect(t, n.Addresses()[0], mmeHost)
 	stranger := dial(t, n.Addresses()[0])
+	c.send(c.air())
+	<-begun
 	cancel()
+	stranger.closed()
+	require.Eventually(t, func() bool {
+		requireResult(t, c.ask(c.base(CommandDeviceWatchdog)), Success)
+		c := n.lookup(mmeHost)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.draining
+	}, patience, time.Millisecond)
+	requireResult(t, c.ask(c.air()), TooBusy) // nothing new
+	close(release)
+	requireResult(t, c.receive(), Success) // what was in work
 	dpr := c.receive()
 	require.Equal(t, CommandDisconnectPeer, dpr.Command)
 	require.NoError(t, Standard.Command(0, dpr.Command).checkRequest(dpr))
@@ -330,7 +349,6 @@ func TestStopTakesLeaveOfEveryPeer(t *testing.T) {
 	c.send(dpr)
 	require.NoError(t, <-ended)
 	c.closed()
-	stranger.closed()
 }
 
 func TestHostileStrangers(t *testing.T) {

@@ -96,11 +96,17 @@ func (c *conn) deliver(m Message, broken error) {
 	answer <- m
 }
 
-// takeLeave sends a DPR (RFC 6733 5.4), waits for the DPA, and closes.
+// takeLeave lets the requests in work be answered, sends a DPR (RFC 6733 5.4), waits for the DPA, and closes. The DPR
+// is queued behind the answers, so that with the DPA the peer has had them all.
 func (c *conn) takeLeave(ctx context.Context, within time.Duration) {
-	c.drain()
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
+	c.drain()
+	select {
+	case <-c.idle:
+	case <-c.ended:
+	case <-ctx.Done():
+	}
 	_, err := c.exchange(ctx, c.ownRequest(CommandDisconnectPeer, DisconnectCause.Unsigned(disconnectRebooting)))
 	c.log.Debug("took leave", "err", err)
 	c.close(errWeLeft)
