@@ -40,6 +40,24 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// log is what the daemon writes, read while it does.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 const patience = 20 * time.Second
 
 // site is a PGW-U between an SGW, which is its control plane too, and a network with an echo server. Each is a
@@ -51,7 +69,7 @@ type site struct {
 	pgwu, sgw, core netns.NsHandle
 	dir, config     string
 	process         *exec.Cmd
-	log             *bytes.Buffer
+	log             *log
 	cp              *net.UDPConn
 	gtpu            *net.UDPConn
 	seq             uint32
@@ -69,7 +87,7 @@ const remoteTEID = 0xaabbccdd
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), log: &bytes.Buffer{}}
+	s := &site{t: t, dir: t.TempDir(), log: &log{}}
 	s.pgwu, s.sgw, s.core = newNamespace(t), newNamespace(t), newNamespace(t)
 	s.link("access0", "10.20.11.2/24", s.sgw, "10.20.11.1/24")
 	s.link("core0", "10.50.1.2/24", s.core, "10.50.1.1/24")
@@ -199,6 +217,12 @@ func (s *site) listen(ns netns.NsHandle, at netip.AddrPort) (conn *net.UDPConn) 
 	s.in(ns, func() {
 		var err error
 		conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+		require.NoError(s.t, err)
+		raw, err := conn.SyscallConn()
+		require.NoError(s.t, err)
+		require.NoError(s.t, raw.Control(func(fd uintptr) { // the machine may be busy elsewhere for a while
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
+		}))
 		require.NoError(s.t, err)
 	})
 	s.t.Cleanup(func() { _ = conn.Close() })
@@ -403,6 +427,48 @@ func (s *site) receive(wait time.Duration) (uint32, bool) {
 		require.Equal(s.t, 8+packetOctets, n)
 		return binary.BigEndian.Uint32(b[n-4:]), true
 	}
+}
+
+// collected are the numbers of the packets that came back, in their order.
+type collected struct {
+	mu    sync.Mutex
+	all   []uint32
+	ended sync.WaitGroup
+	conn  *net.UDPConn
+}
+
+func (c *collected) numbers() []uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all
+}
+
+// stop ends the collecting.
+func (c *collected) stop() []uint32 {
+	_ = c.conn.SetReadDeadline(time.Now())
+	c.ended.Wait()
+	return c.numbers()
+}
+
+// collect reads what comes back, all the time, so that the socket's buffer never fills.
+func (s *site) collect() *collected {
+	c := &collected{conn: s.gtpu}
+	require.NoError(s.t, s.gtpu.SetReadDeadline(time.Time{}))
+	c.ended.Go(func() {
+		b := make([]byte, 2048)
+		for {
+			n, err := c.conn.Read(b)
+			if err != nil {
+				return
+			}
+			if b[1] == 0xff && n == 8+packetOctets {
+				c.mu.Lock()
+				c.all = append(c.all, binary.BigEndian.Uint32(b[n-4:]))
+				c.mu.Unlock()
+			}
+		}
+	})
+	return c
 }
 
 // warmUp sends until the neighbours are known and packets come back, and waits for the last of them.

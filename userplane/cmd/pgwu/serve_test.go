@@ -64,18 +64,15 @@ func TestKilledUnderTrafficNothingIsLost(t *testing.T) {
 			}
 		}
 	})
-	back := 0
-	receive := func(packets int) {
+	back := s.collect()
+	more := func(packets int) {
 		t.Helper()
-		for end := back + packets; back < end; back++ {
-			number, ok := s.receive(patience)
-			require.True(t, ok)
-			require.EqualValues(t, 1_000_001+back, number, "none missing, none twice")
-		}
+		end := len(back.numbers()) + packets
+		require.Eventually(t, func() bool { return len(back.numbers()) >= end }, patience, 5*time.Millisecond)
 	}
-	receive(100)
+	more(100)
 	s.kill(syscall.SIGKILL)
-	receive(200)
+	more(200)
 
 	down, note := s.rows("pdr", "list")
 	require.Contains(t, note, "read from the pinned maps")
@@ -88,10 +85,14 @@ func TestKilledUnderTrafficNothingIsLost(t *testing.T) {
 	require.NoError(t, err)
 
 	s.start()
-	receive(200)
+	more(200)
 	close(stop)
 	traffic.Wait()
-	receive(int(sent.Load()) - back)
+	more(int(sent.Load()) - len(back.numbers()))
+	for i, number := range back.stop() {
+		require.EqualValues(t, 1_000_001+i, number, "none missing, none twice")
+	}
+	require.Len(t, back.numbers(), int(sent.Load()))
 	require.Equal(t, stamp, s.recovery(), "no session was lost")
 	after, note := s.rows("session", "list")
 	require.Empty(t, note)
