@@ -25,14 +25,12 @@ const (
 	harnessProgWrapUplink     = "wrap_uplink"
 	harnessVarDownlinkHeaders = "downlink_headers"
 	harnessVarExitPort        = "exit_port"
-	harnessVarFinished        = "finished"
 	harnessVarFirstTeid       = "first_teid"
 	harnessVarFirstUe         = "first_ue"
 	harnessVarFrameLength     = "frame_length"
-	harnessVarLast            = "last"
 	harnessVarPackets         = "packets"
 	harnessVarSessions        = "sessions"
-	harnessVarStarted         = "started"
+	harnessVarStamps          = "stamps"
 	harnessVarUplinkHeaders   = "uplink_headers"
 )
 
@@ -99,14 +97,12 @@ type harnessMapSpecs struct {
 type harnessVariableSpecs struct {
 	DownlinkHeaders *ebpf.VariableSpec `ebpf:"downlink_headers"`
 	ExitPort        *ebpf.VariableSpec `ebpf:"exit_port"`
-	Finished        *ebpf.VariableSpec `ebpf:"finished"`
 	FirstTeid       *ebpf.VariableSpec `ebpf:"first_teid"`
 	FirstUe         *ebpf.VariableSpec `ebpf:"first_ue"`
 	FrameLength     *ebpf.VariableSpec `ebpf:"frame_length"`
-	Last            *ebpf.VariableSpec `ebpf:"last"`
 	Packets         *ebpf.VariableSpec `ebpf:"packets"`
 	Sessions        *ebpf.VariableSpec `ebpf:"sessions"`
-	Started         *ebpf.VariableSpec `ebpf:"started"`
+	Stamps          *ebpf.VariableSpec `ebpf:"stamps"`
 	UplinkHeaders   *ebpf.VariableSpec `ebpf:"uplink_headers"`
 }
 
@@ -147,14 +143,12 @@ func (m *harnessMaps) Close() error {
 type harnessVariables struct {
 	DownlinkHeaders *ebpf.Variable `ebpf:"downlink_headers"`
 	ExitPort        *ebpf.Variable `ebpf:"exit_port"`
-	Finished        *ebpf.Variable `ebpf:"finished"`
 	FirstTeid       *ebpf.Variable `ebpf:"first_teid"`
 	FirstUe         *ebpf.Variable `ebpf:"first_ue"`
 	FrameLength     *ebpf.Variable `ebpf:"frame_length"`
-	Last            *ebpf.Variable `ebpf:"last"`
 	Packets         *ebpf.Variable `ebpf:"packets"`
 	Sessions        *ebpf.Variable `ebpf:"sessions"`
-	Started         *ebpf.Variable `ebpf:"started"`
+	Stamps          *ebpf.Variable `ebpf:"stamps"`
 	UplinkHeaders   *ebpf.Variable `ebpf:"uplink_headers"`
 }
 

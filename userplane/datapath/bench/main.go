@@ -16,8 +16,8 @@ import (
 )
 
 func main() {
-	rounds := flag.Int("rounds", 41, "interleaved rounds; the median counts")
-	packets := flag.Int("packets", 50_000, "packets of each row in a round")
+	rounds := flag.Int("rounds", 15, "interleaved rounds; the median counts")
+	packets := flag.Int("packets", 300_000, "packets of each row in a round, at most 2 million; half of them warm the caches")
 	sessions := flag.String("sessions", "1,1000,50000", "sessions picked from at random")
 	capacity := flag.Int("capacity", 65_536, "sessions that the tables are made for")
 	flag.Parse()
