@@ -45,7 +45,7 @@ func (b *abandoned) add(a session.Abandon) {
 	b.left[abandonedKey{a.Node, a.UPSEID}] = &attempt{
 		release: session.Release{Node: a.Node, Pool: a.Pool, Address: a.Address},
 	}
-	b.log.Warn("PGW-U did not delete a session, trying again later", slog.String("node", a.Node))
+	b.log.Warn("PGW-U did not delete a session, trying again later", slog.String("pgwu", a.Node))
 }
 
 func (b *abandoned) count() int {

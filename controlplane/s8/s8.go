@@ -116,13 +116,11 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) NodeEvent(event sxb.Event) {
 	switch e := event.(type) {
 	case sxb.NodeUp:
-		s.log.Info("PGW-U is up", slog.String("node", e.Node))
 		s.abandoned.retry(e.Node)
 	case sxb.NodeDown:
-		// Its sessions may well forward on: they are kept until it restarts, TS 23.007 15.
-		s.log.Warn("PGW-U is down, its sessions are kept", slog.String("node", e.Node), slog.String("reason", e.Reason))
+		// Its sessions may well forward on: they are kept until it restarts.
 	case sxb.NodeRestarted:
-		s.log.Warn("PGW-U restarted, its sessions end", slog.String("node", e.Node))
+		s.log.Warn("the sessions of a restarted PGW-U end", slog.String("pgwu", e.Node))
 		s.abandoned.nodeRestarted(e.Node)
 		for _, sh := range s.shards {
 			sh.inbox.put(func(sh *shard) { sh.broadcast(session.NodeRestarted{Node: e.Node}) })

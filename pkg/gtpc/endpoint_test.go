@@ -205,6 +205,42 @@ func TestACallGetsItsResponse(t *testing.T) {
 	require.ErrorIs(t, (<-outcomes).err, ErrVersionNotSupported)
 }
 
+func TestASilentPeerIsNoticedAndItsReturnToo(t *testing.T) {
+	events := make(chan PathEvent, 10)
+	e, _ := start(t, func(c *EndpointConfig) {
+		c.T3, c.N3, c.EchoInterval = 10*time.Millisecond, 1, 20*time.Millisecond
+		c.Path = func(ev PathEvent) { events <- ev }
+	}, refuse)
+	host := netip.MustParseAddr("127.84.0.2")
+	e.Hold(host, 1)
+	require.Equal(t, PathEvent{Peer: host, Kind: PathDown}, <-events)
+	require.Equal(t, 1, e.Stats().PathsDown)
+
+	peer, err := net.ListenUDP("udp", &net.UDPAddr{IP: host.AsSlice(), Port: Port})
+	require.NoError(t, err)
+	answered := make(chan error, 1)
+	go func() {
+		b := make([]byte, 100)
+		for {
+			n, from, err := peer.ReadFromUDPAddrPort(b)
+			if err != nil {
+				answered <- nil
+				return
+			}
+			b[1] = byte(TypeEchoResponse)
+			if _, err = peer.WriteToUDPAddrPort(b[:n], from); err != nil {
+				answered <- err
+				return
+			}
+		}
+	}()
+	require.Equal(t, PathEvent{Peer: host, Kind: PathUp}, <-events)
+	require.Zero(t, e.Stats().PathsDown)
+	require.Equal(t, 1, e.Stats().Paths)
+	require.NoError(t, peer.Close())
+	require.NoError(t, <-answered)
+}
+
 func TestARestartOfAPeerIsToldBeforeItsRequest(t *testing.T) {
 	happened := make(chan string, 10)
 	_, peer := start(t, func(c *EndpointConfig) {

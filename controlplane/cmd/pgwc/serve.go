@@ -142,7 +142,7 @@ func (p *pgwc) associate(ctx context.Context, log *slog.Logger) error {
 			delete(missing, name)
 		case <-patience.C:
 			for name := range missing {
-				log.Warn("PGW-U is not associated yet: it gets no sessions until it is", "node", name)
+				log.Warn("PGW-U is not associated yet: it gets no sessions until it is", "pgwu", name)
 			}
 			return nil
 		case <-ctx.Done():
