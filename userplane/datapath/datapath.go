@@ -90,8 +90,10 @@ func (d *Datapath) Close() error {
 	d.links = nil
 	if d.netlink != nil {
 		d.netlink.Close()
-		errs = append(errs, d.ns.Close())
 		d.netlink = nil
+	}
+	if d.ns.IsOpen() {
+		errs = append(errs, d.ns.Close())
 	}
 	if d.tables != nil {
 		errs = append(errs, d.tables.unmap())

@@ -39,7 +39,7 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	if err != nil {
 		return nil, err
 	}
-	d := &Datapath{cfg: cfg, log: log, lock: lock, grace: newGrace(), peerIndex: map[peerKey]uint32{}}
+	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), peerIndex: map[peerKey]uint32{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
