@@ -1,6 +1,6 @@
 // Package generation owns the generation of a PGW-C's session state, kept in one durable file: the GTP restart
 // counter and the PFCP Recovery Time Stamp. They name the state, not the process: peers delete what they have of us
-// when they change (TS 23.007 16A and 18), so they change exactly when sessions were lost. The package keeps no
+// when they change (TS 23.007), so they change exactly when sessions were lost. The package keeps no
 // sessions.
 package generation
 

@@ -132,7 +132,7 @@ func (s *Server) pathEvent(e gtpc.PathEvent) {
 	s.log.Warn("GTP-C path", slog.String("peer", e.Peer.String()), slog.String("event", e.Kind.String()))
 	s.stats.path(e.Kind)
 	if e.Kind != gtpc.PeerRestarted {
-		return // sessions are kept while a peer is silent, TS 23.007 20.2.1
+		return // sessions are kept while a peer is silent, TS 23.007 20.2.7.1
 	}
 	for _, sh := range s.shards {
 		sh.inbox.put(func(sh *shard) { sh.broadcast(session.PeerRestarted{Peer: e.Peer}) })

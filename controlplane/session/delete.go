@@ -81,7 +81,7 @@ func tearDown(s State) (State, []Action) {
 	return gone(s, []Action{EndConnection{Connection: s.Connection, Cause: gtpc.CauseReactivationRequested}})
 }
 
-// nodeRestarted ends the connection if its PGW-U has lost it, TS 23.007 19A. An answer of the PGW-U that is awaited
+// nodeRestarted ends the connection if its PGW-U has lost it (TS 23.007). An answer of the PGW-U that is awaited
 // still comes, and settles it.
 func nodeRestarted(s State, e NodeRestarted) (State, []Action) {
 	if s.Connection.Node != e.Node {
@@ -94,7 +94,7 @@ func nodeRestarted(s State, e NodeRestarted) (State, []Action) {
 	return s, nil
 }
 
-// peerRestarted ends the connection if its SGW has lost it, TS 23.007 17.1.3. Attempts of the SGW's former life
+// peerRestarted ends the connection if its SGW has lost it (TS 23.007 18). Attempts of the SGW's former life
 // that wait have no one to answer to.
 func peerRestarted(s State, e PeerRestarted) (State, []Action) {
 	s.waiting = slices.DeleteFunc(slices.Clone(s.waiting), func(r Request) bool {

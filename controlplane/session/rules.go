@@ -20,7 +20,7 @@ const (
 	precedenceDefault pfcp.Precedence = 65535
 )
 
-// establishment is the PFCP session of a new connection, TS 29.244 7.5.2 and TS 23.214 5.2: uplink out of the
+// establishment is the PFCP session of a new connection, TS 29.244 7.5.2: uplink out of the
 // tunnel into the network instance, downlink into the tunnel to the SGW, both under the APN-AMBR and counted.
 func establishment(c Connection) *pfcp.SessionEstablishmentRequest {
 	bearer := c.Default()

@@ -74,7 +74,7 @@ type Connection struct {
 	AMBR            gtpc.AMBR  // the APN-AMBR in force, kbit/s
 	Local           gtpc.TEID  // our TEID-C
 	Remote          gtpc.FTEID // of the SGW for the control plane
-	ChargingID      uint32     // TS 32.251 5.1.2.2.7; of the default bearer
+	ChargingID      uint32     // TS 29.274 8.29; of the default bearer
 	Node            string     // name of the PGW-U
 	EndMarkers      bool       // the PGW-U announced EMPU: it can send end markers, TS 29.244 8.2.25
 	CPSEID, UPSEID  pfcp.SEID  // UPSEID is 0 until the rules are in

@@ -22,8 +22,7 @@ func (t MessageType) response() MessageType {
 	}
 }
 
-// rejection is a response that carries nothing but its Cause, which is all that a receiver looks at when it
-// refuses, TS 29.274 7.7.0.
+// rejection is a response that carries nothing but its Cause: all that a receiver looks at when the cause refuses.
 type rejection struct {
 	kind MessageType
 	CauseIE
