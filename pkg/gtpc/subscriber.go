@@ -53,16 +53,15 @@ const (
 	SelectionVerified  SelectionMode = 0 // MS or network provided APN, subscription verified
 	SelectionByMS      SelectionMode = 1 // MS provided APN, subscription not verified
 	SelectionByNetwork SelectionMode = 2 // network provided APN, subscription not verified
-	selectionMask      byte          = 0x03
-	maxMEI                           = 8 // octets of TBCD: an IMEISV has 16 digits
 )
 
 func decodeSelectionMode(v []byte) (SelectionMode, error) {
-	m, err := decodeUint8(v)
-	if m&selectionMask == 3 {
-		m = uint8(SelectionByNetwork) // TS 29.274 8.58: 3 shall be interpreted as 2
+	octet, err := decodeUint8(v)
+	m := SelectionMode(octet & 0x03)
+	if m == 3 { // sent by mistake, to be read as 2: TS 29.274 8.58
+		m = SelectionByNetwork
 	}
-	return SelectionMode(m & selectionMask), err
+	return m, err
 }
 
 func decodeIMSI(v []byte) (identity.IMSI, error) {
@@ -83,6 +82,8 @@ func decodeMSISDN(v []byte) (identity.MSISDN, error) {
 	}
 	return identity.ParseMSISDN(s)
 }
+
+const maxMEI = 8 // octets of TBCD: an IMEISV has 16 digits
 
 // decodeMEI reads the Mobile Equipment Identity, TS 29.274 8.10: the digits of an IMEI or an IMEISV.
 func decodeMEI(v []byte) (string, error) {
