@@ -79,6 +79,7 @@ func TestAuthenticationKeepsStrangersOut(t *testing.T) {
 	t.Run("the other UE attaches as ever", func(t *testing.T) {
 		_, err := l.Attach(t.Context(), l.UEs[1], lab.AttachOptions{})
 		require.NoError(t, err)
+		answered(t, l, l.UEs[1])
 		ping, err := l.Ping(t.Context(), l.UEs[1], 5, interval)
 		require.NoError(t, err)
 		require.Empty(t, ping.Lost)

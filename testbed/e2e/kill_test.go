@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -19,13 +21,27 @@ const (
 	during   = 60                   // pings that must be answered before, during and after
 )
 
-// attach attaches every UE of the lab.
+// answered returns when the web server has answered a UE's ping. The first packets to a new SGW may be lost while
+// the PGW-U resolves its next hop there.
+func answered(t *testing.T, l *lab.Lab, u *lab.UE) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	pinger, err := l.StartPing(ctx, u, interval)
+	require.NoError(t, err)
+	err = pinger.Wait(ctx, 1)
+	_, err2 := pinger.Break()
+	require.NoError(t, errors.Join(err, err2))
+}
+
+// attach attaches every UE of the lab, and has each reach the web server.
 func attach(t *testing.T, l *lab.Lab) []lab.AttachReport {
 	t.Helper()
 	var reports []lab.AttachReport
 	for _, u := range l.UEs {
 		r, err := l.Attach(t.Context(), u, lab.AttachOptions{})
 		require.NoError(t, err)
+		answered(t, l, u)
 		reports = append(reports, r)
 	}
 	return reports
