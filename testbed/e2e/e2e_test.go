@@ -32,7 +32,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-o", dir+"/", "./hss/cmd/hss", "./controlplane/cmd/pgwc", "./userplane/cmd/pgwu")
+	build := exec.Command("go", "build", "-o", dir+"/", "./hss/cmd/hss", "./controlplane/cmd/pgwc",
+		"./userplane/cmd/pgwu", "./testbed/cmd/testbed")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
@@ -81,27 +82,52 @@ func TestDemoPassesItsChecksAndTheWireIsWellFormed(t *testing.T) {
 	require.Empty(t, names)
 	require.NoDirExists(t, lab.RunDir(prefix(t)))
 
-	require.Empty(t, tshark(t, path, "_ws.malformed"), "frames that tshark calls malformed")
-	// The protocols must be there at all, else the line above proves nothing.
-	for _, filter := range []string{
-		"diameter.cmd.code == 318 && diameter.flags.request == 0", "diameter.cmd.code == 316", "diameter.cmd.code == 321",
-		"gtpv2.message_type == 33", "gtpv2.message_type == 35", "gtpv2.message_type == 37",
-		"pfcp.msg_type == 51", "pfcp.msg_type == 53", "pfcp.msg_type == 55", "gtp.message == 0xff && icmp.type == 8",
+	seen := map[string]int{}
+	for _, frame := range tshark(t, path) {
+		require.NotContains(t, frame.protocols, "_ws.malformed", "frame %s: %+v", frame.number, frame)
+		seen[frame.message]++
+	}
+	// The messages must be there at all, else the above proves nothing.
+	for _, message := range []string{
+		"diameter 257", "diameter 318", "diameter 316", "diameter 321", // CER, AIR, ULR, PUR
+		"gtpv2 32", "gtpv2 33", "gtpv2 34", "gtpv2 35", "gtpv2 36", "gtpv2 37", // Create Session to Delete Session
+		"pfcp 50", "pfcp 51", "pfcp 52", "pfcp 53", "pfcp 54", "pfcp 55", // Session Establishment to Deletion
+		"gtp 0xff",
 	} {
-		require.NotEmpty(t, tshark(t, path, filter), "frames that match %q", filter)
+		require.NotZero(t, seen[message], "%s is not among %v", message, seen)
 	}
 }
 
-// tshark lists the frames of a capture that match a display filter. The capture has each segment of a TCP connection
-// once for every hop: taken as one connection, that is full of retransmissions, which tshark would leave unread
-// (Diameter) or call malformed where they are put together (HTTP).
-func tshark(t *testing.T, path, filter string) []string {
+// frame is what tshark says about a frame.
+type frame struct {
+	number, protocols string
+	message           string // protocol and type or code of the message; "" when it is none of ours
+}
+
+// tshark reads a capture. That has each segment of a TCP connection once for every hop: taken as one connection, it is
+// full of retransmissions, which tshark would leave unread (Diameter) or call malformed where it puts them together
+// (HTTP).
+func tshark(t *testing.T, path string) (frames []frame) {
 	t.Helper()
-	cmd := exec.Command("tshark", "-n", "-r", path, "-Y", filter, "--disable-protocol", "http",
-		"-o", "tcp.analyze_sequence_numbers:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE")
+	protocols := []string{"diameter", "gtpv2", "pfcp", "gtp"}
+	cmd := exec.Command("tshark", "-n", "-r", path, "--disable-protocol", "http",
+		"-o", "tcp.analyze_sequence_numbers:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE",
+		"-T", "fields", "-e", "frame.number", "-e", "frame.protocols",
+		"-e", "diameter.cmd.code", "-e", "gtpv2.message_type", "-e", "pfcp.msg_type", "-e", "gtp.message")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	require.NoError(t, err, "tshark -Y %q: %s", filter, &stderr)
-	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
+	require.NoError(t, err, "%s", &stderr)
+	for line := range strings.Lines(string(out)) {
+		columns := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		require.Len(t, columns, 2+len(protocols), "%q", line)
+		f := frame{number: columns[0], protocols: columns[1]}
+		for i, protocol := range protocols {
+			if kind := columns[2+i]; kind != "" {
+				f.message = protocol + " " + kind
+			}
+		}
+		frames = append(frames, f)
+	}
+	return frames
 }
