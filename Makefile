@@ -35,7 +35,7 @@ demo: build ## attach simulated UEs to a whole network in namespaces and move re
 	bin/testbed demo $(DEMOFLAGS)
 
 bench: ## measure the data path in the kernel; needs root
-	$(GO) test -run '^$$' -bench . -benchtime 1x ./userplane/datapath
+	$(GO) run ./userplane/datapath/bench
 
 fuzz: ## run each fuzz target for FUZZTIME (20s)
 	@set -e; for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

@@ -102,7 +102,7 @@ func Serve(ctx context.Context, name string, cfg Config, w io.Writer, setUp func
 	defer cancel()
 	group, running := errgroup.WithContext(ctx)
 	n := &Node{
-		Log: cfg.Log.logger(w).With("node", name), group: group, running: running,
+		Log: cfg.Log.logger(w).With("program", name), group: group, running: running,
 		admin: http.NewServeMux(), registry: prometheus.NewRegistry(),
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
