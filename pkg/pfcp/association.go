@@ -12,7 +12,7 @@ func parseHeartbeatResponse(b []byte) (Message, *Error) {
 
 // parseHeartbeat reads either heartbeat. The Recovery Time Stamp may be missing, though it is mandatory.
 func parseHeartbeat(b []byte) (t Opt[RecoveryTimeStamp], _ *Error) {
-	w := walk(b)
+	w := walk(b, &once)
 	for w.next() {
 		if w.typ == IERecoveryTimeStamp {
 			t = Some(RecoveryTimeStamp(w.u32()))
@@ -30,8 +30,13 @@ func (w *writer) recoveryTimeStamp(t Opt[RecoveryTimeStamp]) {
 func (m *HeartbeatRequest) appendIEs(w *writer)  { w.recoveryTimeStamp(m.RecoveryTimeStamp) }
 func (m *HeartbeatResponse) appendIEs(w *writer) { w.recoveryTimeStamp(m.RecoveryTimeStamp) }
 
+// inAssociation are the IEs that may be repeated in the messages of an association.
+var inAssociation = typesOf(IEUserPlaneIPResourceInformation)
+
 func parseAssociationSetupRequest(b []byte) (Message, *Error) {
-	m, w := &AssociationSetupRequest{}, walk(b)
+	m := &AssociationSetupRequest{}
+	w := walk(b, inAssociation)
+	w.ignored = &m.Ignored
 	for w.next() {
 		switch w.typ {
 		case IENodeID:
@@ -42,6 +47,13 @@ func parseAssociationSetupRequest(b []byte) (Message, *Error) {
 			m.UPFunctionFeatures = Some(UPFunctionFeatures(w.flags(1)))
 		case IECPFunctionFeatures:
 			m.CPFunctionFeatures = Some(w.u8())
+		case IEUserPlaneIPResourceInformation:
+			*add(&w, &m.IPResources) = w.ipResource()
+		case IEPFCPSessionRetentionInformation:
+			m.Retain.Present = true
+			w.within(parseRetention(&w, &m.Retain.Value))
+		default:
+			w.ignore()
 		}
 	}
 	w.require(IENodeID, IERecoveryTimeStamp)
@@ -52,6 +64,8 @@ func (m *AssociationSetupRequest) appendIEs(w *writer) {
 	w.nodeID(m.NodeID)
 	w.u32(IERecoveryTimeStamp, uint32(m.RecoveryTimeStamp))
 	w.functionFeatures(m.UPFunctionFeatures, m.CPFunctionFeatures)
+	w.ipResources(m.IPResources)
+	w.retention(m.Retain)
 }
 
 // functionFeatures writes the feature IEs that are present.
@@ -66,7 +80,7 @@ func (w *writer) functionFeatures(up Opt[UPFunctionFeatures], cp Opt[uint8]) {
 
 // parseAssociationSetupResponse wants of a refusal only the Cause: some peers leave the rest out.
 func parseAssociationSetupResponse(b []byte) (Message, *Error) {
-	m, w := &AssociationSetupResponse{}, walk(b)
+	m, w := &AssociationSetupResponse{}, walk(b, inAssociation)
 	for w.next() {
 		switch w.typ {
 		case IENodeID:
@@ -79,6 +93,10 @@ func parseAssociationSetupResponse(b []byte) (Message, *Error) {
 			m.UPFunctionFeatures = Some(UPFunctionFeatures(w.flags(1)))
 		case IECPFunctionFeatures:
 			m.CPFunctionFeatures = Some(w.u8())
+		case IEUserPlaneIPResourceInformation:
+			*add(&w, &m.IPResources) = w.ipResource()
+		case IEPFCPASRspFlags:
+			m.Retained = w.u8()&asRspPSREI != 0
 		}
 	}
 	w.require(IECause)
@@ -93,6 +111,10 @@ func (m *AssociationSetupResponse) appendIEs(w *writer) {
 	w.u8(IECause, uint8(m.Cause))
 	w.u32(IERecoveryTimeStamp, uint32(m.RecoveryTimeStamp))
 	w.functionFeatures(m.UPFunctionFeatures, m.CPFunctionFeatures)
+	w.ipResources(m.IPResources)
+	if m.Retained {
+		w.u8(IEPFCPASRspFlags, asRspPSREI)
+	}
 }
 
 // cause reads a Cause IE; 0 is never sent, TS 29.244 8.2.1.
@@ -105,7 +127,7 @@ func (w *walker) cause() Cause {
 }
 
 func parseAssociationReleaseRequest(b []byte) (Message, *Error) {
-	m, w := &AssociationReleaseRequest{}, walk(b)
+	m, w := &AssociationReleaseRequest{}, walk(b, &once)
 	for w.next() {
 		if w.typ == IENodeID {
 			m.NodeID = w.nodeID()
@@ -118,7 +140,7 @@ func parseAssociationReleaseRequest(b []byte) (Message, *Error) {
 func (m *AssociationReleaseRequest) appendIEs(w *writer) { w.nodeID(m.NodeID) }
 
 func parseAssociationReleaseResponse(b []byte) (Message, *Error) {
-	m, w := &AssociationReleaseResponse{}, walk(b)
+	m, w := &AssociationReleaseResponse{}, walk(b, &once)
 	for w.next() {
 		switch w.typ {
 		case IENodeID:

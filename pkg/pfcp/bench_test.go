@@ -2,6 +2,7 @@ package pfcp
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -26,4 +27,43 @@ func BenchmarkAppendEstablishment(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// Establishments over loopback with 100 in flight, both ends in this process: what the transport and the codec
+// cost together, with no session behind them.
+func BenchmarkRoundTrips(b *testing.B) {
+	const inFlight = 100
+	request := fullEstablishment()
+	response := &SessionEstablishmentResponse{
+		NodeID: NodeID{Addr: testUP}, Cause: CauseAccepted, FSEID: Some(FSEID{SEID: 0x99, IPv4: testUP}),
+		CreatedPDRs: []CreatedPDR{{ID: 1, FTEID: Some(FTEID{TEID: 0xa0000001, IPv4: testLocal})}},
+	}
+	cfg := testConfig()
+	cfg.T1, cfg.ReadBuffer = 3*time.Second, 4<<20
+	up := start(b, cfg, func(r *Request) {
+		if err := r.Respond(request.FSEID.SEID, response); err != nil {
+			b.Error(err)
+		}
+	})
+	cp := start(b, cfg, func(*Request) {})
+
+	free := make(chan struct{}, inFlight)
+	for range inFlight {
+		free <- struct{}{}
+	}
+	done := func(_ Header, _ Message, err error) {
+		if err != nil {
+			b.Error(err)
+		}
+		free <- struct{}{}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		<-free
+		cp.Call(up.Addr(), 0, request, done)
+	}
+	for range inFlight {
+		<-free
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "trips/s")
 }

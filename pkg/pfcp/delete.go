@@ -2,7 +2,7 @@ package pfcp
 
 // parseSessionDeletionRequest wants whole IEs, and ignores what they are.
 func parseSessionDeletionRequest(b []byte) (Message, *Error) {
-	w := walk(b)
+	w := walk(b, &once)
 	for w.next() {
 		continue
 	}
@@ -11,8 +11,11 @@ func parseSessionDeletionRequest(b []byte) (Message, *Error) {
 
 func (*SessionDeletionRequest) appendIEs(*writer) {}
 
+// inDeletionResponse are the IEs that may be repeated in a Session Deletion Response.
+var inDeletionResponse = typesOf(IEUsageReportDeletion)
+
 func parseSessionDeletionResponse(b []byte) (Message, *Error) {
-	m, w := &SessionDeletionResponse{}, walk(b, IEUsageReportDeletion)
+	m, w := &SessionDeletionResponse{}, walk(b, inDeletionResponse)
 	for w.next() {
 		switch w.typ {
 		case IECause:
@@ -20,7 +23,13 @@ func parseSessionDeletionResponse(b []byte) (Message, *Error) {
 		case IEOffendingIE:
 			m.Offending = Some(w.u16())
 		case IEUsageReportDeletion:
-			w.within(parseUsageReport(w.value, add(&w, &m.UsageReports)))
+			w.within(parseUsageReport(&w, add(&w, &m.UsageReports)))
+		case IELoadControlInformation:
+			m.Load = Some(w.loadControl())
+		case IEOverloadControlInformation:
+			m.Overload = Some(w.overloadControl())
+		case IEAdditionalUsageReportsInformation:
+			m.AdditionalReports = Some(w.additionalReports())
 		}
 	}
 	w.require(IECause)
@@ -30,7 +39,10 @@ func parseSessionDeletionResponse(b []byte) (Message, *Error) {
 func (m *SessionDeletionResponse) appendIEs(w *writer) {
 	w.u8(IECause, uint8(m.Cause))
 	w.offending(m.Offending)
+	w.loadControl(m.Load)
+	w.overloadControl(m.Overload)
 	for i := range m.UsageReports {
 		w.usageReport(IEUsageReportDeletion, &m.UsageReports[i])
 	}
+	w.additionalReports(m.AdditionalReports)
 }

@@ -32,7 +32,7 @@ func testConfig() EndpointConfig {
 }
 
 // start runs an endpoint until the test ends.
-func start(t *testing.T, cfg EndpointConfig, handle func(*Request)) *Endpoint {
+func start(t testing.TB, cfg EndpointConfig, handle func(*Request)) *Endpoint {
 	t.Helper()
 	e, err := Listen(cfg)
 	require.NoError(t, err)
@@ -434,14 +434,19 @@ func TestWhatDoesNotParseIsAnswered(t *testing.T) {
 	require.EqualValues(t, 1, up.Stats().VersionNotSupported)
 }
 
-func TestRequestsWithoutAStructAreRefused(t *testing.T) {
-	up, peer := start(t, testConfig(), func(*Request) {}), newRawPeer(t)
+func TestEveryRequestCanBeRefused(t *testing.T) {
+	const node = "00 3c [02 02 75 70 07 65 78 61 6d 70 6c 65]"
+	up, peer := start(t, testConfig(), func(r *Request) {
+		if err := r.Refuse(9, &Error{Cause: CauseServiceNotSupported}); err != nil {
+			t.Error(err)
+		}
+	}), newRawPeer(t)
 	for name, row := range map[string]struct{ request, response string }{
-		"PFD management":       {"20 03 [00 00 07 00]", "20 04 [00 00 07 00 00 13 [4c]]"},
-		"association update":   {"20 07 [00 00 07 00 00 3c [00 0a 28 02 02]]", "20 08 [00 00 07 00 00 3c [02 02 75 70 07 65 78 61 6d 70 6c 65] 00 13 [4c]]"},
-		"node report":          {"20 0c [00 00 07 00]", "20 0d [00 00 07 00 00 3c [02 02 75 70 07 65 78 61 6d 70 6c 65] 00 13 [4c]]"},
-		"session set deletion": {"20 0e [00 00 07 00]", "20 0f [00 00 07 00 00 3c [02 02 75 70 07 65 78 61 6d 70 6c 65] 00 13 [4c]]"},
-		"session report":       {"21 38 [00 00 00 00 00 00 00 09 00 00 07 00]", "21 39 [00 00 00 00 00 00 00 00 00 00 07 00 00 13 [4c]]"},
+		"PFD management":       {"20 03 [00 00 07 00]", "20 04 [00 00 07 00 00 13 [4c]" + node + "]"},
+		"association update":   {"20 07 [00 00 07 00 00 3c [00 0a 28 02 02]]", "20 08 [00 00 07 00" + node + "00 13 [4c]]"},
+		"node report":          {"20 0c [00 00 07 00 00 3c [00 0a 28 02 02] 00 65 [01]]", "20 0d [00 00 07 00" + node + "00 13 [4c]]"},
+		"session set deletion": {"20 0e [00 00 07 00 00 3c [00 0a 28 02 02]]", "20 0f [00 00 07 00" + node + "00 13 [4c]]"},
+		"session report":       {"21 38 [00 00 00 00 00 00 00 09 00 00 07 00 00 27 [01]]", "21 39 [00 00 00 00 00 00 00 09 00 00 07 00 00 13 [4c]]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			peer.send(up, octets(t, row.request))

@@ -2,8 +2,17 @@ package pfcp
 
 const seReqRESTI = 1 << 0 // PFCPSEReq-Flags, TS 29.244 8.2.136
 
+// The IEs that may be repeated in an establishment.
+var (
+	inEstablishmentRequest = typesOf(IECreatePDR, IECreateFAR, IECreateURR, IECreateQER, IECreateBAR,
+		IECreateTrafficEndpoint, IEFQCSID)
+	inEstablishmentResponse = typesOf(IECreatedPDR, IECreatedTrafficEndpoint)
+)
+
 func parseSessionEstablishmentRequest(b []byte) (Message, *Error) {
-	m, w := &SessionEstablishmentRequest{}, walk(b, IECreatePDR, IECreateFAR, IECreateURR, IECreateQER)
+	m := &SessionEstablishmentRequest{}
+	w := walk(b, inEstablishmentRequest)
+	w.ignored = &m.Ignored
 	for w.next() {
 		switch w.typ {
 		case IENodeID:
@@ -11,17 +20,34 @@ func parseSessionEstablishmentRequest(b []byte) (Message, *Error) {
 		case IEFSEID:
 			m.FSEID = w.fseid()
 		case IECreatePDR:
-			w.within(parseCreatePDR(w.value, add(&w, &m.CreatePDRs)))
+			w.within(parseCreatePDR(&w, add(&w, &m.CreatePDRs)))
 		case IECreateFAR:
-			w.within(parseCreateFAR(w.value, add(&w, &m.CreateFARs)))
+			w.within(parseCreateFAR(&w, add(&w, &m.CreateFARs)))
 		case IECreateURR:
-			w.within(parseCreateURR(w.value, add(&w, &m.CreateURRs)))
+			w.within(parseCreateURR(&w, add(&w, &m.CreateURRs)))
 		case IECreateQER:
-			w.within(parseCreateQER(w.value, add(&w, &m.CreateQERs)))
+			w.within(parseCreateQER(&w, add(&w, &m.CreateQERs)))
+		case IECreateBAR:
+			w.within(parseBAR(&w, add(&w, &m.CreateBARs)))
+		case IECreateTrafficEndpoint:
+			w.within(parseTrafficEndpoint(&w, add(&w, &m.CreateTrafficEndpoints)))
 		case IEPDNType:
 			m.PDNType = Some(w.u8() & 0x07)
 		case IEPFCPSEReqFlags:
 			m.Restoration = w.u8()&seReqRESTI != 0
+		case IEUserPlaneInactivityTimer:
+			m.InactivityTimer = Some(w.u32())
+		case IEFQCSID:
+			*add(&w, &m.FQCSIDs) = w.fqcsid()
+		case IEUserID:
+			m.UserID = Some(w.userID())
+		case IEAPNDNN:
+			m.APN = Some(w.name())
+		case IESNSSAI:
+			m.SNSSAI = Some(w.snssai())
+		case IETraceInformation, IERecoveryTimeStamp: // nothing is traced; the time stamp is the association's
+		default:
+			w.ignore()
 		}
 	}
 	w.require(IENodeID, IEFSEID, IECreatePDR, IECreateFAR)
@@ -43,17 +69,28 @@ func (m *SessionEstablishmentRequest) appendIEs(w *writer) {
 	for i := range m.CreateQERs {
 		w.createQER(&m.CreateQERs[i])
 	}
-	if m.PDNType.Present {
-		w.u8(IEPDNType, m.PDNType.Value)
+	for i := range m.CreateBARs {
+		w.bar(IECreateBAR, &m.CreateBARs[i])
 	}
+	for i := range m.CreateTrafficEndpoints {
+		w.trafficEndpoint(IECreateTrafficEndpoint, &m.CreateTrafficEndpoints[i])
+	}
+	opt8(w, IEPDNType, m.PDNType)
+	w.fqcsids(m.FQCSIDs)
+	opt32(w, IEUserPlaneInactivityTimer, m.InactivityTimer)
+	if m.UserID.Present {
+		w.userID(&m.UserID.Value)
+	}
+	w.apnDNN(m.APN)
 	if m.Restoration {
 		w.u8(IEPFCPSEReqFlags, seReqRESTI)
 	}
+	w.snssai(m.SNSSAI)
 }
 
 // parseSessionEstablishmentResponse wants of a refusal only the Cause: some peers leave the rest out.
 func parseSessionEstablishmentResponse(b []byte) (Message, *Error) {
-	m, w := &SessionEstablishmentResponse{}, walk(b, IECreatedPDR)
+	m, w := &SessionEstablishmentResponse{}, walk(b, inEstablishmentResponse)
 	for w.next() {
 		switch w.typ {
 		case IENodeID:
@@ -65,9 +102,17 @@ func parseSessionEstablishmentResponse(b []byte) (Message, *Error) {
 		case IEFSEID:
 			m.FSEID = Some(w.fseid())
 		case IECreatedPDR:
-			w.within(parseCreatedPDR(w.value, add(&w, &m.CreatedPDRs)))
+			w.within(parseCreatedPDR(&w, add(&w, &m.CreatedPDRs)))
 		case IEFailedRuleID:
 			m.FailedRuleID = Some(w.failedRuleID())
+		case IECreatedTrafficEndpoint:
+			w.within(parseCreatedTrafficEndpoint(&w, add(&w, &m.CreatedTrafficEndpoints)))
+		case IELoadControlInformation:
+			m.Load = Some(w.loadControl())
+		case IEOverloadControlInformation:
+			m.Overload = Some(w.overloadControl())
+		case IEFQCSID:
+			m.FQCSID = Some(w.fqcsid())
 		}
 	}
 	w.require(IECause)
@@ -80,7 +125,7 @@ func parseSessionEstablishmentResponse(b []byte) (Message, *Error) {
 
 // requireIf fails unless the conditional IE typ, whose condition holds, was there.
 func (w *walker) requireIf(typ uint16) {
-	if !w.seen.has(typ) {
+	if !w.seen.Has(typ) {
 		w.fail(CauseConditionalIEMissing, typ, "")
 	}
 }
@@ -95,7 +140,15 @@ func (m *SessionEstablishmentResponse) appendIEs(w *writer) {
 	for i := range m.CreatedPDRs {
 		w.createdPDR(&m.CreatedPDRs[i])
 	}
+	w.loadControl(m.Load)
+	w.overloadControl(m.Overload)
+	if m.FQCSID.Present {
+		w.fqcsid(&m.FQCSID.Value)
+	}
 	w.failedRuleID(m.FailedRuleID)
+	for i := range m.CreatedTrafficEndpoints {
+		w.createdTrafficEndpoint(&m.CreatedTrafficEndpoints[i])
+	}
 }
 
 func (w *writer) offending(typ Opt[uint16]) {

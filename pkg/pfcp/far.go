@@ -15,11 +15,15 @@ const (
 	ohcSTag = 1 << 15
 )
 
-const smReqSNDEM = 1 << 1 // PFCPSMReq-Flags, TS 29.244 8.2.31
+// The IEs that may be repeated in a FAR and in its parameters.
+var (
+	inFAR                  = typesOf(IEDuplicatingParameters, IEUpdateDuplicatingParameters)
+	inForwardingParameters = typesOf(IEHeaderEnrichment)
+)
 
 // parseCreateFAR reads a Create FAR IE.
-func parseCreateFAR(b []byte, f *CreateFAR) *Error {
-	w := walk(b)
+func parseCreateFAR(in *walker, f *CreateFAR) *Error {
+	w := in.group(inFAR)
 	for w.next() {
 		switch w.typ {
 		case IEFARID:
@@ -28,7 +32,13 @@ func parseCreateFAR(b []byte, f *CreateFAR) *Error {
 			f.ApplyAction = ApplyAction(w.flags(1))
 		case IEForwardingParameters:
 			f.ForwardingParameters.Present = true
-			w.within(parseForwardingParameters(w.value, &f.ForwardingParameters.Value, IEDestinationInterface))
+			w.within(parseForwardingParameters(&w, &f.ForwardingParameters.Value, IEDestinationInterface))
+		case IEDuplicatingParameters:
+			w.within(parseDuplicatingParameters(&w, add(&w, &f.Duplicating), IEDestinationInterface))
+		case IEBARID:
+			f.BARID = Some(BARID(w.u8()))
+		default:
+			w.ignore()
 		}
 	}
 	w.require(IEFARID, IEApplyAction)
@@ -42,12 +52,16 @@ func (w *writer) createFAR(f *CreateFAR) {
 	if f.ForwardingParameters.Present {
 		w.forwardingParameters(IEForwardingParameters, &f.ForwardingParameters.Value)
 	}
+	for i := range f.Duplicating {
+		w.duplicatingParameters(IEDuplicatingParameters, &f.Duplicating[i])
+	}
+	opt8(w, IEBARID, f.BARID)
 	w.close(at)
 }
 
 // parseUpdateFAR reads an Update FAR IE.
-func parseUpdateFAR(b []byte, f *UpdateFAR) *Error {
-	w := walk(b)
+func parseUpdateFAR(in *walker, f *UpdateFAR) *Error {
+	w := in.group(inFAR)
 	for w.next() {
 		switch w.typ {
 		case IEFARID:
@@ -56,7 +70,13 @@ func parseUpdateFAR(b []byte, f *UpdateFAR) *Error {
 			f.ApplyAction = Some(ApplyAction(w.flags(1)))
 		case IEUpdateForwardingParameters:
 			f.ForwardingParameters.Present = true
-			w.within(parseForwardingParameters(w.value, &f.ForwardingParameters.Value))
+			w.within(parseForwardingParameters(&w, &f.ForwardingParameters.Value))
+		case IEUpdateDuplicatingParameters:
+			w.within(parseDuplicatingParameters(&w, add(&w, &f.Duplicating)))
+		case IEBARID:
+			f.BARID = Some(BARID(w.u8()))
+		default:
+			w.ignore()
 		}
 	}
 	w.require(IEFARID)
@@ -72,6 +92,10 @@ func (w *writer) updateFAR(f *UpdateFAR) {
 	if f.ForwardingParameters.Present {
 		w.forwardingParameters(IEUpdateForwardingParameters, &f.ForwardingParameters.Value)
 	}
+	for i := range f.Duplicating {
+		w.duplicatingParameters(IEUpdateDuplicatingParameters, &f.Duplicating[i])
+	}
+	opt8(w, IEBARID, f.BARID)
 	w.close(at)
 }
 
@@ -80,21 +104,9 @@ func (w *writer) applyAction(a ApplyAction) {
 	w.u16(IEApplyAction, uint16(a)<<8|uint16(a)>>8)
 }
 
-// parseFARID reads the group of a Remove FAR IE.
-func parseFARID(b []byte) (id FARID, _ *Error) {
-	w := walk(b)
-	for w.next() {
-		if w.typ == IEFARID {
-			id = FARID(w.u32())
-		}
-	}
-	w.require(IEFARID)
-	return id, w.err
-}
-
 // parseForwardingParameters reads a Forwarding Parameters IE or an Update Forwarding Parameters IE.
-func parseForwardingParameters(b []byte, p *ForwardingParameters, mandatory ...uint16) *Error {
-	w := walk(b)
+func parseForwardingParameters(in *walker, p *ForwardingParameters, mandatory ...uint16) *Error {
+	w := in.group(inForwardingParameters)
 	for w.next() {
 		switch w.typ {
 		case IEDestinationInterface:
@@ -107,6 +119,17 @@ func parseForwardingParameters(b []byte, p *ForwardingParameters, mandatory ...u
 			p.TransportLevelMarking = Some(w.u16())
 		case IEPFCPSMReqFlags:
 			p.SendEndMarker = w.u8()&smReqSNDEM != 0
+		case IETrafficEndpointID:
+			p.TrafficEndpointID = Some(TrafficEndpointID(w.u8()))
+		case IERedirectInformation:
+			p.Redirect = Some(w.redirectInformation())
+		case IEForwardingPolicy:
+			p.ForwardingPolicy = Some(w.text(int(w.u8())))
+		case IEHeaderEnrichment:
+			*add(&w, &p.HeaderEnrichments) = w.headerEnrichment()
+		case IEInterfaceType: // tells S1-U from S8-U and such: nothing depends on it
+		default:
+			w.ignore()
 		}
 	}
 	w.require(mandatory...)
@@ -129,6 +152,14 @@ func (w *writer) forwardingParameters(typ uint16, p *ForwardingParameters) {
 	}
 	if p.SendEndMarker {
 		w.u8(IEPFCPSMReqFlags, smReqSNDEM)
+	}
+	opt8(w, IETrafficEndpointID, p.TrafficEndpointID)
+	if p.Redirect.Present {
+		w.redirectInformation(&p.Redirect.Value)
+	}
+	w.forwardingPolicy(p.ForwardingPolicy)
+	for i := range p.HeaderEnrichments {
+		w.headerEnrichment(&p.HeaderEnrichments[i])
 	}
 	w.close(at)
 }

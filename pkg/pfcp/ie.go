@@ -24,6 +24,10 @@ type (
 	QERID uint32
 	// URRID is the URR ID IE (type 81), TS 29.244 8.2.54.
 	URRID uint32
+	// BARID is the BAR ID IE (type 88), TS 29.244 8.2.57.
+	BARID uint8
+	// TrafficEndpointID is the Traffic Endpoint ID IE (type 131), TS 29.244 8.2.92.
+	TrafficEndpointID uint8
 	// Precedence is the Precedence IE (type 29), TS 29.244 8.2.11; the lower value is matched first.
 	Precedence uint32
 	// Sequence is the number of a request and its response, TS 29.244 7.2.2.2; 24 bits.
@@ -154,6 +158,10 @@ type PDI struct {
 	UEIPAddress     Opt[UEIPAddress]
 	SDFFilters      []SDFFilter
 	QFI             []uint8 // TS 29.244 8.2.89
+
+	TrafficEndpointIDs []TrafficEndpointID // instead of F-TEID, network instance, UE address and framed routes
+	ApplicationID      Opt[string]         // TS 29.244 8.2.6
+	FramedRoutes       FramedRoutes
 }
 
 // SDFFilter is the SDF Filter IE (type 23), TS 29.244 8.2.5.
@@ -174,6 +182,8 @@ type CreatePDR struct {
 	FARID              Opt[FARID]
 	URRIDs             []URRID
 	QERIDs             []QERID
+
+	ActivatePredefinedRules []string // names, TS 29.244 8.2.72
 }
 
 // UpdatePDR is the Update PDR IE (type 9), TS 29.244 7.5.4.2. Absent means unchanged.
@@ -185,6 +195,9 @@ type UpdatePDR struct {
 	FARID              Opt[FARID]
 	URRIDs             Opt[[]URRID]
 	QERIDs             Opt[[]QERID]
+
+	ActivatePredefinedRules   []string // names, TS 29.244 8.2.72
+	DeactivatePredefinedRules []string // names, TS 29.244 8.2.73
 }
 
 // ForwardingParameters is the Forwarding Parameters IE (type 4), TS 29.244 7.5.2.3-2, and the Update
@@ -193,8 +206,12 @@ type ForwardingParameters struct {
 	DestinationInterface  Opt[Interface]
 	NetworkInstance       Opt[NetworkInstance]
 	OuterHeaderCreation   Opt[OuterHeaderCreation]
-	TransportLevelMarking Opt[uint16] // ToS/traffic class octet, then its mask, TS 29.244 8.2.12
-	SendEndMarker         bool        // SNDEM of PFCPSMReq-Flags, only in an update
+	TransportLevelMarking Opt[uint16]            // ToS/traffic class octet, then its mask, TS 29.244 8.2.12
+	SendEndMarker         bool                   // SNDEM of PFCPSMReq-Flags, only in an update
+	TrafficEndpointID     Opt[TrafficEndpointID] // Linked Traffic Endpoint ID
+	Redirect              Opt[RedirectInformation]
+	ForwardingPolicy      Opt[string] // its identifier, of at most 255 octets, TS 29.244 8.2.23
+	HeaderEnrichments     []HeaderEnrichment
 }
 
 // CreateFAR is the Create FAR IE (type 3), TS 29.244 7.5.2.3.
@@ -202,6 +219,8 @@ type CreateFAR struct {
 	ID                   FARID
 	ApplyAction          ApplyAction
 	ForwardingParameters Opt[ForwardingParameters]
+	Duplicating          []DuplicatingParameters
+	BARID                Opt[BARID]
 }
 
 // UpdateFAR is the Update FAR IE (type 10), TS 29.244 7.5.4.3.
@@ -209,6 +228,8 @@ type UpdateFAR struct {
 	ID                   FARID
 	ApplyAction          Opt[ApplyAction]
 	ForwardingParameters Opt[ForwardingParameters]
+	Duplicating          []DuplicatingParameters
+	BARID                Opt[BARID]
 }
 
 // BitRate is the MBR IE (type 26) and the GBR IE (type 27), TS 29.244 8.2.8 and 8.2.9, in kbit/s (1,000 bit).
@@ -241,30 +262,11 @@ type UpdateQER struct {
 	QFI           Opt[uint8]
 }
 
-// MeasurementMethod is the Measurement Method IE (type 62), TS 29.244 8.2.40.
-type MeasurementMethod uint8
-
-// Flags of MeasurementMethod.
-const (
-	MeasureDuration MeasurementMethod = 1 << 0 // DURAT
-	MeasureVolume   MeasurementMethod = 1 << 1 // VOLUM
-	MeasureEvent    MeasurementMethod = 1 << 2 // EVENT
-)
-
-// ReportingTriggers is the Reporting Triggers IE (type 37), TS 29.244 8.2.19; octet 5 is the low octet.
-type ReportingTriggers uint32
-
-// CreateURR is the Create URR IE (type 6), TS 29.244 7.5.2.4.
-type CreateURR struct {
-	ID                URRID
-	MeasurementMethod MeasurementMethod
-	ReportingTriggers ReportingTriggers
-}
-
 // CreatedPDR is the Created PDR IE (type 8), TS 29.244 7.5.3.2: what the UP function allocated.
 type CreatedPDR struct {
-	ID    PDRID
-	FTEID Opt[FTEID]
+	ID          PDRID
+	FTEID       Opt[FTEID]
+	UEIPAddress Opt[UEIPAddress]
 }
 
 // RuleKind says of what kind a failed rule is, TS 29.244 8.2.80.
@@ -283,20 +285,4 @@ const (
 type FailedRuleID struct {
 	Kind RuleKind
 	ID   uint32
-}
-
-// VolumeMeasurement is the Volume Measurement IE (type 66), TS 29.244 8.2.44: octets and packets counted.
-type VolumeMeasurement struct {
-	TotalOctets, UplinkOctets, DownlinkOctets    uint64
-	TotalPackets, UplinkPackets, DownlinkPackets uint64
-}
-
-// UsageReport is the Usage Report IE of a deletion (type 79), a modification (78) and a report (80),
-// TS 29.244 7.5.5.2, 7.5.7.2 and 7.5.8.3.
-type UsageReport struct {
-	URRID    URRID
-	Sequence uint32 // UR-SEQN, 8.2.71: from 0, one more with every report of this URR
-	Trigger  uint32 // Usage Report Trigger, 8.2.41; octet 5 is the low octet
-	Volume   Opt[VolumeMeasurement]
-	Duration Opt[uint32] // seconds, 8.2.45
 }

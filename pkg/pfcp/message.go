@@ -5,8 +5,7 @@ import "fmt"
 // MessageType is octet 2 of the header, TS 29.244 7.3.
 type MessageType uint8
 
-// Message types, TS 29.244 7.3. Those of PFD management, association update, node report, session set deletion
-// and session report have no struct: requests are refused with CauseServiceNotSupported.
+// Message types, TS 29.244 7.3.
 const (
 	TypeHeartbeatRequest             MessageType = 1
 	TypeHeartbeatResponse            MessageType = 2
@@ -113,6 +112,9 @@ type AssociationSetupRequest struct {
 	RecoveryTimeStamp  RecoveryTimeStamp
 	UPFunctionFeatures Opt[UPFunctionFeatures]
 	CPFunctionFeatures Opt[uint8]
+	IPResources        []IPResource
+	Retain             Opt[[]PFCPEntity] // sessions that outlive the new association; of all entities when empty
+	Ignored            IETypes           // what stood in it, at any depth, and nothing reads
 }
 
 // AssociationSetupResponse is the Association Setup Response, TS 29.244 7.4.4.2.
@@ -120,6 +122,29 @@ type AssociationSetupResponse struct {
 	NodeID             NodeID
 	Cause              Cause
 	RecoveryTimeStamp  RecoveryTimeStamp
+	UPFunctionFeatures Opt[UPFunctionFeatures]
+	CPFunctionFeatures Opt[uint8]
+	IPResources        []IPResource
+	Retained           bool // PSREI of PFCPASRsp-Flags: the sessions were retained
+}
+
+// AssociationUpdateRequest is the Association Update Request, TS 29.244 7.4.4.3.
+type AssociationUpdateRequest struct {
+	NodeID                NodeID
+	UPFunctionFeatures    Opt[UPFunctionFeatures]
+	CPFunctionFeatures    Opt[uint8]
+	ReleaseRequested      bool       // SARR: the UP function wants the association released
+	NonZeroUsage          bool       // URSS: non-zero usage reports of its sessions are on their way
+	GracefulReleasePeriod Opt[Timer] // how long the sessions go on till then
+	ReleasePrepared       bool       // PARPS of PFCPAUReq-Flags: the CP function prepares for the release
+	IPResources           []IPResource
+	Ignored               IETypes // what stood in it, at any depth, and nothing reads
+}
+
+// AssociationUpdateResponse is the Association Update Response, TS 29.244 7.4.4.4.
+type AssociationUpdateResponse struct {
+	NodeID             NodeID
+	Cause              Cause
 	UPFunctionFeatures Opt[UPFunctionFeatures]
 	CPFunctionFeatures Opt[uint8]
 }
@@ -138,6 +163,50 @@ type AssociationReleaseResponse struct {
 // VersionNotSupportedResponse is the Version Not Supported Response, TS 29.244 7.4.4.7. It has no IEs.
 type VersionNotSupportedResponse struct{}
 
+// PFDManagementRequest is the PFD Management Request, TS 29.244 7.4.3.1. Without applications all PFDs go.
+type PFDManagementRequest struct {
+	Applications []ApplicationPFDs
+	NodeID       Opt[NodeID]
+	Ignored      IETypes // what stood in it, at any depth, and nothing reads
+}
+
+// PFDManagementResponse is the PFD Management Response, TS 29.244 7.4.3.2.
+type PFDManagementResponse struct {
+	Cause     Cause
+	Offending Opt[uint16]
+	NodeID    Opt[NodeID]
+}
+
+// NodeReportRequest is the Node Report Request, TS 29.244 7.4.5.1.
+type NodeReportRequest struct {
+	NodeID         NodeID
+	ReportType     NodeReportType
+	PathFailures   []RemoteGTPUPeer
+	PathRecoveries []RemoteGTPUPeer
+	Ignored        IETypes // what stood in it, at any depth, and nothing reads
+}
+
+// NodeReportResponse is the Node Report Response, TS 29.244 7.4.5.2.
+type NodeReportResponse struct {
+	NodeID    NodeID
+	Cause     Cause
+	Offending Opt[uint16]
+}
+
+// SessionSetDeletionRequest is the Session Set Deletion Request, TS 29.244 7.4.6.1.
+type SessionSetDeletionRequest struct {
+	NodeID  NodeID
+	FQCSIDs []FQCSID // the sessions that any of them names go
+	Ignored IETypes  // what stood in it, at any depth, and nothing reads
+}
+
+// SessionSetDeletionResponse is the Session Set Deletion Response, TS 29.244 7.4.6.2.
+type SessionSetDeletionResponse struct {
+	NodeID    NodeID
+	Cause     Cause
+	Offending Opt[uint16]
+}
+
 // SessionEstablishmentRequest is the Session Establishment Request, TS 29.244 7.5.2.
 type SessionEstablishmentRequest struct {
 	NodeID      NodeID
@@ -148,6 +217,15 @@ type SessionEstablishmentRequest struct {
 	CreateURRs  []CreateURR
 	PDNType     Opt[uint8] // 1 IPv4, 2 IPv6, 3 IPv4v6, TS 29.244 8.2.79
 	Restoration bool       // RESTI of PFCPSEReq-Flags: F-TEIDs are to be taken exactly as given
+
+	CreateBARs             []BAR
+	CreateTrafficEndpoints []TrafficEndpoint
+	InactivityTimer        Opt[uint32] // User Plane Inactivity Timer, seconds, TS 29.244 8.2.83
+	FQCSIDs                []FQCSID    // of the CP functions of the session
+	UserID                 Opt[UserID]
+	APN                    Opt[string] // APN/DNN, TS 29.244 8.2.103
+	SNSSAI                 Opt[SNSSAI]
+	Ignored                IETypes // what stood in it, at any depth, and nothing reads
 }
 
 // SessionEstablishmentResponse is the Session Establishment Response, TS 29.244 7.5.3.
@@ -158,6 +236,11 @@ type SessionEstablishmentResponse struct {
 	FSEID        Opt[FSEID]  // the UP function's; present when accepted
 	CreatedPDRs  []CreatedPDR
 	FailedRuleID Opt[FailedRuleID]
+
+	CreatedTrafficEndpoints []CreatedTrafficEndpoint
+	Load                    Opt[LoadControl]
+	Overload                Opt[OverloadControl]
+	FQCSID                  Opt[FQCSID] // the UP function's
 }
 
 // SessionModificationRequest is the Session Modification Request, TS 29.244 7.5.4.
@@ -176,6 +259,19 @@ type SessionModificationRequest struct {
 	UpdateQERs []UpdateQER
 	QueryURRs  []URRID
 	QueryAll   bool // QAURR of PFCPSMReq-Flags: all URRs of the session are queried
+
+	UpdateURRs             []UpdateURR
+	RemoveBARs             []BARID
+	CreateBARs             []BAR
+	UpdateBARs             []BAR
+	RemoveTrafficEndpoints []TrafficEndpointID
+	CreateTrafficEndpoints []TrafficEndpoint
+	UpdateTrafficEndpoints []TrafficEndpoint
+	DropBuffered           bool        // DROBU of PFCPSMReq-Flags: what is buffered is dropped
+	QueryReference         Opt[uint32] // of the query, repeated in its reports, TS 29.244 8.2.90
+	InactivityTimer        Opt[uint32] // User Plane Inactivity Timer, seconds; 0 ends it
+	FQCSIDs                []FQCSID    // of the CP functions of the session
+	Ignored                IETypes     // what stood in it, at any depth, and nothing reads
 }
 
 // SessionModificationResponse is the Session Modification Response, TS 29.244 7.5.5.
@@ -185,6 +281,11 @@ type SessionModificationResponse struct {
 	CreatedPDRs  []CreatedPDR
 	FailedRuleID Opt[FailedRuleID]
 	UsageReports []UsageReport
+
+	CreatedTrafficEndpoints []CreatedTrafficEndpoint
+	Load                    Opt[LoadControl]
+	Overload                Opt[OverloadControl]
+	AdditionalReports       Opt[AdditionalReports]
 }
 
 // SessionDeletionRequest is the Session Deletion Request, TS 29.244 7.5.6. It has no mandatory IEs; what some peers put in is ignored.
@@ -195,6 +296,33 @@ type SessionDeletionResponse struct {
 	Cause        Cause
 	Offending    Opt[uint16]
 	UsageReports []UsageReport
+
+	Load              Opt[LoadControl]
+	Overload          Opt[OverloadControl]
+	AdditionalReports Opt[AdditionalReports]
+}
+
+// SessionReportRequest is the Session Report Request, TS 29.244 7.5.8.
+type SessionReportRequest struct {
+	ReportType        ReportType
+	DownlinkData      Opt[DownlinkDataReport]
+	UsageReports      []UsageReport
+	ErrorIndications  []FTEID // remote F-TEIDs that an Error Indication came for
+	Load              Opt[LoadControl]
+	Overload          Opt[OverloadControl]
+	AdditionalReports Opt[AdditionalReports]
+	SessionDeleted    bool    // PSDBU of PFCPSRReq-Flags: the UP function deletes the session
+	Ignored           IETypes // what stood in it, at any depth, and nothing reads
+}
+
+// SessionReportResponse is the Session Report Response, TS 29.244 7.5.9.
+type SessionReportResponse struct {
+	Cause        Cause
+	Offending    Opt[uint16]
+	UpdateBARs   []ReportBAR
+	DropBuffered bool       // DROBU of PFCPSRRsp-Flags: what is buffered is dropped
+	FSEID        Opt[FSEID] // the CP function's, when it changed
+	Ignored      IETypes    // what stood in it, at any depth, and nothing reads
 }
 
 // Type is the message type.
@@ -235,3 +363,33 @@ func (*SessionDeletionRequest) Type() MessageType { return TypeSessionDeletionRe
 
 // Type is the message type.
 func (*SessionDeletionResponse) Type() MessageType { return TypeSessionDeletionResponse }
+
+// Type is the message type.
+func (*AssociationUpdateRequest) Type() MessageType { return TypeAssociationUpdateRequest }
+
+// Type is the message type.
+func (*AssociationUpdateResponse) Type() MessageType { return TypeAssociationUpdateResponse }
+
+// Type is the message type.
+func (*PFDManagementRequest) Type() MessageType { return TypePFDManagementRequest }
+
+// Type is the message type.
+func (*PFDManagementResponse) Type() MessageType { return TypePFDManagementResponse }
+
+// Type is the message type.
+func (*NodeReportRequest) Type() MessageType { return TypeNodeReportRequest }
+
+// Type is the message type.
+func (*NodeReportResponse) Type() MessageType { return TypeNodeReportResponse }
+
+// Type is the message type.
+func (*SessionSetDeletionRequest) Type() MessageType { return TypeSessionSetDeletionRequest }
+
+// Type is the message type.
+func (*SessionSetDeletionResponse) Type() MessageType { return TypeSessionSetDeletionResponse }
+
+// Type is the message type.
+func (*SessionReportRequest) Type() MessageType { return TypeSessionReportRequest }
+
+// Type is the message type.
+func (*SessionReportResponse) Type() MessageType { return TypeSessionReportResponse }

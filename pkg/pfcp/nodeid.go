@@ -60,8 +60,11 @@ func (w *writer) nodeID(n NodeID) {
 // name reads the rest of the value as a domain name, in lower case. It is in labels without a zero at the end (TS
 // 29.244 8.2.4, 8.2.38) when the first octet is a length and the lengths add up, and plain text otherwise; a zero
 // at the end is tolerated in both.
-func (w *walker) name() string {
-	b := w.take(len(w.value))
+func (w *walker) name() string { return w.nameOf(len(w.value)) }
+
+// nameOf is name of the next size octets.
+func (w *walker) nameOf(size int) string {
+	b := w.take(size)
 	if n := len(b); n > 0 && b[n-1] == 0 {
 		b = b[:n-1]
 	}
@@ -123,6 +126,15 @@ func (w *writer) name(s string) {
 		}
 		w.b = append(w.b, uint8(len(label)))
 		w.b = append(w.b, label...)
+	}
+}
+
+// apnDNN writes an APN/DNN IE, TS 29.244 8.2.103.
+func (w *writer) apnDNN(apn Opt[string]) {
+	if apn.Present {
+		at := w.open(IEAPNDNN)
+		w.name(apn.Value)
+		w.close(at)
 	}
 }
 

@@ -106,6 +106,26 @@ func parseMessage(h Header, b []byte) (Message, *Error) {
 		return parseSessionDeletionRequest(b)
 	case TypeSessionDeletionResponse:
 		return parseSessionDeletionResponse(b)
+	case TypePFDManagementRequest:
+		return parsePFDManagementRequest(b)
+	case TypePFDManagementResponse:
+		return parsePFDManagementResponse(b)
+	case TypeAssociationUpdateRequest:
+		return parseAssociationUpdateRequest(b)
+	case TypeAssociationUpdateResponse:
+		return parseAssociationUpdateResponse(b)
+	case TypeNodeReportRequest:
+		return parseNodeReportRequest(b)
+	case TypeNodeReportResponse:
+		return parseNodeReportResponse(b)
+	case TypeSessionSetDeletionRequest:
+		return parseSessionSetDeletionRequest(b)
+	case TypeSessionSetDeletionResponse:
+		return parseSessionSetDeletionResponse(b)
+	case TypeSessionReportRequest:
+		return parseSessionReportRequest(b)
+	case TypeSessionReportResponse:
+		return parseSessionReportResponse(b)
 	default:
 		return nil, &Error{Cause: CauseServiceNotSupported, Err: errors.New(h.Type.String())}
 	}

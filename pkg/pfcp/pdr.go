@@ -14,9 +14,15 @@ const (
 	sdfBID = 1 << 4
 )
 
+// The IEs that may be repeated in a PDR and in its PDI.
+var (
+	inPDR = typesOf(IEURRID, IEQERID, IEActivatePredefinedRules, IEDeactivatePredefinedRules)
+	inPDI = typesOf(IESDFFilter, IEQFI, IETrafficEndpointID, IEFramedRoute, IEFramedIPv6Route)
+)
+
 // parseCreatePDR reads a Create PDR IE.
-func parseCreatePDR(b []byte, p *CreatePDR) *Error {
-	w := walk(b, IEURRID, IEQERID)
+func parseCreatePDR(in *walker, p *CreatePDR) *Error {
+	w := in.group(inPDR)
 	for w.next() {
 		switch w.typ {
 		case IEPDRID:
@@ -24,7 +30,7 @@ func parseCreatePDR(b []byte, p *CreatePDR) *Error {
 		case IEPrecedence:
 			p.Precedence = Precedence(w.u32())
 		case IEPDI:
-			w.within(parsePDI(w.value, &p.PDI))
+			w.within(parsePDI(&w, &p.PDI))
 		case IEOuterHeaderRemoval:
 			p.OuterHeaderRemoval = Some(OuterHeaderRemoval(w.u8()))
 		case IEFARID:
@@ -33,6 +39,10 @@ func parseCreatePDR(b []byte, p *CreatePDR) *Error {
 			*add(&w, &p.URRIDs) = URRID(w.u32())
 		case IEQERID:
 			*add(&w, &p.QERIDs) = QERID(w.u32())
+		case IEActivatePredefinedRules:
+			*add(&w, &p.ActivatePredefinedRules) = w.text(len(w.value))
+		default:
+			w.ignore()
 		}
 	}
 	w.require(IEPDRID, IEPrecedence, IEPDI)
@@ -56,12 +66,13 @@ func (w *writer) createPDR(p *CreatePDR) {
 	for _, id := range p.QERIDs {
 		w.u32(IEQERID, uint32(id))
 	}
+	w.texts(IEActivatePredefinedRules, p.ActivatePredefinedRules)
 	w.close(at)
 }
 
 // parseUpdatePDR reads an Update PDR IE.
-func parseUpdatePDR(b []byte, p *UpdatePDR) *Error {
-	w := walk(b, IEURRID, IEQERID)
+func parseUpdatePDR(in *walker, p *UpdatePDR) *Error {
+	w := in.group(inPDR)
 	for w.next() {
 		switch w.typ {
 		case IEPDRID:
@@ -70,7 +81,7 @@ func parseUpdatePDR(b []byte, p *UpdatePDR) *Error {
 			p.Precedence = Some(Precedence(w.u32()))
 		case IEPDI:
 			p.PDI.Present = true
-			w.within(parsePDI(w.value, &p.PDI.Value))
+			w.within(parsePDI(&w, &p.PDI.Value))
 		case IEOuterHeaderRemoval:
 			p.OuterHeaderRemoval = Some(OuterHeaderRemoval(w.u8()))
 		case IEFARID:
@@ -81,6 +92,12 @@ func parseUpdatePDR(b []byte, p *UpdatePDR) *Error {
 		case IEQERID:
 			p.QERIDs.Present = true
 			*add(&w, &p.QERIDs.Value) = QERID(w.u32())
+		case IEActivatePredefinedRules:
+			*add(&w, &p.ActivatePredefinedRules) = w.text(len(w.value))
+		case IEDeactivatePredefinedRules:
+			*add(&w, &p.DeactivatePredefinedRules) = w.text(len(w.value))
+		default:
+			w.ignore()
 		}
 	}
 	w.require(IEPDRID)
@@ -108,35 +125,28 @@ func (w *writer) updatePDR(p *UpdatePDR) {
 	for _, id := range p.QERIDs.Value {
 		w.u32(IEQERID, uint32(id))
 	}
+	w.texts(IEActivatePredefinedRules, p.ActivatePredefinedRules)
+	w.texts(IEDeactivatePredefinedRules, p.DeactivatePredefinedRules)
 	w.close(at)
 }
 
 // parseRemovePDR reads a Remove PDR IE. The PDR ID may stand in a Create PDR in it (pfcpsim).
-func parseRemovePDR(b []byte) (id PDRID, _ *Error) {
-	w := walk(b)
+func parseRemovePDR(in *walker) (id PDRID, _ *Error) {
+	w := in.group(&once)
 	for w.next() {
 		switch w.typ {
 		case IEPDRID:
 			id = PDRID(w.u16())
 		case IECreatePDR:
-			if w.seen.has(IEPDRID) {
+			if w.seen.Has(IEPDRID) {
 				continue
 			}
-			inner, err := parseRemovePDRInner(w.value)
-			w.within(err)
-			id = inner
-			w.seen.add(IEPDRID)
-		}
-	}
-	w.require(IEPDRID)
-	return id, w.err
-}
-
-func parseRemovePDRInner(b []byte) (id PDRID, _ *Error) {
-	w := walk(b)
-	for w.next() {
-		if w.typ == IEPDRID {
-			id = PDRID(w.u16())
+			w.ignored = nil // of what is removed nothing but the name matters
+			id = PDRID(w.ruleID(IEPDRID, 2))
+			w.ignored = in.ignored
+			w.seen.Add(IEPDRID)
+		default:
+			w.ignore()
 		}
 	}
 	w.require(IEPDRID)
@@ -144,14 +154,16 @@ func parseRemovePDRInner(b []byte) (id PDRID, _ *Error) {
 }
 
 // parseCreatedPDR reads a Created PDR IE.
-func parseCreatedPDR(b []byte, p *CreatedPDR) *Error {
-	w := walk(b)
+func parseCreatedPDR(in *walker, p *CreatedPDR) *Error {
+	w := in.group(&once)
 	for w.next() {
 		switch w.typ {
 		case IEPDRID:
 			p.ID = PDRID(w.u16())
 		case IEFTEID:
 			p.FTEID = Some(w.fteid())
+		case IEUEIPAddress:
+			p.UEIPAddress = Some(w.ueIPAddress())
 		}
 	}
 	w.require(IEPDRID)
@@ -164,12 +176,15 @@ func (w *writer) createdPDR(p *CreatedPDR) {
 	if p.FTEID.Present {
 		w.fteid(p.FTEID.Value)
 	}
+	if p.UEIPAddress.Present {
+		w.ueIPAddress(p.UEIPAddress.Value)
+	}
 	w.close(at)
 }
 
 // parsePDI reads a PDI IE.
-func parsePDI(b []byte, p *PDI) *Error {
-	w := walk(b, IESDFFilter, IEQFI)
+func parsePDI(in *walker, p *PDI) *Error {
+	w := in.group(inPDI)
 	for w.next() {
 		switch w.typ {
 		case IESourceInterface:
@@ -184,6 +199,15 @@ func parsePDI(b []byte, p *PDI) *Error {
 			*add(&w, &p.SDFFilters) = w.sdfFilter()
 		case IEQFI:
 			*add(&w, &p.QFI) = w.u8() & 0x3f
+		case IETrafficEndpointID:
+			*add(&w, &p.TrafficEndpointIDs) = TrafficEndpointID(w.u8())
+		case IEApplicationID:
+			p.ApplicationID = Some(w.text(len(w.value)))
+		case IEFramedRoute, IEFramedRouting, IEFramedIPv6Route:
+			w.framedRoute(&p.FramedRoutes)
+		case IEInterfaceType: // tells S1-U from S8-U and such: nothing matches on it
+		default:
+			w.ignore()
 		}
 	}
 	w.require(IESourceInterface)
@@ -208,6 +232,13 @@ func (w *writer) pdi(p *PDI) {
 	for _, qfi := range p.QFI {
 		w.u8(IEQFI, qfi)
 	}
+	for _, id := range p.TrafficEndpointIDs {
+		w.u8(IETrafficEndpointID, uint8(id))
+	}
+	if p.ApplicationID.Present {
+		w.text(IEApplicationID, p.ApplicationID.Value)
+	}
+	w.framedRoutes(&p.FramedRoutes)
 	w.close(at)
 }
 
@@ -220,11 +251,7 @@ func (w *walker) sdfFilter() SDFFilter {
 	flags := w.u8()
 	w.take(1) // spare
 	if flags&sdfFD != 0 {
-		text := w.take(int(w.u16()))
-		if !flowText(text) {
-			w.fail(CauseMandatoryIEIncorrect, w.typ, "flow description is no text")
-		}
-		f.FlowDescription = string(text)
+		f.FlowDescription = w.text(int(w.u16()))
 	}
 	if flags&sdfTTC != 0 {
 		f.ToSTrafficClass = Some(w.u16())
@@ -239,16 +266,6 @@ func (w *walker) sdfFilter() SDFFilter {
 		f.FilterID = Some(w.u32())
 	}
 	return f
-}
-
-// flowText says whether b is ASCII text, blanks allowed.
-func flowText(b []byte) bool {
-	for _, c := range b {
-		if c < ' ' || c > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 func (w *writer) sdfFilter(f *SDFFilter) {

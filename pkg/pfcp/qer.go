@@ -8,8 +8,8 @@ const (
 )
 
 // parseCreateQER reads a Create QER IE.
-func parseCreateQER(b []byte, q *CreateQER) *Error {
-	w := walk(b)
+func parseCreateQER(in *walker, q *CreateQER) *Error {
+	w := in.group(&once)
 	for w.next() {
 		switch w.typ {
 		case IEQERID:
@@ -24,6 +24,10 @@ func parseCreateQER(b []byte, q *CreateQER) *Error {
 			q.GBR = Some(w.bitRate())
 		case IEQFI:
 			q.QFI = Some(w.u8() & 0x3f)
+		case IERQI, IEPagingPolicyIndicator, IEAveragingWindow, IEPacketRate:
+			// Knowingly ignored: they concern the radio, and the signalling of constrained devices.
+		default:
+			w.ignore()
 		}
 	}
 	w.require(IEQERID, IEGateStatus)
@@ -37,8 +41,8 @@ func (w *writer) createQER(q *CreateQER) {
 }
 
 // parseUpdateQER reads an Update QER IE.
-func parseUpdateQER(b []byte, q *UpdateQER) *Error {
-	w := walk(b)
+func parseUpdateQER(in *walker, q *UpdateQER) *Error {
+	w := in.group(&once)
 	for w.next() {
 		switch w.typ {
 		case IEQERID:
@@ -53,6 +57,10 @@ func parseUpdateQER(b []byte, q *UpdateQER) *Error {
 			q.GBR = Some(w.bitRate())
 		case IEQFI:
 			q.QFI = Some(w.u8() & 0x3f)
+		case IERQI, IEPagingPolicyIndicator, IEAveragingWindow, IEPacketRate:
+			// As in a Create QER.
+		default:
+			w.ignore()
 		}
 	}
 	w.require(IEQERID)
@@ -79,18 +87,6 @@ func (w *writer) qer(typ uint16, q *UpdateQER) {
 		w.u8(IEQFI, q.QFI.Value)
 	}
 	w.close(at)
-}
-
-// parseQERID reads the group of a Remove QER IE.
-func parseQERID(b []byte) (id QERID, _ *Error) {
-	w := walk(b)
-	for w.next() {
-		if w.typ == IEQERID {
-			id = QERID(w.u32())
-		}
-	}
-	w.require(IEQERID)
-	return id, w.err
 }
 
 // gateStatus reads a Gate Status IE.

@@ -76,7 +76,7 @@ func (e *Endpoint) countParseError(fault *Error) {
 
 // peekSEID finds the SEID of the CP F-SEID in an establishment that cannot be parsed; 0 when there is none.
 func peekSEID(b []byte) SEID {
-	for w := walk(b); w.next(); {
+	for w := walk(b, &once); w.next(); {
 		if w.typ == IEFSEID {
 			w.take(1)
 			return SEID(w.u64())
@@ -154,33 +154,15 @@ func (e *Endpoint) refusal(t MessageType, fault *Error) Message {
 		return &SessionModificationResponse{Cause: fault.Cause, Offending: offending, FailedRuleID: fault.FailedRule}
 	case TypeSessionDeletionRequest:
 		return &SessionDeletionResponse{Cause: fault.Cause, Offending: offending}
-	default:
-		response, _ := t.Response()
-		return &unsupported{response: response, nodeID: node, cause: fault.Cause, offending: offending}
-	}
-}
-
-// unsupported is the answer to a request that has no struct: PFD management (TS 29.244 7.4.3.2), association
-// update (7.4.4.4), node report (7.4.5.2), session set deletion (7.4.6.2), session report (7.5.9).
-type unsupported struct {
-	response  MessageType
-	nodeID    NodeID
-	cause     Cause
-	offending Opt[uint16]
-}
-
-func (m *unsupported) Type() MessageType { return m.response }
-
-func (m *unsupported) appendIEs(w *writer) {
-	switch m.response {
-	case TypeAssociationUpdateResponse:
-		w.nodeID(m.nodeID)
-		w.u8(IECause, uint8(m.cause))
-	case TypeNodeReportResponse, TypeSessionSetDeletionResponse:
-		w.nodeID(m.nodeID)
-		fallthrough
-	default:
-		w.u8(IECause, uint8(m.cause))
-		w.offending(m.offending)
+	case TypeSessionReportRequest:
+		return &SessionReportResponse{Cause: fault.Cause, Offending: offending}
+	case TypePFDManagementRequest:
+		return &PFDManagementResponse{Cause: fault.Cause, Offending: offending, NodeID: Some(node)}
+	case TypeAssociationUpdateRequest:
+		return &AssociationUpdateResponse{NodeID: node, Cause: fault.Cause}
+	case TypeNodeReportRequest:
+		return &NodeReportResponse{NodeID: node, Cause: fault.Cause, Offending: offending}
+	default: // TypeSessionSetDeletionRequest
+		return &SessionSetDeletionResponse{NodeID: node, Cause: fault.Cause, Offending: offending}
 	}
 }

@@ -53,13 +53,6 @@ func TestTsharkReadsWhatWeMarshal(t *testing.T) {
 			add(row.header, row.ours)
 		}
 	}
-	for _, refused := range []MessageType{
-		TypePFDManagementRequest, TypeAssociationUpdateRequest, TypeNodeReportRequest, TypeSessionSetDeletionRequest,
-		TypeSessionReportRequest,
-	} {
-		response, _ := refused.Response()
-		add(Header{}, &unsupported{response: response, nodeID: NodeID{Addr: testUP}, cause: CauseServiceNotSupported})
-	}
 	path := filepath.Join(t.TempDir(), "pfcp.pcap")
 	writePCAP(t, path, payloads)
 

@@ -11,31 +11,37 @@ import (
 // with CauseNoResourcesAvailable. The size of a datagram bounds their sum.
 const maxRepeated = 256
 
-// typeSet is a set of IE types below ieEnd.
-type typeSet [ieEnd / 64]uint64
-
-func (s *typeSet) add(typ uint16)      { s[typ/64] |= 1 << (typ % 64) }
-func (s *typeSet) has(typ uint16) bool { return s[typ/64]&(1<<(typ%64)) != 0 }
-
 // walker goes over the IEs of a message or of a group, one by one. It skips what is unknown, and the repetitions
 // of what may not be repeated (TS 29.244 7.6.10). Its error sticks: after the first one everything it returns is
 // zero and next is false.
 type walker struct {
-	rest   []byte
-	typ    uint16
-	value  []byte
-	seen   typeSet
-	repeat typeSet
-	err    *Error
+	rest    []byte
+	typ     uint16
+	value   []byte
+	seen    IETypes
+	repeat  *IETypes // the types that may come more than once
+	ignored *IETypes // gets what is skipped or ignored; nil: nobody wants to know
+	err     *Error
 }
 
+// once is the set of repeatable types of a group that has none.
+var once IETypes
+
 // walk starts at the first IE of b; the types of repeat may come more than once.
-func walk(b []byte, repeat ...uint16) walker {
-	w := walker{rest: b}
-	for _, typ := range repeat {
-		w.repeat.add(typ)
+func walk(b []byte, repeat *IETypes) walker {
+	return walker{rest: b, repeat: repeat}
+}
+
+// group starts at the first IE of the group that the present IE is.
+func (w *walker) group(repeat *IETypes) walker {
+	return walker{rest: w.value, repeat: repeat, ignored: w.ignored}
+}
+
+// ignore notes that nothing reads the present IE.
+func (w *walker) ignore() {
+	if w.ignored != nil {
+		w.ignored.Add(w.typ)
 	}
-	return w
 }
 
 // next goes to the next IE that is to be read.
@@ -51,10 +57,14 @@ func (w *walker) next() bool {
 			return false
 		}
 		w.typ, w.value, w.rest = typ, w.rest[4:4+n], w.rest[4+n:]
-		if typ >= ieEnd || w.seen.has(typ) && !w.repeat.has(typ) {
+		if typ >= ieEnd {
 			continue
 		}
-		w.seen.add(typ)
+		if w.seen.Has(typ) && !w.repeat.Has(typ) {
+			w.ignore()
+			continue
+		}
+		w.seen.Add(typ)
 		return true
 	}
 	return false
@@ -93,7 +103,7 @@ func add[T any](w *walker, s *[]T) *T {
 // require fails unless each of the mandatory types was there, TS 29.244 7.6.6.
 func (w *walker) require(types ...uint16) {
 	for _, typ := range types {
-		if !w.seen.has(typ) {
+		if !w.seen.Has(typ) {
 			w.fail(CauseMandatoryIEMissing, typ, "")
 			return
 		}
@@ -109,6 +119,24 @@ func (w *walker) fail(cause Cause, offending uint16, detail string) {
 	if detail != "" {
 		w.err.Err = errors.New(detail)
 	}
+}
+
+// ruleID reads the group that the present IE is: the id of a rule, an IE of type typ and of size octets.
+func (w *walker) ruleID(typ uint16, size int) uint32 {
+	in := w.group(&once)
+	var id uint32
+	for in.next() {
+		if in.typ == typ {
+			for _, o := range in.take(size) {
+				id = id<<8 | uint32(o)
+			}
+		} else {
+			in.ignore()
+		}
+	}
+	in.require(typ)
+	w.within(in.err)
+	return id
 }
 
 // within takes the error of a group that stands in the present IE.
@@ -203,6 +231,28 @@ func (w *writer) u32(typ uint16, v uint32) {
 	w.b = binary.BigEndian.AppendUint16(w.b, typ)
 	w.b = append(w.b, 0, 4)
 	w.b = binary.BigEndian.AppendUint32(w.b, v)
+}
+
+// opt32 writes an IE of four octets if it is present.
+func opt32[T ~uint32](w *writer, typ uint16, v Opt[T]) {
+	if v.Present {
+		w.u32(typ, uint32(v.Value))
+	}
+}
+
+// opt8 writes an IE of one octet if it is present.
+func opt8[T ~uint8](w *writer, typ uint16, v Opt[T]) {
+	if v.Present {
+		w.u8(typ, uint8(v.Value))
+	}
+}
+
+// flag returns bit if set.
+func flag[T ~uint8 | ~uint16](set bool, bit T) T {
+	if set {
+		return bit
+	}
+	return 0
 }
 
 // u40 appends five octets without an IE header.

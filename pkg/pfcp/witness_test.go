@@ -36,14 +36,18 @@ var (
 func ip(a netip.Addr) net.IP { return net.IP(a.AsSlice()) }
 
 // compare compares messages; an empty slice is not told from none.
-func compare(want, got any) string {
-	return cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }))
+func compare(want, got any, options ...cmp.Option) string {
+	options = append(options, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }))
+	return cmp.Diff(want, got, options...)
 }
 
 func witnesses() []witness {
 	rows := nodeWitnesses()
 	rows = append(rows, establishmentWitnesses()...)
-	return append(rows, modificationWitnesses()...)
+	rows = append(rows, modificationWitnesses()...)
+	rows = append(rows, ruleWitnesses()...)
+	rows = append(rows, reportWitnesses()...)
+	return append(rows, procedureWitnesses()...)
 }
 
 func nodeWitnesses() []witness {
