@@ -10,7 +10,7 @@ import (
 )
 
 // CodecVersion is the version of the octets that AppendBinary makes. It rises with every change to them.
-const CodecVersion = 1
+const CodecVersion = 2
 
 // errMalformed is what a record that AppendBinary did not make ends with.
 var errMalformed = errors.New("malformed session record")
@@ -44,6 +44,7 @@ func (s Session) AppendBinary(b []byte) ([]byte, error) {
 		w.uint(uint64(u.ID))
 		w.uint(uint64(u.Method))
 		w.uint(uint64(u.Triggers))
+		w.uint(uint64(u.Unserved))
 		w.uint(uint64(u.Reports))
 		for _, n := range u.Settled.fields() {
 			w.uint(*n)
@@ -80,7 +81,7 @@ func (s *Session) UnmarshalBinary(b []byte) error {
 	s.URRs = list(&r, func() URR {
 		u := URR{
 			ID: pfcp.URRID(r.u32()), Method: pfcp.MeasurementMethod(r.u32()),
-			Triggers: pfcp.ReportingTriggers(r.u32()), Reports: r.u32(),
+			Triggers: pfcp.ReportingTriggers(r.u32()), Unserved: uint16(r.u32()), Reports: r.u32(),
 		}
 		for _, n := range u.Settled.fields() {
 			*n = r.uint()
@@ -170,6 +171,7 @@ func (w *encoder) far(f *FAR) {
 		w.addr(v.IPv6)
 	})
 	encodeOpt(w, f.Marking, func(v uint16) { w.uint(uint64(v)) })
+	w.uint(uint64(f.Unserved))
 }
 
 func (w *encoder) qer(q *QER) {
@@ -280,7 +282,8 @@ func (r *decoder) far() FAR {
 				Description: uint16(r.u32()), TEID: pfcp.TEID(r.u32()), IPv4: r.addr(), IPv6: r.addr(),
 			}
 		}),
-		Marking: decodeOpt(r, func() uint16 { return uint16(r.u32()) }),
+		Marking:  decodeOpt(r, func() uint16 { return uint16(r.u32()) }),
+		Unserved: uint16(r.u32()),
 	}
 }
 

@@ -125,6 +125,9 @@ func (f *FAR) destination(want ...pfcp.Interface) error {
 	if !slices.Contains(want, f.Destination.Value) {
 		return refuse(pfcp.RuleFAR, uint32(f.ID), pfcp.IEDestinationInterface, "destination %v is not served from this side", f.Destination.Value)
 	}
+	if f.Unserved != 0 {
+		return refuse(pfcp.RuleFAR, uint32(f.ID), f.Unserved, "IE type %d of a FAR is not served", f.Unserved)
+	}
 	if f.Marking.Present && f.Marking.Value != 0 {
 		return refuse(pfcp.RuleFAR, uint32(f.ID), pfcp.IETransportLevelMarking, "transport level marking is not served")
 	}

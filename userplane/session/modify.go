@@ -41,6 +41,9 @@ func (s Session) Modify(req *pfcp.SessionModificationRequest, limits Limits, tei
 	if err := next.updateQERs(req.UpdateQERs); err != nil {
 		return s, nil, err
 	}
+	if err := next.updateURRs(req.UpdateURRs); err != nil {
+		return s, nil, err
+	}
 	if err := next.updatePDRs(&m, req.UpdatePDRs); err != nil {
 		return s, nil, err
 	}
@@ -116,6 +119,21 @@ func (s *Session) updateQERs(updates []pfcp.UpdateQER) error {
 	return nil
 }
 
+func (s *Session) updateURRs(updates []pfcp.UpdateURR) error {
+	if len(updates) == 0 {
+		return nil
+	}
+	s.URRs = slices.Clone(s.URRs)
+	for i := range updates {
+		at, ok := find(s.URRs, updates[i].ID, idOfURR)
+		if !ok {
+			return refuse(pfcp.RuleURR, uint32(updates[i].ID), pfcp.IEURRID, "no such URR to update")
+		}
+		s.URRs[at].set(&updates[i])
+	}
+	return nil
+}
+
 func (s *Session) updatePDRs(m *maker, updates []pfcp.UpdatePDR) error {
 	if len(updates) == 0 {
 		return nil
@@ -138,6 +156,9 @@ func (s *Session) updatePDRs(m *maker, updates []pfcp.UpdatePDR) error {
 // update changes a PDR. A new PDI replaces the old one, else a filter could never be removed; but one that lacks
 // the key without which it could match nothing keeps the old key: Open5GS sends only Source Interface and filters.
 func (m *maker) update(p PDR, u *pfcp.UpdatePDR) (PDR, error) {
+	if len(u.ActivatePredefinedRules) > 0 || len(u.DeactivatePredefinedRules) > 0 {
+		return p, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEActivatePredefinedRules, "there are no predefined rules")
+	}
 	if u.Precedence.Present {
 		p.Precedence = u.Precedence.Value
 	}

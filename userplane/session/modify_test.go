@@ -88,6 +88,17 @@ func TestModificationsThatAreRefusedChangeNothing(t *testing.T) {
 		"Update QER of one that is not there": {
 			pfcp.SessionModificationRequest{UpdateQERs: []pfcp.UpdateQER{{ID: 9}}}, pfcp.CauseRuleCreationFailure, rule(pfcp.RuleQER, 9),
 		},
+		"Update URR of one that is not there": {
+			pfcp.SessionModificationRequest{UpdateURRs: []pfcp.UpdateURR{{ID: 9}}}, pfcp.CauseRuleCreationFailure, rule(pfcp.RuleURR, 9),
+		},
+		"Update URR to report a threshold": {
+			pfcp.SessionModificationRequest{UpdateURRs: []pfcp.UpdateURR{{ID: 1, ReportingTriggers: pfcp.Some(pfcp.ReportVolumeThreshold)}}},
+			pfcp.CauseRuleCreationFailure, rule(pfcp.RuleURR, 1),
+		},
+		"a predefined rule for a PDR": {
+			pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{{ID: 1, ActivatePredefinedRules: []string{"gold"}}}},
+			pfcp.CauseRuleCreationFailure, rule(pfcp.RulePDR, 1),
+		},
 		"Query URR of one that is not there": {
 			pfcp.SessionModificationRequest{QueryURRs: []pfcp.URRID{9}}, pfcp.CauseRuleCreationFailure, rule(pfcp.RuleURR, 9),
 		},

@@ -24,6 +24,9 @@ func (m *maker) pdr(c *pfcp.CreatePDR) (PDR, error) {
 		ID: c.ID, Precedence: c.Precedence, Removal: c.OuterHeaderRemoval, FARID: c.FARID.Value,
 		QERIDs: slices.Clone(c.QERIDs), URRIDs: slices.Clone(c.URRIDs),
 	}
+	if len(c.ActivatePredefinedRules) > 0 {
+		return PDR{}, refuse(pfcp.RulePDR, uint32(c.ID), pfcp.IEActivatePredefinedRules, "there are no predefined rules: %q", c.ActivatePredefinedRules)
+	}
 	if !c.FARID.Present {
 		return PDR{}, blame(&pfcp.Error{
 			Cause: pfcp.CauseConditionalIEMissing, Offending: pfcp.IEFARID,
@@ -57,8 +60,17 @@ func (m *maker) pdi(p *PDR, i *pfcp.PDI) error {
 			return fault(pfcp.IESDFFilter, "SDF filters are not served: %q", f.FlowDescription)
 		}
 	}
-	if len(i.QFI) > 0 {
+	switch {
+	case len(i.QFI) > 0:
 		return fault(pfcp.IEQFI, "matching the QFI is not served")
+	case len(i.TrafficEndpointIDs) > 0:
+		return fault(pfcp.IETrafficEndpointID, "traffic endpoints are not served")
+	case i.ApplicationID.Present:
+		return fault(pfcp.IEApplicationID, "application detection is not served: %q", i.ApplicationID.Value)
+	case len(i.FramedRoutes.IPv4) > 0:
+		return fault(pfcp.IEFramedRoute, "framed routes are not served")
+	case len(i.FramedRoutes.IPv6) > 0:
+		return fault(pfcp.IEFramedIPv6Route, "framed routes are not served")
 	}
 	if ue := i.UEIPAddress; ue.Present {
 		switch v := ue.Value; {
@@ -173,6 +185,16 @@ func (f *FAR) set(with pfcp.Opt[pfcp.ForwardingParameters]) {
 	if v.TransportLevelMarking.Present {
 		f.Marking = v.TransportLevelMarking
 	}
+	switch {
+	case v.TrafficEndpointID.Present:
+		f.Unserved = pfcp.IETrafficEndpointID
+	case v.Redirect.Present:
+		f.Unserved = pfcp.IERedirectInformation
+	case v.ForwardingPolicy.Present:
+		f.Unserved = pfcp.IEForwardingPolicy
+	case len(v.HeaderEnrichments) > 0:
+		f.Unserved = pfcp.IEHeaderEnrichment
+	}
 }
 
 func makeQER(c *pfcp.CreateQER) QER {
@@ -198,5 +220,41 @@ func (q *QER) set(u *pfcp.UpdateQER) {
 }
 
 func makeURR(c *pfcp.CreateURR) URR {
-	return URR{ID: c.ID, Method: c.MeasurementMethod, Triggers: c.ReportingTriggers}
+	return URR{
+		ID: c.ID, Method: c.MeasurementMethod, Triggers: c.ReportingTriggers, Unserved: unserved(&c.URRParameters),
+	}
+}
+
+func (u *URR) set(with *pfcp.UpdateURR) {
+	if with.MeasurementMethod.Present {
+		u.Method = with.MeasurementMethod.Value
+	}
+	if with.ReportingTriggers.Present {
+		u.Triggers = with.ReportingTriggers.Value
+	}
+	if ie := unserved(&with.URRParameters); ie != 0 {
+		u.Unserved = ie
+	}
+}
+
+// unserved finds what a URR asks for beside its triggers and would not get: a quota that stops the traffic, counts
+// before QoS, a split at a time, an end after so many reports. Thresholds and periods do nothing without their
+// triggers, and those are refused.
+func unserved(p *pfcp.URRParameters) uint16 {
+	const counted = pfcp.MeasurePackets | pfcp.StartTimeImmediately | pfcp.ReduceApplicationReports
+	switch {
+	case p.VolumeQuota != (pfcp.Volume{}):
+		return pfcp.IEVolumeQuota
+	case p.TimeQuota.Present:
+		return pfcp.IETimeQuota
+	case p.EventQuota.Present:
+		return pfcp.IEEventQuota
+	case p.MonitoringTime.Present:
+		return pfcp.IEMonitoringTime
+	case p.MeasurementInformation.Value&^counted != 0:
+		return pfcp.IEMeasurementInformation
+	case p.NumberOfReports.Present:
+		return pfcp.IENumberOfReports
+	}
+	return 0
 }

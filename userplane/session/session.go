@@ -57,6 +57,7 @@ type FAR struct {
 	Instance    pfcp.NetworkInstance // "" when absent or of length zero
 	Outer       pfcp.Opt[pfcp.OuterHeaderCreation]
 	Marking     pfcp.Opt[uint16]
+	Unserved    uint16 // type of an IE that asks for what is not done here; 0: none
 }
 
 // QER is a QoS enforcement rule, TS 29.244 5.2.1.
@@ -74,6 +75,7 @@ type URR struct {
 	ID       pfcp.URRID
 	Method   pfcp.MeasurementMethod
 	Triggers pfcp.ReportingTriggers
+	Unserved uint16 // type of an IE that asks for what is not done here; 0: none
 	Reports  uint32 // made so far: the next UR-SEQN, 8.2.71
 	Settled  Volume // counted and not yet reported
 }

@@ -182,6 +182,13 @@ func TestTolerances(t *testing.T) {
 		"an unreferenced URR, even one that could not be served": {change: func(r request) {
 			r.CreateURRs = append(r.CreateURRs, pfcp.CreateURR{ID: 2, MeasurementMethod: 7, ReportingTriggers: 2})
 		}},
+		"a volume threshold without its trigger": {change: func(r request) {
+			r.CreateURRs[0].VolumeThreshold.Total = pfcp.Some(uint64(1))
+		}},
+		"a BAR that no FAR needs": {change: func(r request) {
+			r.CreateBARs = []pfcp.BAR{{ID: 1}}
+			r.CreateFARs[1].BARID = pfcp.Some(pfcp.BARID(1))
+		}},
 		"SDF filters that let everything pass": {change: func(r request) {
 			r.CreatePDRs[1].PDI.SDFFilters = []pfcp.SDFFilter{
 				{}, {FlowDescription: "permit out ip from any to assigned"}, {FlowDescription: "Permit out IP from any to any"},
@@ -488,6 +495,64 @@ func TestRefusals(t *testing.T) {
 		"a URR that measures time": {
 			func(r request) { r.CreateURRs[0].MeasurementMethod |= pfcp.MeasureDuration },
 			creation, pfcp.IEMeasurementMethod, urr(1),
+		},
+		"predefined rules": {
+			func(r request) { r.CreatePDRs[0].ActivatePredefinedRules = []string{"gold"} },
+			creation, pfcp.IEActivatePredefinedRules, pdr(1),
+		},
+		"a traffic endpoint": {
+			func(r request) { r.CreatePDRs[0].PDI.TrafficEndpointIDs = []pfcp.TrafficEndpointID{0} },
+			creation, pfcp.IETrafficEndpointID, pdr(1),
+		},
+		"an application": {
+			func(r request) { r.CreatePDRs[1].PDI.ApplicationID = pfcp.Some("video") },
+			creation, pfcp.IEApplicationID, pdr(2),
+		},
+		"a framed route": {
+			func(r request) { r.CreatePDRs[1].PDI.FramedRoutes.IPv4 = []string{"192.0.2.0/24"} },
+			creation, pfcp.IEFramedRoute, pdr(2),
+		},
+		"a framed IPv6 route": {
+			func(r request) { r.CreatePDRs[1].PDI.FramedRoutes.IPv6 = []string{"2001:db8::/48"} },
+			creation, pfcp.IEFramedIPv6Route, pdr(2),
+		},
+		"redirection": {
+			func(r request) { r.CreateFARs[0].ForwardingParameters.Value.Redirect.Present = true },
+			creation, pfcp.IERedirectInformation, far(1),
+		},
+		"a forwarding policy": {
+			func(r request) { r.CreateFARs[0].ForwardingParameters.Value.ForwardingPolicy = pfcp.Some("x") },
+			creation, pfcp.IEForwardingPolicy, far(1),
+		},
+		"header enrichment": {
+			func(r request) {
+				r.CreateFARs[0].ForwardingParameters.Value.HeaderEnrichments = make([]pfcp.HeaderEnrichment, 1)
+			},
+			creation, pfcp.IEHeaderEnrichment, far(1),
+		},
+		"a linked traffic endpoint": {
+			func(r request) { r.CreateFARs[0].ForwardingParameters.Value.TrafficEndpointID.Present = true },
+			creation, pfcp.IETrafficEndpointID, far(1),
+		},
+		"a volume quota": {
+			func(r request) { r.CreateURRs[0].VolumeQuota.Total = pfcp.Some(uint64(1)) },
+			creation, pfcp.IEVolumeQuota, urr(1),
+		},
+		"a time quota": {
+			func(r request) { r.CreateURRs[0].TimeQuota = pfcp.Some(uint32(1)) }, creation, pfcp.IETimeQuota, urr(1),
+		},
+		"an event quota": {
+			func(r request) { r.CreateURRs[0].EventQuota = pfcp.Some(uint32(1)) }, creation, pfcp.IEEventQuota, urr(1),
+		},
+		"a monitoring time": {
+			func(r request) { r.CreateURRs[0].MonitoringTime.Present = true }, creation, pfcp.IEMonitoringTime, urr(1),
+		},
+		"a measurement before QoS": {
+			func(r request) { r.CreateURRs[0].MeasurementInformation = pfcp.Some(pfcp.MeasureBeforeQoS) },
+			creation, pfcp.IEMeasurementInformation, urr(1),
+		},
+		"an end after so many reports": {
+			func(r request) { r.CreateURRs[0].NumberOfReports = pfcp.Some(uint16(1)) }, creation, pfcp.IENumberOfReports, urr(1),
 		},
 		"a URR with a volume threshold": {
 			func(r request) { r.CreateURRs[0].ReportingTriggers = 2 }, creation, pfcp.IEReportingTriggers, urr(1),

@@ -21,6 +21,8 @@ func (u *URR) check() error {
 	switch {
 	case u.Method&^pfcp.MeasureVolume != 0:
 		return refuse(pfcp.RuleURR, uint32(u.ID), pfcp.IEMeasurementMethod, "measurement method %#x: only volume is served", uint8(u.Method))
+	case u.Unserved != 0:
+		return refuse(pfcp.RuleURR, uint32(u.ID), u.Unserved, "IE type %d of a URR is not served", u.Unserved)
 	case u.Triggers&^servedTriggers != 0:
 		return refuse(pfcp.RuleURR, uint32(u.ID), pfcp.IEReportingTriggers, "reporting triggers %#x are not served", uint32(u.Triggers))
 	}
@@ -38,7 +40,7 @@ func (s Session) Counts() bool {
 // Touches says whether a modification may change which packets a URR counts, or asks what it has counted: then the
 // session must be settled first.
 func Touches(req *pfcp.SessionModificationRequest) bool {
-	return req.QueryAll || len(req.QueryURRs) > 0 || len(req.RemoveURRs) > 0 || len(req.RemovePDRs) > 0 ||
+	return req.QueryAll || len(req.QueryURRs) > 0 || len(req.RemoveURRs) > 0 || len(req.UpdateURRs) > 0 || len(req.RemovePDRs) > 0 ||
 		len(req.CreatePDRs) > 0 || len(req.UpdatePDRs) > 0
 }
 

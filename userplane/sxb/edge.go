@@ -21,7 +21,9 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"math/bits"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -33,8 +35,8 @@ import (
 	"github.com/xepc/xepc/userplane/session"
 )
 
-// DataPath takes the entries. Apply makes all of the changes or nothing. An error that is a *pfcp.Error gives the
-// cause; any other is CauseSystemFailure.
+// DataPath takes the entries. Apply makes all of the changes or nothing; changes without puts never fail for want of
+// anything. An error that is a *pfcp.Error gives the cause; any other is CauseSystemFailure.
 type DataPath interface {
 	Apply(session.Changes) error
 	// Usage is what the entries of keys have counted, in their order.
@@ -273,15 +275,18 @@ func (e *Edge) handle(r *pfcp.Request) {
 			e.keeper.sawRecovery(r.Peer.Addr(), m.RecoveryTimeStamp.Value)
 		}
 	case *pfcp.AssociationSetupRequest:
+		e.ignored(r, m.Ignored)
 		e.keeper.ask(r, func() { e.keeper.setup(r, m) })
 	case *pfcp.AssociationReleaseRequest:
 		e.keeper.ask(r, func() { e.keeper.release(r, m) })
 	case *pfcp.SessionEstablishmentRequest:
+		e.ignored(r, m.Ignored)
 		if !e.replay(r, m.FSEID.SEID, now) {
 			seid := pfcp.SEID(e.seid.Add(1))
 			e.shard(seid).ask(r, now, func(sh *shard) { sh.establish(r, m, seid) })
 		}
 	case *pfcp.SessionModificationRequest:
+		e.ignored(r, m.Ignored)
 		if !e.replay(r, 0, now) {
 			e.shard(r.Header.SEID).ask(r, now, func(sh *shard) { sh.modify(r, m) })
 		}
@@ -292,6 +297,33 @@ func (e *Edge) handle(r *pfcp.Request) {
 	default:
 		e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CauseServiceNotSupported})
 	}
+}
+
+// guard does what a request asks for, and ends there whatever goes wrong in our own code: that one request is
+// refused, and everybody else's go on. The session, a value that is replaced last of all, is as it was.
+func (e *Edge) guard(r *pfcp.Request, do func()) {
+	defer func() {
+		fault := recover()
+		if fault == nil {
+			return
+		}
+		n := e.stats.panics.Add(1)
+		if bits.OnesCount64(n) == 1 { // the 1st, 2nd, 4th, 8th and so on
+			e.log.Error("panic while serving a PFCP request", "panic", fault, "peer", r.Peer.String(),
+				"type", r.Header.Type.String(), "count", n, "stack", string(debug.Stack()))
+		}
+		e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CauseSystemFailure, Err: fmt.Errorf("panic: %v", fault)})
+	}()
+	do()
+}
+
+// ignored notes IEs of a request that nothing here reads: unknown ones, or of features that are not announced.
+func (e *Edge) ignored(r *pfcp.Request, types pfcp.IETypes) {
+	if types.Empty() {
+		return
+	}
+	e.stats.ignored.Add(1)
+	e.log.Debug("IEs ignored", "peer", r.Peer.String(), "type", r.Header.Type.String(), "ies", types.String())
 }
 
 // answer sends a response and counts its cause.

@@ -67,7 +67,7 @@ func (k *keeper) run(ctx context.Context) error {
 // ask hands a request over; when too many wait it is refused at once.
 func (k *keeper) ask(r *pfcp.Request, f func()) {
 	select {
-	case k.inbox <- f:
+	case k.inbox <- func() { k.e.guard(r, f) }:
 	default:
 		k.e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
 	}

@@ -304,6 +304,17 @@ func TestFTEIDsThatTheControlPlaneChooses(t *testing.T) {
 	w.consistent()
 }
 
+func TestAFaultOfOursCostsOneRequest(t *testing.T) {
+	w := newWorld(t)
+	cp := newControlPlane(t, w, "127.77.11.1", "pgwc.example")
+	cp.setup()
+	w.dp.hook(func(session.Changes) error { panic("a fault") })
+	cp.refused(pfcp.CauseSystemFailure, 1, bearer("172.16.1.1")...)
+	w.dp.hook(nil)
+	cp.establish(2, bearer("172.16.1.2")...)
+	require.EqualValues(t, 1, w.edge.Stats().Panics)
+}
+
 func TestAnUnservedMessageIsRefused(t *testing.T) {
 	w := newWorld(t)
 	cp := newControlPlane(t, w, "127.77.10.1", "pgwc.example")

@@ -26,8 +26,9 @@ type shard struct {
 }
 
 type work struct {
-	do     func(*shard)
-	queued time.Time
+	request *pfcp.Request
+	do      func(*shard)
+	queued  time.Time
 }
 
 // purge is a removal of many sessions, done in portions so that others need not wait.
@@ -67,7 +68,7 @@ func (sh *shard) run(ctx context.Context) error {
 		select {
 		case w := <-sh.inbox:
 			sh.e.stats.waited(time.Since(w.queued))
-			w.do(sh)
+			sh.e.guard(w.request, func() { w.do(sh) })
 		case f := <-sh.commands:
 			f()
 		case <-more:
@@ -83,7 +84,7 @@ func (sh *shard) run(ctx context.Context) error {
 // ask hands a request over; when too many wait it is refused at once, TS 29.244 8.2.1 cause 74.
 func (sh *shard) ask(r *pfcp.Request, now time.Time, do func(*shard)) {
 	select {
-	case sh.inbox <- work{do, now}:
+	case sh.inbox <- work{r, do, now}:
 	default:
 		sh.e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
 	}

@@ -14,6 +14,8 @@ type stats struct {
 	purged          atomic.Uint64
 	recoveryChanges atomic.Uint64
 	lostEvents      atomic.Uint64
+	ignored         atomic.Uint64
+	panics          atomic.Uint64
 	waits           atomic.Uint64
 	waitTime        atomic.Int64 // nanoseconds
 	waitMax         atomic.Int64 // nanoseconds, since the last Stats
@@ -49,6 +51,8 @@ type Stats struct {
 	Purged          uint64        // sessions removed because their control plane restarted, released or stayed lost
 	RecoveryChanges uint64        // heartbeats with another Recovery Time Stamp than the association's
 	LostEvents      uint64        // heartbeat outcomes and the like that did not fit the keeper's queue
+	Ignored         uint64        // requests with IEs that nothing here reads
+	Panics          uint64        // of our own code while serving a request
 	Requests        uint64        // that waited for a shard
 	Waited          time.Duration // all of them together
 	LongestWait     time.Duration // since the last Stats
@@ -59,7 +63,8 @@ type Stats struct {
 func (e *Edge) Stats() Stats {
 	s := Stats{
 		Endpoint: e.endpoint.Stats(), Replayed: e.stats.replayed.Load(), Purged: e.stats.purged.Load(),
-		RecoveryChanges: e.stats.recoveryChanges.Load(), LostEvents: e.stats.lostEvents.Load(),
+		RecoveryChanges: e.stats.recoveryChanges.Load(), LostEvents: e.stats.lostEvents.Load(), Ignored: e.stats.ignored.Load(),
+		Panics:   e.stats.panics.Load(),
 		Requests: e.stats.waits.Load(), Waited: time.Duration(e.stats.waitTime.Load()),
 		LongestWait: time.Duration(e.stats.waitMax.Swap(0)), Slots: e.teids.info(),
 	}

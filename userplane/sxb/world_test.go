@@ -408,3 +408,15 @@ var errKilled = errors.New("killed")
 func journalKey(kind uint8, id uint64) journal.Key { return journal.Key{Kind: kind, ID: id} }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// made is the SEID that an establishment's answer names, 0 when it was refused.
+func made(t *testing.T, m message.Message) uint64 {
+	t.Helper()
+	r := m.(*message.SessionEstablishmentResponse)
+	if r.UPFSEID == nil {
+		return 0
+	}
+	f, err := r.UPFSEID.FSEID()
+	require.NoError(t, err)
+	return f.SEID
+}

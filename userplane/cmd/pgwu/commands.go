@@ -176,14 +176,22 @@ func showSession(c *cli.Context, d SessionDetail, columns []output.Column[Sessio
 	if err := output.List(c, d.Rules.FARs, farColumns()[1:]); err != nil {
 		return err
 	}
-	for _, q := range d.Rules.QERs {
-		_, _ = fmt.Fprintf(c.App.Writer, "\nQER %d: MBR %d up, %d down kbit/s; gate closed %v up, %v down\n", q.ID,
-			q.MBR.Value.Uplink, q.MBR.Value.Downlink, q.Gate.UplinkClosed, q.Gate.DownlinkClosed)
+	_, _ = fmt.Fprintln(c.App.Writer)
+	if err := output.List(c, d.Rules.QERs, []output.Column[QERRow]{
+		{Name: "qer", Value: func(r QERRow) any { return r.QER }},
+		{Name: "up mbr kbit/s", Value: func(r QERRow) any { return r.UplinkMBR }},
+		{Name: "down mbr kbit/s", Value: func(r QERRow) any { return r.DownlinkMBR }},
+		{Name: "up gate closed", Value: func(r QERRow) any { return r.UplinkGateClosed }},
+		{Name: "down gate closed", Value: func(r QERRow) any { return r.DownlinkGateClosed }},
+	}); err != nil {
+		return err
 	}
-	for _, u := range d.Rules.URRs {
-		_, _ = fmt.Fprintf(c.App.Writer, "\nURR %d: method %#x, %d reports made\n", u.ID, uint8(u.Method), u.Reports)
-	}
-	return nil
+	_, _ = fmt.Fprintln(c.App.Writer)
+	return output.List(c, d.Rules.URRs, []output.Column[URRRow]{
+		{Name: "urr", Value: func(r URRRow) any { return r.URR }},
+		{Name: "method", Value: func(r URRRow) any { return r.Method }},
+		{Name: "reports", Value: func(r URRRow) any { return r.Reports }},
+	})
 }
 
 func joined[T any](list []T) string {

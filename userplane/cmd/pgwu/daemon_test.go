@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
@@ -13,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -282,12 +282,13 @@ func (s *site) get(path string) (body string) {
 		if request.Write(conn) != nil {
 			return
 		}
-		all, err := io.ReadAll(conn)
+		response, err := http.ReadResponse(bufio.NewReader(conn), request)
 		if err != nil {
 			return
 		}
-		_, body, _ = strings.Cut(string(all), "\r\n\r\n")
-		if strings.Contains(string(all), "chunked") {
+		defer func() { _ = response.Body.Close() }()
+		all, err := io.ReadAll(response.Body)
+		if err == nil {
 			body = string(all)
 		}
 	})

@@ -111,9 +111,9 @@ func (c collector) pfcp(s sxb.Stats, counter func(*prometheus.Desc, float64, ...
 	for event, n := range map[string]uint64{
 		"short_header": s.Endpoint.ShortHeaders, "version_not_supported": s.Endpoint.VersionNotSupported,
 		"unknown_message": s.Endpoint.UnknownMessages, "duplicate": s.Endpoint.Duplicates, "evicted": s.Endpoint.Evicted,
-		"panic": s.Endpoint.Panics, "sent": s.Endpoint.Sent, "send_error": s.Endpoint.SendErrors,
+		"panic": s.Endpoint.Panics + s.Panics, "sent": s.Endpoint.Sent, "send_error": s.Endpoint.SendErrors,
 		"retransmission": s.Endpoint.Retransmissions, "timeout": s.Endpoint.Timeouts, "unsolicited": s.Endpoint.Unsolicited,
-		"replayed": s.Replayed, "recovery_change": s.RecoveryChanges, "lost_event": s.LostEvents,
+		"replayed": s.Replayed, "recovery_change": s.RecoveryChanges, "lost_event": s.LostEvents, "ignored_ie": s.Ignored,
 	} {
 		counter(descOdd, float64(n), event)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/config"
 	"github.com/xepc/xepc/pkg/node"
@@ -88,6 +89,10 @@ func (d *daemon) openJournal(n *node.Node) error {
 		return fmt.Errorf("%w: is state_dir %s on a tmpfs that has room, and used by no other node?", err, d.cfg.StateDir)
 	}
 	d.fresh = found.Fresh
+	var fs unix.Statfs_t
+	if unix.Statfs(d.cfg.StateDir, &fs) == nil && fs.Type != unix.TMPFS_MAGIC {
+		n.Log.Warn("state_dir is not on a tmpfs: every request waits for its file system", "dir", d.cfg.StateDir)
+	}
 	n.Log.Info("journal", "dir", d.cfg.StateDir, "keys", found.Live, "torn", found.Torn, "fresh", found.Fresh)
 	return nil
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"strings"
@@ -248,4 +250,40 @@ func TestGTPUSignalling(t *testing.T) {
 		require.GreaterOrEqual(t, binary.BigEndian.Uint32(b[13:]), uint32(0x10000))
 	}
 	require.Less(t, got, 1000)
+}
+
+func TestNoiseOnEveryPortDisturbsNobody(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	s.setup()
+	seid, teid := s.establish()
+	s.warmUp(teid)
+	r := rand.New(rand.NewPCG(1, 2))
+	whole := packet(teid, 1)
+	for i := range 4000 {
+		b := bytes.Clone(whole[:r.IntN(len(whole))])
+		if i%2 == 0 {
+			for j := range b {
+				b[j] = byte(r.Uint32())
+			}
+		}
+		_, err := s.gtpu.WriteToUDPAddrPort(b, netip.AddrPortFrom(sliceAddr, 2152))
+		require.NoError(t, err)
+		_, err = s.cp.WriteToUDPAddrPort(b, netip.AddrPortFrom(pgwuAddr, 8805))
+		require.NoError(t, err)
+	}
+	s.send(teid, 42_000_042)
+	require.Eventually(t, func() bool {
+		number, ok := s.receive(patience)
+		return ok && number == 42_000_042
+	}, patience, time.Microsecond)
+	metrics := s.get("/metrics")
+	for _, line := range []string{
+		`xepc_pgwu_pfcp_events_total{event="panic"} 0`, `xepc_pgwu_slowpath_total{outcome="panicked"} 0`,
+		`xepc_pgwu_sessions{peer="pgwc.example"} 1`,
+	} {
+		require.Contains(t, metrics, line)
+	}
+	d := s.ask(message.NewSessionDeletionRequest(0, 0, seid, s.next(), 0)).(*message.SessionDeletionResponse)
+	s.accepted(d.Cause)
 }

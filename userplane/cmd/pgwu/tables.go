@@ -157,10 +157,27 @@ type SessionDetail struct {
 
 // Rules are a session's.
 type Rules struct {
-	PDRs []PDRRow      `json:"pdrs"`
-	FARs []FARRow      `json:"fars"`
-	QERs []session.QER `json:"qers"`
-	URRs []session.URR `json:"urrs"`
+	PDRs []PDRRow `json:"pdrs"`
+	FARs []FARRow `json:"fars"`
+	QERs []QERRow `json:"qers"`
+	URRs []URRRow `json:"urrs"`
+}
+
+// QERRow is a QER. An MBR of 0 does not limit.
+type QERRow struct {
+	QER                pfcp.QERID `json:"qer"`
+	UplinkMBR          uint64     `json:"uplink_mbr_kbps"`
+	DownlinkMBR        uint64     `json:"downlink_mbr_kbps"`
+	UplinkGateClosed   bool       `json:"uplink_gate_closed"`
+	DownlinkGateClosed bool       `json:"downlink_gate_closed"`
+}
+
+// URRRow is a URR. What it has counted since the last report is in the PDRs' counts, but for what rules counted that
+// are gone.
+type URRRow struct {
+	URR     pfcp.URRID `json:"urr"`
+	Method  string     `json:"method"`
+	Reports uint32     `json:"reports"` // made so far
 }
 
 func (t tables) sessionRow(s *session.Session) SessionRow {
@@ -252,10 +269,32 @@ func (t tables) details() []SessionDetail {
 	for i := range t.sessions {
 		s := &t.sessions[i]
 		all[i] = SessionDetail{t.sessionRow(s), Rules{
-			PDRs: t.pdrRowsOf(s), FARs: t.farRowsOf(s), QERs: append([]session.QER{}, s.QERs...), URRs: append([]session.URR{}, s.URRs...),
+			PDRs: t.pdrRowsOf(s), FARs: t.farRowsOf(s), QERs: qerRowsOf(s), URRs: urrRowsOf(s),
 		}}
 	}
 	return all
+}
+
+func qerRowsOf(s *session.Session) []QERRow {
+	rows := make([]QERRow, len(s.QERs))
+	for i, q := range s.QERs {
+		rows[i] = QERRow{
+			QER: q.ID, UplinkMBR: q.MBR.Value.Uplink, DownlinkMBR: q.MBR.Value.Downlink,
+			UplinkGateClosed: q.Gate.UplinkClosed, DownlinkGateClosed: q.Gate.DownlinkClosed,
+		}
+	}
+	return rows
+}
+
+func urrRowsOf(s *session.Session) []URRRow {
+	rows := make([]URRRow, len(s.URRs))
+	for i, u := range s.URRs {
+		rows[i] = URRRow{URR: u.ID, Reports: u.Reports}
+		if u.Method&pfcp.MeasureVolume != 0 {
+			rows[i].Method = "volume"
+		}
+	}
+	return rows
 }
 
 // actionText names the flags of Apply Action as TS 29.244 8.2.26 does.
