@@ -9,15 +9,6 @@ import (
 	"github.com/xepc/xepc/pkg/identity"
 )
 
-// Status says whether a SIM gets service.
-type Status string
-
-// Status values.
-const (
-	Active    Status = "active"
-	Suspended Status = "suspended" // every AIR and ULR is refused
-)
-
 // PDNType is the PDN-Type of an APN, TS 29.272 7.3.62.
 type PDNType string
 
@@ -41,39 +32,49 @@ const (
 	HSPAEvolution RAT = "hspa-evolution"
 )
 
+// RATs are all that a profile may name.
+func RATs() []RAT { return []RAT{EUTRAN, EUTRANNBIoT, LTEM, UTRAN, GERAN, HSPAEvolution} }
+
 // Bitrates are maximum bit rates in bit/s.
 type Bitrates struct {
-	Uplink   uint64 `json:"uplink"   yaml:"uplink"`
-	Downlink uint64 `json:"downlink" yaml:"downlink"`
+	Uplink   uint64 `json:"uplink,omitempty"   yaml:"uplink"`
+	Downlink uint64 `json:"downlink,omitempty" yaml:"downlink"`
 }
 
 // ARP is the allocation and retention priority, TS 29.212 5.3.32.
 type ARP struct {
-	Priority   uint8 `json:"priority"   yaml:"priority"`   // 1 (highest) to 15
-	Capability bool  `json:"capability" yaml:"capability"` // may pre-empt others
-	Vulnerable bool  `json:"vulnerable" yaml:"vulnerable"` // may be pre-empted
+	Priority   uint8 `json:"priority,omitempty"   yaml:"priority"   maximum:"15" doc:"1 (highest) to 15"`
+	Capability bool  `json:"capability,omitempty" yaml:"capability" doc:"may pre-empt others"`
+	Vulnerable bool  `json:"vulnerable,omitempty" yaml:"vulnerable" doc:"may be pre-empted"`
 }
 
-// APN is one APN that the SIM may use, APN-Configuration of TS 29.272 7.3.35.
+// APN is one APN that the SIM may use, APN-Configuration of TS 29.272 7.3.35. What is left out comes from the APN's
+// template, else from the defaults.
 type APN struct {
-	Name       identity.APN `json:"name"              yaml:"name"`
-	PDNType    PDNType      `json:"pdn_type"          yaml:"pdn_type"`
-	QCI        uint8        `json:"qci"               yaml:"qci"` // 1 to 9
-	ARP        ARP          `json:"arp"               yaml:"arp"`
-	AMBR       Bitrates     `json:"ambr"              yaml:"ambr"`
-	StaticIPv4 netip.Addr   `json:"static_ipv4,omitzero"      yaml:"static_ipv4"` // zero: from the PGW's pool
-	StaticIPv6 netip.Addr   `json:"static_ipv6,omitzero"      yaml:"static_ipv6"` // the /64's address; zero: from the pool
-	Charging   string       `json:"charging,omitempty" yaml:"charging"`           // 3GPP-Charging-Characteristics, 4 hexadecimal digits
+	Name       identity.APN `json:"name"                 yaml:"name"`
+	PDNType    PDNType      `json:"pdn_type,omitempty"   yaml:"pdn_type"    enum:"ipv4,ipv6,ipv4v6"`
+	QCI        uint8        `json:"qci,omitempty"        yaml:"qci"         maximum:"9" doc:"1 to 9, TS 23.203 table 6.1.7"`
+	ARP        ARP          `json:"arp,omitzero"         yaml:"arp"`
+	AMBR       Bitrates     `json:"ambr,omitzero"        yaml:"ambr"        doc:"bit/s of this APN"`
+	StaticIPv4 netip.Addr   `json:"static_ipv4,omitzero" yaml:"static_ipv4" doc:"left out: from the PGW's pool"`
+	StaticIPv6 netip.Addr   `json:"static_ipv6,omitzero" yaml:"static_ipv6" doc:"the /64's address; left out: from the PGW's pool"`
+	Charging   string       `json:"charging,omitempty"   yaml:"charging"    doc:"3GPP-Charging-Characteristics, 4 hexadecimal digits"`
 }
 
-// Profile is what the operator has decided about a SIM.
+// Profile is what the operator has decided about a SIM. As stored it has only what is the SIM's own; Templates.Resolve
+// fills the rest.
 type Profile struct {
-	MSISDN identity.MSISDN `json:"msisdn,omitempty" yaml:"msisdn"`
-	Status Status          `json:"status"           yaml:"status"`
-	AMBR   Bitrates        `json:"ambr"             yaml:"ambr"`  // of the UE over all its APNs
-	APNs   []APN           `json:"apns"             yaml:"apns"`  // the first is the default; none: no EPS subscription
-	PLMNs  []string        `json:"plmns,omitempty"  yaml:"plmns"` // where it may attach; none: everywhere
-	RATs   []RAT           `json:"rats,omitempty"   yaml:"rats"`  // over which it may attach; none: over all
+	Card     Card            `json:"card,omitzero"      yaml:"card"`
+	Template string          `json:"template,omitempty" yaml:"template"  doc:"name of the template from which comes what this profile leaves out"`
+	MSISDN   identity.MSISDN `json:"msisdn,omitempty"   yaml:"msisdn"`
+	Status   Status          `json:"status,omitempty"   yaml:"status"    enum:"provisioned,active,suspended,terminated"`
+	AMBR     Bitrates        `json:"ambr,omitzero"      yaml:"ambr"      doc:"bit/s of the UE over all its APNs"`
+	APNs     []APN           `json:"apns,omitempty"     yaml:"apns"      doc:"the first is the default; none: no EPS subscription"`
+	PLMNs    []string        `json:"plmns,omitempty"    yaml:"plmns"     doc:"networks where it may attach, as MCC-MNC; none: everywhere"`
+	RATs     []RAT           `json:"rats,omitempty"     yaml:"rats"      doc:"over which it may attach; none: all"`
+	Charging string          `json:"charging,omitempty" yaml:"charging"  doc:"3GPP-Charging-Characteristics of the SIM, 4 hexadecimal digits"`
+	IMEILock IMEILock        `json:"imei_lock,omitzero" yaml:"imei_lock"`
+	IoT      IoT             `json:"iot,omitzero"       yaml:"iot"`
 }
 
 // Defaults of a profile.
@@ -81,7 +82,8 @@ const (
 	defaultAMBR     uint64 = 100_000_000 // bit/s, each way
 	defaultQCI      uint8  = 9           // TS 23.203 table 6.1.7: non-GBR, default bearer of most
 	defaultPriority uint8  = 8
-	maxAPNs                = 50 // TS 29.272 has no bound; context identifiers are 1 to 50 (TS 23.008 2.13.3)
+	maxPLMNs               = 200 // bounds a record
+	maxAPNs                = 50  // TS 29.272 has no bound; context identifiers are 1 to 50 (TS 23.008 2.13.3)
 )
 
 // WithDefaults returns p with its zero values filled: status, rates, and each APN's type and QoS.
@@ -95,6 +97,9 @@ func (p Profile) WithDefaults() Profile {
 		a := &p.APNs[i]
 		if a.PDNType == "" {
 			a.PDNType = IPv4
+			if a.StaticIPv6.IsValid() {
+				a.PDNType = IPv4v6
+			}
 		}
 		if a.QCI == 0 {
 			a.QCI = defaultQCI
@@ -126,8 +131,23 @@ func (p Profile) Validate() error {
 			fault("msisdn: %w", err)
 		}
 	}
-	if p.Status != Active && p.Status != Suspended {
-		fault("status: %q, want %s or %s", p.Status, Active, Suspended)
+	if err := p.Card.Validate(); err != nil {
+		faults = append(faults, under("card", err)...)
+	}
+	if !slices.Contains(Statuses(), p.Status) {
+		fault("status: %q, want one of %v", p.Status, Statuses())
+	}
+	if err := p.IMEILock.Validate(); err != nil {
+		faults = append(faults, under("imei_lock", err)...)
+	}
+	if err := p.IoT.Validate(); err != nil {
+		faults = append(faults, under("iot", err)...)
+	}
+	if p.Charging != "" && !isHex4(p.Charging) {
+		fault("charging: %q, want 4 hexadecimal digits", p.Charging)
+	}
+	if len(p.PLMNs) > maxPLMNs {
+		fault("plmns: %d, at most %d", len(p.PLMNs), maxPLMNs)
 	}
 	if len(p.APNs) > maxAPNs {
 		fault("apns: %d, at most %d", len(p.APNs), maxAPNs)
@@ -148,11 +168,24 @@ func (p Profile) Validate() error {
 		}
 	}
 	for i, r := range p.RATs {
-		if !slices.Contains([]RAT{EUTRAN, EUTRANNBIoT, LTEM, UTRAN, GERAN, HSPAEvolution}, r) {
+		if !slices.Contains(RATs(), r) {
 			fault("rats[%d]: %q is unknown", i, r)
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// under puts the name of a part before each of its faults.
+func under(part string, err error) []error {
+	faults := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		faults = joined.Unwrap()
+	}
+	all := make([]error, len(faults))
+	for i, f := range faults {
+		all[i] = fmt.Errorf("%s.%w", part, f)
+	}
+	return all
 }
 
 func (a APN) validate() error {

@@ -79,7 +79,7 @@ func TestProfileValidate(t *testing.T) {
 			{Name: "UP"},
 			{Name: "a", ARP: ARP{Priority: 16}},
 			{Name: "b", PDNType: "x25"},
-			{Name: "c", StaticIPv6: netip.MustParseAddr("2001:db8::1")},
+			{Name: "c", PDNType: IPv4, StaticIPv6: netip.MustParseAddr("2001:db8::1")},
 			{Name: "d", Charging: "80"},
 			{Name: "e", PDNType: IPv6, StaticIPv4: netip.MustParseAddr("10.0.0.1")},
 			{Name: "f", StaticIPv4: netip.MustParseAddr("2001:db8::1")},
