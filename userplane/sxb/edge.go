@@ -338,12 +338,12 @@ func (e *Edge) answer(r *pfcp.Request, seid pfcp.SEID, m pfcp.Message, cause pfc
 func (e *Edge) refuse(r *pfcp.Request, seid pfcp.SEID, err error) {
 	fault := faultOf(err)
 	e.stats.answered(r.Header.Type, fault.Cause)
-	level := slog.LevelDebug
+	say := e.log.Debug
 	if fault.Cause == pfcp.CauseSystemFailure {
-		level = slog.LevelError
+		say = e.log.Error
 	}
-	e.log.Log(context.Background(), level, "request refused", "peer", r.Peer.String(), "type", r.Header.Type.String(),
-		"seid", uint64(r.Header.SEID), "cause", fault.Cause.String(), "err", err)
+	say("request refused", "peer", r.Peer.String(), "type", r.Header.Type.String(), "seid", uint64(r.Header.SEID),
+		"cause", fault.Cause.String(), "err", err)
 	if err := r.Refuse(seid, fault); err != nil {
 		e.log.Error("refusal not sent", "peer", r.Peer.String(), "type", r.Header.Type.String(), "err", err)
 	}
