@@ -33,6 +33,19 @@ func newHops(handle *netlink.Handle, t *table[pgwuNextHop], g *grace, log *slog.
 	}
 }
 
+// wantNow is want, but looks at once whether the kernel knows the way already: a session that moves to another SGW
+// behind the same router must lose nothing until Run comes.
+func (h *hops) wantNow(index uint32, address netip.Addr) {
+	h.want(index, address)
+	s, err := h.snapshot()
+	if err == nil {
+		err = h.update(s, index, address)
+	}
+	if err != nil {
+		h.log.Warn("next hop not looked up yet", "address", address, "err", err)
+	}
+}
+
 // want makes index the next hop to address; Run resolves it.
 func (h *hops) want(index uint32, address netip.Addr) {
 	if h.wanted[index] == address {
@@ -103,15 +116,23 @@ func (h *hops) refresh() error {
 		return err
 	}
 	for index, address := range h.wanted {
-		hop, why := h.resolve(s, address)
-		if err := h.store(index, hop); err != nil {
+		if err := h.update(s, index, address); err != nil {
 			return err
 		}
-		if h.states[index] != why {
-			h.states[index] = why
-			h.log.Info("next hop", "address", address, "state", why,
-				"ifindex", hop.Ifindex, "mac", net.HardwareAddr(hop.RemoteMac[:]).String())
-		}
+	}
+	return nil
+}
+
+// update resolves one next hop and stores it if it changed.
+func (h *hops) update(s *snapshot, index uint32, address netip.Addr) error {
+	hop, why := h.resolve(s, address)
+	if err := h.store(index, hop); err != nil {
+		return err
+	}
+	if h.states[index] != why {
+		h.states[index] = why
+		h.log.Info("next hop", "address", address, "state", why,
+			"ifindex", hop.Ifindex, "mac", net.HardwareAddr(hop.RemoteMac[:]).String())
 	}
 	return nil
 }
