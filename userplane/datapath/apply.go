@@ -214,7 +214,8 @@ func (d *Datapath) peer(key peerKey) (uint32, error) {
 	}
 	d.peerIndex[key], d.peerKeys[index] = index, key
 	d.peerPool.idleIfFree(index)
-	d.hops.wantNow(d.peerHop(index), key.remote)
+	d.hops.want(d.peerHop(index), key.remote)
+	d.hops.resolveNow(d.peerHop(index))
 	return index, nil
 }
 

@@ -23,7 +23,7 @@ type hops struct {
 
 	wanted map[uint32]netip.Addr // by index of the table
 	states map[uint32]string     // by index: what was logged last
-	kick   chan struct{}         // somebody wants a new one
+	kick   chan struct{}         // there is a new one
 }
 
 func newHops(handle *netlink.Handle, t *table[pgwuNextHop], g *grace, log *slog.Logger) *hops {
@@ -33,29 +33,20 @@ func newHops(handle *netlink.Handle, t *table[pgwuNextHop], g *grace, log *slog.
 	}
 }
 
-// wantNow is want, but looks at once whether the kernel knows the way already: a session that moves to another SGW
-// behind the same router must lose nothing until Run comes.
-func (h *hops) wantNow(index uint32, address netip.Addr) {
-	h.want(index, address)
+// want makes index the next hop to address; refresh resolves it.
+func (h *hops) want(index uint32, address netip.Addr) { h.wanted[index] = address }
+
+// resolveNow resolves one next hop from what the kernel already knows, so that a tunnel to a new peer behind a known
+// gateway loses no packet. What is not known yet, or could not be asked, Run resolves.
+func (h *hops) resolveNow(index uint32) {
 	s, err := h.snapshot()
 	if err == nil {
-		err = h.update(s, index, address)
+		err = h.update(s, index, h.wanted[index])
 	}
 	if err != nil {
-		h.log.Warn("next hop not looked up yet", "address", address, "err", err)
+		h.log.Warn("next hop not looked up at once", "err", err)
 	}
-}
-
-// want makes index the next hop to address; Run resolves it.
-func (h *hops) want(index uint32, address netip.Addr) {
-	if h.wanted[index] == address {
-		return
-	}
-	h.wanted[index] = address
-	select {
-	case h.kick <- struct{}{}:
-	default:
-	}
+	notify(h.kick)
 }
 
 // forget makes index resolve to nothing. It may be used for another address when programs are done with it.
@@ -137,6 +128,34 @@ func (h *hops) update(s *snapshot, index uint32, address netip.Addr) error {
 	return nil
 }
 
+// keepGateways has the kernel resolve every gateway behind the ports before anybody asks for a peer behind it, so
+// that the first packet of the first session finds its next hop.
+func (h *hops) keepGateways() error {
+	s, err := h.snapshot()
+	if err != nil {
+		return err
+	}
+	routes, err := retryDump(func() ([]netlink.Route, error) { return h.handle.RouteList(nil, unix.AF_INET) })
+	if err != nil {
+		return err
+	}
+	for _, route := range routes {
+		if gateway, ok := netip.AddrFromSlice(route.Gw.To4()); ok && h.ports[route.LinkIndex] {
+			h.keep(s, route.LinkIndex, gateway)
+		}
+	}
+	return nil
+}
+
+// keep has the kernel keep a neighbour fresh, unless it does so already.
+func (h *hops) keep(s *snapshot, ifindex int, via netip.Addr) (n netlink.Neigh, known bool) {
+	n, known = s.neighbours[neighbourKey{ifindex, via}]
+	if !known || n.State&unix.NUD_PERMANENT == 0 && n.FlagsExt&netlink.NTF_EXT_MANAGED == 0 {
+		h.manage(ifindex, via, n, known)
+	}
+	return n, known
+}
+
 // resolve asks the kernel how to reach address. A hop without interface index is not resolved, and why says so.
 func (h *hops) resolve(s *snapshot, address netip.Addr) (hop pgwuHop, why string) {
 	routes, err := h.handle.RouteGet(address.AsSlice())
@@ -152,10 +171,7 @@ func (h *hops) resolve(s *snapshot, address netip.Addr) (hop pgwuHop, why string
 	if gateway, ok := netip.AddrFromSlice(route.Gw.To4()); ok && !gateway.IsUnspecified() {
 		via = gateway
 	}
-	n, known := s.neighbours[neighbourKey{route.LinkIndex, via}]
-	if !known || n.State&unix.NUD_PERMANENT == 0 && n.FlagsExt&netlink.NTF_EXT_MANAGED == 0 {
-		h.manage(route.LinkIndex, via, n, known)
-	}
+	n, known := h.keep(s, route.LinkIndex, via)
 	const valid = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | unix.NUD_PROBE | unix.NUD_STALE | unix.NUD_DELAY
 	if !known || n.State&valid == 0 || len(n.HardwareAddr) != len(hop.RemoteMac) ||
 		len(link.Attrs().HardwareAddr) != len(hop.LocalMac) {

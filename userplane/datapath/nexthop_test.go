@@ -7,7 +7,31 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/xepc/xepc/userplane/session"
 )
+
+// TestATunnelToANewPeerBehindAKnownGatewayLosesNothing applies the first session to a peer and sends at once: nobody
+// runs the datapath, so only Apply can have resolved the next hop.
+func TestATunnelToANewPeerBehindAKnownGatewayLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.d.Apply(session.Changes{Puts: []session.Entry{downlinkOf(5)}}))
+	before := w.reasons()
+	w.run("core0", plain(t, coreGW, coreMAC, inner(t, server, ue(5), 64, 10)), 0)
+	require.Equal(t, map[string]uint64{"downlink_forwarded": 1}, difference(before, w.reasons()))
+}
+
+// TestGatewaysAreResolvedBeforeAnybodyAsks finds the gateways of the ports' routes among the neighbours that the kernel
+// keeps, though no session names a peer behind them.
+func TestGatewaysAreResolvedBeforeAnybodyAsks(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, netlink.NeighDel(&netlink.Neigh{LinkIndex: w.ifindex["access0"], IP: net.ParseIP("10.20.11.1")}))
+	require.NoError(t, w.d.hops.keepGateways())
+	neighbours, err := netlink.NeighList(w.ifindex["access0"], unix.AF_INET)
+	require.NoError(t, err)
+	require.Len(t, neighbours, 1)
+	require.EqualValues(t, netlink.NTF_EXT_MANAGED, neighbours[0].FlagsExt)
+}
 
 // TestNextHops changes routes and neighbours under a session and looks where its packets go.
 func TestNextHops(t *testing.T) {

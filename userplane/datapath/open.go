@@ -145,9 +145,9 @@ func (c Config) peers() uint32 { return uint32(min(c.Peers+1, maxPeers)) }
 // set gives the program its constants.
 func (c Config) set(parts *pgwuSpecs) error {
 	return errors.Join(
-		parts.SlicesMask.Set(parts.pgwuMapSpecs.Slices.MaxEntries-1),
-		parts.BlocksMask.Set(parts.pgwuMapSpecs.Blocks.MaxEntries-1),
-		parts.PortsMask.Set(parts.pgwuMapSpecs.Ports.MaxEntries-1),
+		parts.SlicesMask.Set(parts.Slices.MaxEntries-1),
+		parts.BlocksMask.Set(parts.Blocks.MaxEntries-1),
+		parts.PortsMask.Set(parts.Ports.MaxEntries-1),
 		parts.HalfBurst.Set(uint64(c.Burst)*1_000_000/2),
 	)
 }
@@ -274,6 +274,9 @@ func (d *Datapath) connect() error {
 		if err := d.addPort(port); err != nil {
 			return fmt.Errorf("port %s: %w", port.Name, err)
 		}
+	}
+	if err := d.hops.keepGateways(); err != nil {
+		return fmt.Errorf("look for gateways: %w", err)
 	}
 	for number, in := range d.tables.names {
 		d.hops.want(number, fromWire(in.Gateway))
