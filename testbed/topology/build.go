@@ -124,7 +124,9 @@ func prepare(ns *Namespace, router bool) error {
 
 // WithNetlink runs fn with a netlink handle into the namespace.
 func (n *Namespace) WithNetlink(fn func(*netlink.Handle) error) error {
+	n.mu.RLock()
 	h, err := netlink.NewHandleAt(n.handle)
+	n.mu.RUnlock()
 	if err != nil {
 		return fmt.Errorf("open netlink in namespace %s: %w", n.name, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -18,7 +19,9 @@ const Folder = "/run/netns"
 
 // Namespace is a named network namespace that is held open. Its methods may be called from several goroutines.
 type Namespace struct {
-	name   string // on this host, with the prefix
+	name string // on this host, with the prefix
+
+	mu     sync.RWMutex // Close waits for those who are entering
 	handle netns.NsHandle
 }
 
@@ -52,17 +55,30 @@ func Remove(name string) error {
 func (n *Namespace) Name() string { return n.name }
 
 // Close lets go of the namespace; the name stays.
-func (n *Namespace) Close() error { return n.handle.Close() }
+func (n *Namespace) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.handle.Close()
+}
 
 // Do runs fn on a thread that is inside the namespace, and waits for it. Sockets and processes that fn makes on its
 // own goroutine belong to the namespace; goroutines that fn starts do not.
 func (n *Namespace) Do(fn func() error) error {
 	return onThread(func() error {
-		if err := netns.Set(n.handle); err != nil {
+		if err := n.enter(); err != nil {
 			return fmt.Errorf("enter namespace %s: %w", n.name, err)
 		}
 		return fn()
 	})
+}
+
+func (n *Namespace) enter() error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if !n.handle.IsOpen() {
+		return os.ErrClosed
+	}
+	return netns.Set(n.handle)
 }
 
 // onThread runs fn on a thread of its own, which ends with it: a thread whose namespace was changed must not be

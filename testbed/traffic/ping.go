@@ -62,6 +62,10 @@ type Pinger struct {
 
 // StartPing begins to ping from a namespace. It runs until Stop, or until ctx ends.
 func StartPing(ctx context.Context, ns *topology.Namespace, from, to netip.Addr, interval time.Duration) (*Pinger, error) {
+	return startPing(ctx, ns, from, to, maxEchoes, interval)
+}
+
+func startPing(ctx context.Context, ns *topology.Namespace, from, to netip.Addr, n int, interval time.Duration) (*Pinger, error) {
 	conn, err := ns.ListenPacket(ctx, "ip4:icmp", from.String())
 	if err != nil {
 		return nil, fmt.Errorf("ping from %s: %w", from, err)
@@ -71,30 +75,32 @@ func StartPing(ctx context.Context, ns *topology.Namespace, from, to netip.Addr,
 		conn: conn, id: uint16(time.Now().UnixNano()), to: &net.IPAddr{IP: to.AsSlice()}, stop: stop,
 		sender: make(chan error, 1), reader: make(chan error, 1), changed: make(chan struct{}, 1),
 	}
-	go func() { p.sender <- p.send(ctx, interval) }()
+	go func() { p.sender <- p.send(ctx, n, interval) }()
 	go func() { p.reader <- p.read() }()
 	return p, nil
 }
 
-// send sends one echo request an interval. A send that fails counts as sent: a packet that the UE's own network
+// send sends n echo requests, one an interval. A send that fails counts as sent: a packet that the UE's own network
 // refused is lost to the user all the same.
-func (p *Pinger) send(ctx context.Context, interval time.Duration) error {
+func (p *Pinger) send(ctx context.Context, n int, interval time.Duration) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	for sequence := 0; sequence < maxEchoes; sequence++ {
+	for sequence := range n {
+		if sequence > 0 {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-ticker.C:
+			}
+		}
 		p.mu.Lock()
 		p.sent = append(p.sent, time.Now())
 		p.answered = append(p.answered, 0)
 		p.missing++
 		p.mu.Unlock()
 		_, _ = p.conn.WriteTo(p.request(sequence), p.to)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
 	}
-	return fmt.Errorf("ping ended after %d echoes", maxEchoes)
+	return nil
 }
 
 func (p *Pinger) request(sequence int) []byte {
@@ -210,16 +216,12 @@ func (p *Pinger) result() PingResult {
 
 // Ping sends n echo requests, an interval apart, and waits for their answers.
 func Ping(ctx context.Context, ns *topology.Namespace, from, to netip.Addr, n int, interval time.Duration) (PingResult, error) {
-	p, err := StartPing(ctx, ns, from, to, interval)
+	p, err := startPing(ctx, ns, from, to, n, interval)
 	if err != nil {
 		return PingResult{}, err
 	}
-	timer := time.NewTimer(interval*time.Duration(n-1) + interval/2)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	err = <-p.sender
+	p.sender <- err // for Stop
 	return p.Stop()
 }
 
