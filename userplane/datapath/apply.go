@@ -119,7 +119,7 @@ func (d *Datapath) planUplink(next *put, e session.Entry) error {
 		return fmt.Errorf("%w: %q", ErrUnknownInstance, e.Instance)
 	}
 	next.next = uint16(number)
-	next.source = onWire(e.Source)
+	next.source = onWire(sourceOf(e))
 	return nil
 }
 
@@ -146,7 +146,7 @@ func (d *Datapath) reserve(p *plan, key session.Key) (place, error) {
 		return at, err
 	}
 	if !ok {
-		if err := d.makeBlock(p, blockKey(d.tables.numbers[key.Instance], key.UE)); err != nil {
+		if err := d.makeBlock(p, blockKey(d.tables.numbers[key.Instance], key.UE.Addr())); err != nil {
 			return at, err
 		}
 		if at, _, err = d.tables.locate(key); err != nil {
@@ -354,7 +354,7 @@ func (d *Datapath) equal(at place, e session.Entry) bool {
 	if at.kind == placeUplink {
 		w := loadWord(&d.tables.uplink.slots[at.index].Word)
 		return w == pgwuUplinkWord{
-			Source: onWire(e.Source), NextHop: uint16(d.tables.numbers[e.Instance]), Flags: c.flags,
+			Source: onWire(sourceOf(e)), NextHop: uint16(d.tables.numbers[e.Instance]), Flags: c.flags,
 		}
 	}
 	peer := uint32(noPeer)
@@ -366,6 +366,14 @@ func (d *Datapath) equal(at place, e session.Entry) bool {
 	}
 	w := loadWord(&d.tables.downlink.slots[at.index].Word)
 	return w == pgwuDownlinkWord{RemoteTeid: teidOnWire(e.RemoteTEID), Peer: uint16(peer), Flags: c.flags}
+}
+
+// sourceOf is the address that an uplink entry checks; zero: none.
+func sourceOf(e session.Entry) netip.Addr {
+	if len(e.Sources) == 0 {
+		return netip.Addr{}
+	}
+	return e.Sources[0].Addr()
 }
 
 func describe(key session.Key) string {

@@ -18,12 +18,51 @@ type compiled struct {
 	origin pgwuOrigin
 }
 
+// refuse names what of the contract the program does not do yet.
+func refuse(e session.Entry) error {
+	r, what := &e.Rule, ""
+	switch {
+	case len(e.More) > 0:
+		what = "several rules behind a key"
+	case len(e.Routes) > 0:
+		what = "framed routes"
+	case len(r.Filters) > 0:
+		what = "SDF filters"
+	case len(r.QFIs) > 0 || r.QFI.Present:
+		what = "QFIs"
+	case r.Notify || r.Action == session.ActionBuffer:
+		what = "buffering"
+	case r.Marking.Present:
+		what = "transport level marking"
+	case r.KeepHeader:
+		what = "forwarding with the header"
+	case r.Redirect.IsValid() || len(r.Copies) > 0:
+		what = "redirection and duplicates"
+	case len(r.Meters) > 0:
+		what = "shared meters"
+	case len(r.Cells) > 0:
+		what = "usage cells"
+	case e.Key.Direction == session.Downlink && e.Key.TEID != 0:
+		what = "downlink by F-TEID"
+	case e.Key.Direction == session.Uplink && r.Remote.IsValid():
+		what = "uplink into a tunnel"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrUnsupported, what)
+}
+
+func isHost4(p netip.Prefix) bool { return p.Addr().Is4() && p.IsSingleIP() }
+
 // compile refuses what the program cannot do, with ErrUnsupported.
 func compile(e session.Entry) (compiled, error) {
 	c := compiled{
 		flags:  uint16(pgwuEntryFlagENTRY_VALID),
 		rate:   uint32(min(e.MBR, math.MaxUint32)), // 4.29 Tbit/s: no port is faster
 		origin: originOf(e.Origin),
+	}
+	if err := refuse(e); err != nil {
+		return c, err
 	}
 	switch e.Action {
 	case session.ActionForward:
@@ -43,17 +82,17 @@ func compile(e session.Entry) (compiled, error) {
 			return c, fmt.Errorf("%w: TEID 0", ErrUnsupported)
 		}
 		c.key = teidOnWire(e.Key.TEID)
-		if e.Source.IsValid() {
-			if !e.Source.Is4() {
-				return c, fmt.Errorf("%w: source %v is not IPv4", ErrUnsupported, e.Source)
+		if len(e.Sources) > 0 {
+			if source := e.Sources[0]; len(e.Sources) > 1 || !source.Addr().Is4() || !source.IsSingleIP() {
+				return c, fmt.Errorf("%w: sources %v are not one IPv4 address", ErrUnsupported, e.Sources)
 			}
 			c.flags |= uint16(pgwuEntryFlagENTRY_CHECK_SOURCE)
 		}
 	case session.Downlink:
-		if !e.Key.UE.Is4() || e.Key.UE.IsUnspecified() {
+		if !isHost4(e.Key.UE) || e.Key.UE.Addr().IsUnspecified() {
 			return c, fmt.Errorf("%w: UE address %v is not IPv4", ErrUnsupported, e.Key.UE)
 		}
-		c.key = onWire(e.Key.UE)
+		c.key = onWire(e.Key.UE.Addr())
 		if needsPeer(e) && (!e.Remote.Is4() || !e.Local.Is4()) {
 			return c, fmt.Errorf("%w: tunnel from %v to %v is not IPv4", ErrUnsupported, e.Local, e.Remote)
 		}

@@ -36,7 +36,7 @@ func TestApplyThenReadBack(t *testing.T) {
 	want := []session.Entry{
 		with(uplinkOf(5), func(e *session.Entry) { e.MBR = 2000 }),
 		with(uplinkOf(6), func(e *session.Entry) { e.Action, e.GateClosed = session.ActionDrop, true }),
-		with(uplinkOf(7), func(e *session.Entry) { e.Source = netip.Addr{}; e.Origin.QERID = pfcp.Some(pfcp.QERID(0)) }),
+		with(uplinkOf(7), func(e *session.Entry) { e.Sources = nil; e.Origin.QERID = pfcp.Some(pfcp.QERID(0)) }),
 		with(uplinkOf(5), func(e *session.Entry) { e.Key.Local, e.Instance = slice2, "corp" }),
 		downlinkOf(5),
 		with(downlinkOf(9), func(e *session.Entry) {
@@ -276,8 +276,8 @@ func TestApplyAllOrNothing(t *testing.T) {
 		"no such slice":            {with(uplinkOf(7), func(e *session.Entry) { e.Key.Local = sgw }), ErrUnknownSlice},
 		"no such instance":         {with(uplinkOf(7), func(e *session.Entry) { e.Instance = "x" }), ErrUnknownInstance},
 		"no such UE instance":      {with(downlinkOf(7), func(e *session.Entry) { e.Key.Instance = "x" }), ErrUnknownInstance},
-		"an IPv6 UE":               {with(downlinkOf(7), func(e *session.Entry) { e.Key.UE = netip.IPv6LinkLocalAllNodes() }), ErrUnsupported},
-		"an IPv6 source":           {with(uplinkOf(7), func(e *session.Entry) { e.Source = netip.IPv6LinkLocalAllNodes() }), ErrUnsupported},
+		"an IPv6 UE":               {with(downlinkOf(7), func(e *session.Entry) { e.Key.UE = session.UE(netip.IPv6LinkLocalAllNodes()) }), ErrUnsupported},
+		"an IPv6 source":           {with(uplinkOf(7), func(e *session.Entry) { e.Sources = []netip.Prefix{session.UE(netip.IPv6LinkLocalAllNodes())} }), ErrUnsupported},
 		"an IPv6 peer":             {with(downlinkOf(7), func(e *session.Entry) { e.Remote = netip.IPv6LinkLocalAllNodes() }), ErrUnsupported},
 		"forwarding without peer":  {with(downlinkOf(7), func(e *session.Entry) { e.Remote = netip.Addr{} }), ErrUnsupported},
 		"TEID 0":                   {with(uplinkOf(7), func(e *session.Entry) { e.Key.TEID = 0 }), ErrUnsupported},
@@ -285,7 +285,7 @@ func TestApplyAllOrNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before, blocks := w.entries(), w.blockCount()
 			other := with(downlinkOf(6), func(e *session.Entry) {
-				e.Key.UE, e.Remote = netip.MustParseAddr("172.16.200.6"), nextTo(nextTo(sgw))
+				e.Key.UE, e.Remote = session.UE(netip.MustParseAddr("172.16.200.6")), nextTo(nextTo(sgw))
 			})
 			err := w.d.Apply(session.Changes{
 				Puts: []session.Entry{
@@ -317,7 +317,9 @@ func nextTo(a netip.Addr) netip.Addr { return a.Next() }
 func TestTableFull(t *testing.T) {
 	w := newWorld(t)
 	in24 := func(block, host int) session.Entry {
-		return with(downlinkOf(host), func(e *session.Entry) { e.Key.UE = netip.AddrFrom4([4]byte{172, 17, byte(block), byte(host)}) })
+		return with(downlinkOf(host), func(e *session.Entry) {
+			e.Key.UE = session.UE(netip.AddrFrom4([4]byte{172, 17, byte(block), byte(host)}))
+		})
 	}
 	w.apply(in24(0, 1), in24(1, 1), in24(2, 1), in24(3, 1))
 	require.ErrorIs(t, w.d.Apply(session.Changes{Puts: []session.Entry{in24(4, 1)}}), ErrTableFull)
@@ -327,8 +329,8 @@ func TestTableFull(t *testing.T) {
 	require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{in24(2, 1).Key}}))
 	require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{in24(1, 1).Key}}))
 	w.apply(in24(4, 1))
-	require.Nil(t, w.d.tables.blocks.find(blockKey(w.d.tables.numbers["internet"], in24(2, 1).Key.UE)))
-	require.NotNil(t, w.d.tables.blocks.find(blockKey(w.d.tables.numbers["internet"], in24(1, 1).Key.UE)))
+	require.Nil(t, w.d.tables.blocks.find(blockKey(w.d.tables.numbers["internet"], in24(2, 1).Key.UE.Addr())))
+	require.NotNil(t, w.d.tables.blocks.find(blockKey(w.d.tables.numbers["internet"], in24(1, 1).Key.UE.Addr())))
 	require.Len(t, w.entries(), 4)
 
 	// Peers likewise; four fit.
@@ -341,8 +343,8 @@ func TestTableFull(t *testing.T) {
 	require.ErrorIs(t, w.d.Apply(session.Changes{Puts: []session.Entry{fifth}}), ErrTableFull)
 	require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{in24(4, 11).Key}}))
 	w.apply(fifth)
-	_, out := w.run("core0", plain(t, coreGW, coreMAC, inner(t, server, fifth.Key.UE, 64, 10)), 0)
-	require.Equal(t, spacedHex(encapsulated(t, nextTo(remote), fifth.RemoteTEID, 0, inner(t, server, fifth.Key.UE, 63, 10))), spacedHex(out))
+	_, out := w.run("core0", plain(t, coreGW, coreMAC, inner(t, server, fifth.Key.UE.Addr(), 64, 10)), 0)
+	require.Equal(t, spacedHex(encapsulated(t, nextTo(remote), fifth.RemoteTEID, 0, inner(t, server, fifth.Key.UE.Addr(), 63, 10))), spacedHex(out))
 }
 
 // TestGrace has a place used again only after a barrier.

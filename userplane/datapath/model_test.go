@@ -104,7 +104,7 @@ func (m *model) forward(t testing.TB, port string, frame []byte) (reason string,
 func (m *model) isUEBlock(instance pfcp.NetworkInstance, a netip.Addr) bool {
 	for key := range m.entries {
 		if key.Direction == session.Downlink && key.Instance == instance {
-			if b, _ := key.UE.Prefix(24); b.Contains(a) {
+			if b, _ := key.UE.Addr().Prefix(24); b.Contains(a) {
 				return true
 			}
 		}
@@ -187,7 +187,7 @@ func (m *model) uplink(outer ip, id pfcp.TEID, payload []byte) (reason string, o
 	switch {
 	case !ok:
 		return "malformed_inner", nil
-	case e.Source.IsValid() && p.source != e.Source:
+	case len(e.Sources) > 0 && !e.Sources[0].Contains(p.source):
 		return "source_mismatch", nil
 	case p.ttl <= 1:
 		return "ttl_expired", nil
@@ -200,7 +200,7 @@ func (m *model) uplink(outer ip, id pfcp.TEID, payload []byte) (reason string, o
 }
 
 func (m *model) downlink(t testing.TB, port string, p ip) (reason string, out []byte) {
-	key := session.Key{Direction: session.Downlink, Instance: modelInstances[port], UE: p.destination}
+	key := session.Key{Direction: session.Downlink, Instance: modelInstances[port], UE: session.UE(p.destination)}
 	e, known := m.entries[key]
 	if !known {
 		return "no_session", nil

@@ -94,14 +94,14 @@ func (t *tables) locate(key session.Key) (at place, ok bool, err error) {
 		if !known {
 			return at, false, fmt.Errorf("%w: %q", ErrUnknownInstance, key.Instance)
 		}
-		if !key.UE.Is4() {
+		if !isHost4(key.UE) {
 			return at, false, fmt.Errorf("%w: UE address %v is not IPv4", ErrUnsupported, key.UE)
 		}
-		block := t.blocks.find(blockKey(number, key.UE))
+		block := t.blocks.find(blockKey(number, key.UE.Addr()))
 		if block == nil {
 			return at, false, nil
 		}
-		return place{placeDownlink, block.Value + uint32(key.UE.As4()[3])}, true, nil
+		return place{placeDownlink, block.Value + uint32(key.UE.Addr().As4()[3])}, true, nil
 	default:
 		return at, false, fmt.Errorf("%w: direction %d", ErrUnsupported, key.Direction)
 	}
@@ -146,7 +146,7 @@ func wireKey(key session.Key) uint32 {
 	if key.Direction == session.Uplink {
 		return teidOnWire(key.TEID)
 	}
-	return onWire(key.UE)
+	return onWire(key.UE.Addr())
 }
 
 // uplinkEntry decodes the slot of a slice that begins at slot base; ok is false when it is free.
@@ -157,15 +157,17 @@ func (t *tables) uplinkEntry(local netip.Addr, slot uint32) (e session.Entry, ok
 		return e, false
 	}
 	e = session.Entry{
-		Key:        session.Key{Direction: session.Uplink, Local: local, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(teid)))},
-		Action:     actionOf(w.Flags),
-		Instance:   nameOf(t.names[uint32(w.NextHop)]),
-		GateClosed: w.Flags&uint16(pgwuEntryFlagENTRY_GATE_CLOSED) != 0,
-		MBR:        uint64(atomic.LoadUint32(&raw.Meter.Rate)),
-		Origin:     t.uplinkOrigin.slots[slot].session(),
+		Key: session.Key{Direction: session.Uplink, Local: local, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(teid)))},
+		Rule: session.Rule{
+			Action:     actionOf(w.Flags),
+			Instance:   nameOf(t.names[uint32(w.NextHop)]),
+			GateClosed: w.Flags&uint16(pgwuEntryFlagENTRY_GATE_CLOSED) != 0,
+			MBR:        uint64(atomic.LoadUint32(&raw.Meter.Rate)),
+			Origin:     t.uplinkOrigin.slots[slot].session(),
+		},
 	}
 	if w.Flags&uint16(pgwuEntryFlagENTRY_CHECK_SOURCE) != 0 {
-		e.Source = fromWire(w.Source)
+		e.Sources = []netip.Prefix{session.UE(fromWire(w.Source))}
 	}
 	return e, true
 }
@@ -179,13 +181,15 @@ func (t *tables) downlinkEntry(instance, slot uint32) (e session.Entry, ok bool)
 	}
 	e = session.Entry{
 		Key: session.Key{
-			Direction: session.Downlink, Instance: nameOf(t.names[instance]), UE: fromWire(ue),
+			Direction: session.Downlink, Instance: nameOf(t.names[instance]), UE: session.UE(fromWire(ue)),
 		},
-		Action:     actionOf(w.Flags),
-		RemoteTEID: pfcp.TEID(teidOnWire(pfcp.TEID(w.RemoteTeid))),
-		GateClosed: w.Flags&uint16(pgwuEntryFlagENTRY_GATE_CLOSED) != 0,
-		MBR:        uint64(atomic.LoadUint32(&raw.Meter.Rate)),
-		Origin:     t.downlinkOrigin.slots[slot].session(),
+		Rule: session.Rule{
+			Action:     actionOf(w.Flags),
+			RemoteTEID: pfcp.TEID(teidOnWire(pfcp.TEID(w.RemoteTeid))),
+			GateClosed: w.Flags&uint16(pgwuEntryFlagENTRY_GATE_CLOSED) != 0,
+			MBR:        uint64(atomic.LoadUint32(&raw.Meter.Rate)),
+			Origin:     t.downlinkOrigin.slots[slot].session(),
+		},
 	}
 	if int(w.Peer) < len(t.peers.slots) && w.Peer != noPeer {
 		p := t.peers.slots[w.Peer]

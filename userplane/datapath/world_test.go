@@ -199,17 +199,21 @@ func remoteTEID(n int) pfcp.TEID { return pfcp.TEID(0x11110000 | n) }
 // uplinkOf and downlinkOf are the entries of UE n before a test changes them.
 func uplinkOf(n int) session.Entry {
 	return session.Entry{
-		Key:    session.Key{Direction: session.Uplink, Local: slice1, TEID: teid(n)},
-		Source: ue(n), Instance: "internet",
-		Origin: session.Origin{SEID: pfcp.SEID(n), PDRID: 1, FARID: 1, Precedence: 255, URRID: pfcp.Some(pfcp.URRID(7))},
+		Key: session.Key{Direction: session.Uplink, Local: slice1, TEID: teid(n)},
+		Rule: session.Rule{
+			Sources: []netip.Prefix{session.UE(ue(n))}, Instance: "internet",
+			Origin: session.Origin{SEID: pfcp.SEID(n), PDRID: 1, FARID: 1, Precedence: 255, URRID: pfcp.Some(pfcp.URRID(7))},
+		},
 	}
 }
 
 func downlinkOf(n int) session.Entry {
 	return session.Entry{
-		Key:    session.Key{Direction: session.Downlink, Instance: "internet", UE: ue(n)},
-		Remote: sgw, RemoteTEID: remoteTEID(n), Local: slice1,
-		Origin: session.Origin{SEID: pfcp.SEID(n), PDRID: 2, FARID: 2, Precedence: 255, QERID: pfcp.Some(pfcp.QERID(0))},
+		Key: session.Key{Direction: session.Downlink, Instance: "internet", UE: session.UE(ue(n))},
+		Rule: session.Rule{
+			Remote: sgw, RemoteTEID: remoteTEID(n), Local: slice1,
+			Origin: session.Origin{SEID: pfcp.SEID(n), PDRID: 2, FARID: 2, Precedence: 255, QERID: pfcp.Some(pfcp.QERID(0))},
+		},
 	}
 }
 

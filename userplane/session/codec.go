@@ -56,7 +56,8 @@ func (s Session) AppendBinary(b []byte) ([]byte, error) {
 		w.addr(c.Key.Local)
 		w.uint(uint64(c.Key.TEID))
 		w.string(string(c.Key.Instance))
-		w.addr(c.Key.UE)
+		w.addr(c.Key.UE.Addr())
+		w.uint(uint64(max(c.Key.UE.Bits(), 0)))
 		w.uint(c.Usage.Packets)
 		w.uint(c.Usage.Octets)
 	}
@@ -92,7 +93,7 @@ func (s *Session) UnmarshalBinary(b []byte) error {
 		return Counted{
 			Key: Key{
 				Direction: Direction(r.u32()), Local: r.addr(), TEID: pfcp.TEID(r.u32()),
-				Instance: pfcp.NetworkInstance(r.string()), UE: r.addr(),
+				Instance: pfcp.NetworkInstance(r.string()), UE: r.prefix(),
 			},
 			Usage: Usage{Packets: r.uint(), Octets: r.uint()},
 		}
@@ -232,6 +233,17 @@ func (r *decoder) addr() netip.Addr {
 	a, ok := netip.AddrFromSlice(v)
 	r.bad = r.bad || !ok
 	return a
+}
+
+// prefix reads an address and how many of its bits count; the zero address has none.
+func (r *decoder) prefix() netip.Prefix {
+	a, bits := r.addr(), r.u32()
+	if !a.IsValid() {
+		r.bad = r.bad || bits != 0
+		return netip.Prefix{}
+	}
+	r.bad = r.bad || int64(bits) > int64(a.BitLen())
+	return netip.PrefixFrom(a, int(min(bits, 128)))
 }
 
 // list reads a length and so many items; every item takes at least one octet, which bounds what is allocated.

@@ -16,6 +16,10 @@ func fill(v reflect.Value, r *rand.Rand) {
 		v.Set(reflect.ValueOf(netip.AddrFrom4([4]byte{10, byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())})))
 		return
 	}
+	if v.Type() == reflect.TypeFor[netip.Prefix]() {
+		v.Set(reflect.ValueOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(r.Uint32()), 1, 0}), 24)))
+		return
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
@@ -48,7 +52,8 @@ func TestARecordKeepsEveryField(t *testing.T) {
 		require.NoError(t, err)
 		var got Session
 		require.NoError(t, got.UnmarshalBinary(b))
-		require.Empty(t, cmp.Diff(s, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })))
+		require.Empty(t, cmp.Diff(s, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+			cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })))
 		for n := range b {
 			require.Error(t, got.UnmarshalBinary(b[:n]), "cut to %d octets", n)
 			require.Equal(t, Session{}, got)

@@ -67,7 +67,7 @@ func (c *compiler) entry(p *PDR) (Entry, error) {
 	fault := func(ie uint16, format string, args ...any) (Entry, error) {
 		return Entry{}, refuse(pfcp.RulePDR, uint32(p.ID), ie, format, args...)
 	}
-	e := Entry{Origin: Origin{SEID: c.s.SEID, PDRID: p.ID, FARID: p.FARID, Precedence: p.Precedence}}
+	e := Entry{Rule: Rule{Origin: Origin{SEID: c.s.SEID, PDRID: p.ID, FARID: p.FARID, Precedence: p.Precedence}}}
 	at, ok := find(c.s.FARs, p.FARID, idOfFAR)
 	if !ok {
 		return fault(pfcp.IEFARID, "there is no FAR %d", p.FARID)
@@ -142,8 +142,12 @@ func (c *compiler) uplink(e *Entry, p *PDR, far *FAR) (err error) {
 		}
 	}
 	e.Key = Key{Direction: Uplink, Local: p.Local, TEID: p.TEID}
-	if e.Source = p.UE; !e.Source.IsValid() {
-		e.Source = c.ue // pfcpsim's uplink PDR has none: the session's own address is the only right one
+	source := p.UE
+	if !source.IsValid() {
+		source = c.ue // pfcpsim's uplink PDR has none: the session's own address is the only right one
+	}
+	if source.IsValid() {
+		e.Sources = []netip.Prefix{UE(source)}
 	}
 	if e.Action, err = far.action(); err != nil || e.Action == ActionDrop {
 		return err
@@ -187,7 +191,7 @@ func (c *compiler) downlink(e *Entry, p *PDR, far *FAR) (err error) {
 	if !ok {
 		return refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IENetworkInstance, "network instance %q is not configured", p.Instance)
 	}
-	e.Key = Key{Direction: Downlink, Instance: instance, UE: ue}
+	e.Key = Key{Direction: Downlink, Instance: instance, UE: UE(ue)}
 	if e.Action, err = far.action(); err != nil || e.Action == ActionDrop {
 		return err
 	}

@@ -7,7 +7,7 @@ import "cmp"
 func Diff(old, next Table) Changes {
 	var c Changes
 	for key, e := range next {
-		if was, ok := old[key]; !ok || was != e {
+		if was, ok := old[key]; !ok || !was.Equal(e) {
 			c.Puts = append(c.Puts, e)
 		}
 	}
@@ -22,7 +22,9 @@ func Diff(old, next Table) Changes {
 }
 
 // Empty says that there is nothing to do.
-func (c Changes) Empty() bool { return len(c.Puts) == 0 && len(c.Deletes) == 0 }
+func (c Changes) Empty() bool {
+	return len(c.Cells)+len(c.Puts)+len(c.Deletes)+len(c.Removes)+len(c.EndMarkers) == 0
+}
 
 func (k Key) compare(other Key) int {
 	return cmp.Or(

@@ -54,7 +54,7 @@ func TestAModifiedPDIReplacesTheOldOneButKeepsTheKeyWithoutWhichItMatchesNothing
 		}),
 	}}})
 	changes := Diff(compile(t, s), compile(t, next))
-	require.Equal(t, Key{Direction: Downlink, Instance: "meters", UE: other}, changes.Puts[0].Key)
+	require.Equal(t, Key{Direction: Downlink, Instance: "meters", UE: UE(other)}, changes.Puts[0].Key)
 	require.Equal(t, []Key{downlinkKey}, changes.Deletes)
 }
 

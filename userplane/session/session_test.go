@@ -113,7 +113,7 @@ func compile(t testing.TB, s Session) Table {
 
 var (
 	uplinkKey   = Key{Direction: Uplink, Local: slice, TEID: 0x1001}
-	downlinkKey = Key{Direction: Downlink, Instance: "internet", UE: ue}
+	downlinkKey = Key{Direction: Downlink, Instance: "internet", UE: UE(ue)}
 )
 
 func bearerTable() Table {
@@ -125,11 +125,16 @@ func bearerTable() Table {
 	}
 	return Table{
 		uplinkKey: {
-			Key: uplinkKey, Action: ActionForward, Source: ue, Instance: "internet", MBR: 5_000, Origin: origin(1, 1),
+			Key: uplinkKey,
+			Rule: Rule{
+				Action: ActionForward, Sources: []netip.Prefix{UE(ue)}, Instance: "internet", MBR: 5_000, Origin: origin(1, 1),
+			},
 		},
 		downlinkKey: {
-			Key: downlinkKey, Action: ActionForward, Remote: remote, RemoteTEID: 0xaa, Local: slice, MBR: 10_000,
-			Origin: origin(2, 2),
+			Key: downlinkKey,
+			Rule: Rule{
+				Action: ActionForward, Remote: remote, RemoteTEID: 0xaa, Local: slice, MBR: 10_000, Origin: origin(2, 2),
+			},
 		},
 	}
 }

@@ -4,11 +4,13 @@ package session
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 )
 
-// Direction of a packet: from the UE is uplink, to the UE is downlink.
+// Direction of a packet: from the UE is uplink, to the UE is downlink. It is that of the PDR's source interface:
+// what comes from access goes up, what comes from anywhere else goes down.
 type Direction uint8
 
 // Values of Direction.
@@ -17,19 +19,18 @@ const (
 	Downlink
 )
 
-// Key names one entry of the data path.
-//
-// Uplink: the F-TEID, so Local and TEID. Downlink: the network instance and the UE's address, so Instance and UE.
-// The other fields are zero. A Key is comparable, and used as a map key.
+// Key names one entry of the data path. A key with a TEID is looked up by F-TEID, so Local and TEID; that is every
+// uplink key, and the downlink key of a PDR whose source is the CP function. Any other is looked up by network
+// instance and UE address, so Instance and UE. The other fields are zero. A Key is comparable, and used as a map key.
 type Key struct {
 	Direction Direction
-	Local     netip.Addr           // uplink: the outer destination address, which names the slice
-	TEID      pfcp.TEID            // uplink
-	Instance  pfcp.NetworkInstance // downlink: of the port and VLAN that the packet came in by
-	UE        netip.Addr           // downlink: the inner destination address
+	Local     netip.Addr           // the outer destination address, which names the slice
+	TEID      pfcp.TEID            // of the F-TEID
+	Instance  pfcp.NetworkInstance // of the port and VLAN that the packet came in by
+	UE        netip.Prefix         // of the inner destination: an IPv4 /32, an IPv6 /64 or what else the UE has
 }
 
-// Action is what happens to a packet that matched an entry.
+// Action is what happens to a packet that matched a rule.
 type Action uint8
 
 // Values of Action.
@@ -37,28 +38,115 @@ const (
 	ActionForward  Action = iota
 	ActionDrop            // the FAR says DROP
 	ActionNoHeader        // FORW towards access without Outer Header Creation: dropped under its own reason
+	ActionBuffer          // the FAR says BUFF: the packet goes to the slow path, which gives it back later
 )
 
-// Entry is what the data path does with the packets of one direction of one bearer: a PDR with its FAR, QER
-// and URR resolved.
+// Entry is what the data path does with the packets of one key: the rules of the PDRs that match by it, in the order
+// of their precedence. A packet is taken by the first that it matches; a rule without filters matches every packet
+// whose source it allows. Most entries are a single rule without filters.
 type Entry struct {
-	Key    Key
+	Key  Key
+	Rule        // the first
+	More []Rule // the others
+
+	// Routes are further destinations that lead here, besides Key.UE: framed routes, TS 29.244 8.2.109. Longest
+	// prefix first.
+	Routes []netip.Prefix
+}
+
+// Rule is a PDR with its FAR, QERs and URRs resolved.
+type Rule struct {
+	// Filters are the PDI's SDF filters: any of them will do. Empty: every packet.
+	Filters []Filter
+	// QFIs are those of the PDU Session Container that match, TS 38.415 5.5.3.3. Empty: any, and none.
+	QFIs []uint8
+	// Sources are what the inner source address of an uplink packet must be in. Empty: not checked.
+	Sources []netip.Prefix
+
 	Action Action
+	Notify bool // NOCP: the first packet raises an event
 
-	// Uplink: the inner source must be this address (source check); zero: not checked.
-	Source netip.Addr
-	// Uplink: where the inner packet goes. It names the next hop, by the node's configuration.
+	// To a network, when Remote is zero: the instance names the next hops, by the node's configuration.
 	Instance pfcp.NetworkInstance
-
-	// Downlink: the outer header to create.
+	// To a tunnel: the outer header to create.
 	Remote     netip.Addr
 	RemoteTEID pfcp.TEID
-	Local      netip.Addr // the slice's address: outer source
+	Local      netip.Addr // the slice's address of the same family: outer source
+	QFI        pfcp.Opt[uint8]
+	// Marking is the Transport Level Marking: ToS or Traffic Class in the high octet, mask in the low one,
+	// TS 29.244 8.2.12. It marks the outer header, or the packet itself when there is none.
+	Marking pfcp.Opt[uint16]
+	// KeepHeader forwards a tunnelled packet with the GTP-U header that it came with as the inner packet: no Outer
+	// Header Removal was asked for.
+	KeepHeader bool
+	// Redirect replaces the destination of a packet to a network, TS 29.244 8.2.20. Zero: none.
+	Redirect netip.Addr
+	// Copies are tunnels that get a duplicate, TS 29.244 5.2.3.
+	Copies []Tunnel
 
 	GateClosed bool
-	MBR        uint64 // kbit/s in this direction; 0: not limited
+	MBR        uint64  // kbit/s of the one QER whose limit is this rule's alone; 0: not limited by it
+	Meters     []Meter // limits that it shares. A packet passes when all allow it, and only then counts in any
+	Cells      []CellID
 
 	Origin Origin
+}
+
+// Tunnel is the remote end of one, with our address.
+type Tunnel struct {
+	Local, Remote netip.Addr
+	TEID          pfcp.TEID
+}
+
+// Filter is an SDF filter, TS 29.244 8.2.5, seen from the UE: remote is the far end, whatever the direction of the
+// packet. A zero field matches everything.
+type Filter struct {
+	Protocol      pfcp.Opt[uint8] // RFC 791; of IPv6 the last header
+	Remote, Local netip.Prefix
+	RemotePorts   []Ports // any of them
+	LocalPorts    []Ports
+	ToS, ToSMask  uint8
+	SPI           pfcp.Opt[uint32] // of AH or ESP
+	FlowLabel     pfcp.Opt[uint32] // of IPv6, 20 bits
+}
+
+// Ports is a range, both ends included.
+type Ports struct{ First, Last uint16 }
+
+// MeterID names a limit that several rules share: a QER of a session in one direction, or a QER Correlation ID of a
+// control plane, which joins sessions.
+type MeterID struct {
+	SEID        pfcp.SEID // 0 with Correlation
+	QERID       pfcp.QERID
+	Owner       uint32 // association, with Correlation
+	Correlation uint32 // TS 29.244 8.2.10; 0: none
+	Direction   Direction
+}
+
+// Meter is a shared limit. The rate is that of the last put which named it; it is gone with the last rule.
+type Meter struct {
+	ID  MeterID
+	MBR uint64 // kbit/s
+}
+
+// CellID names what a URR counts in.
+type CellID struct {
+	SEID  pfcp.SEID
+	URRID pfcp.URRID
+}
+
+// VolumeLimits are counts of a cell that matter. Each is absolute, in the cell's own count of octets since it was made; 0 is
+// none. Reaching a threshold raises one event; a packet that would begin at or beyond a quota is dropped, the first
+// one with an event.
+type VolumeLimits struct {
+	TotalThreshold, UplinkThreshold, DownlinkThreshold uint64
+	TotalQuota, UplinkQuota, DownlinkQuota             uint64
+}
+
+// Cell is a usage cell with its limits.
+type Cell struct {
+	ID     CellID
+	Limits VolumeLimits
 }
 
 // Origin says which rules an entry came from. The data path only stores it, for the tables that people read.
@@ -74,15 +162,59 @@ type Origin struct {
 // Table is what one session compiles to.
 type Table map[Key]Entry
 
-// Changes turn one table into another. The data path makes the puts before the deletes, so that a change leaves
-// no hole in service; a put of a key that exists keeps that entry's counters.
+// Changes turn one table into another. The data path takes cells first, then puts, then deletes, so that a change
+// leaves no hole in service; a put of a key that exists keeps that entry's counters.
 type Changes struct {
+	Cells   []Cell // made, or given other limits
 	Puts    []Entry
 	Deletes []Key
+	Removes []CellID // no rule counts in them any more; read them first
+
+	// EndMarkers go out after the last packet that the rules of before sent, TS 29.281 7.3.2.
+	EndMarkers []Tunnel
 }
 
-// Usage is what an entry has counted since it was made. It only rises.
+// Usage is what a rule has counted since its entry was made. It only rises.
 type Usage struct {
 	Packets uint64
 	Octets  uint64 // of inner IP packets, from the first octet of the inner IP header
+}
+
+// UE is the key's prefix of one address: a /32 or /128.
+func UE(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// Rules yields the rules in the order of their precedence, and where each stands.
+func (e *Entry) Rules(yield func(int, *Rule) bool) {
+	if !yield(0, &e.Rule) {
+		return
+	}
+	for i := range e.More {
+		if !yield(i+1, &e.More[i]) {
+			return
+		}
+	}
+}
+
+// Equal says whether two entries are the same.
+func (e Entry) Equal(other Entry) bool {
+	return e.Key == other.Key && e.Rule.Equal(other.Rule) && slices.EqualFunc(e.More, other.More, Rule.Equal) &&
+		slices.Equal(e.Routes, other.Routes)
+}
+
+// Equal says whether two rules are the same.
+func (r Rule) Equal(other Rule) bool {
+	return r.Action == other.Action && r.Notify == other.Notify && r.Instance == other.Instance &&
+		r.Remote == other.Remote && r.RemoteTEID == other.RemoteTEID && r.Local == other.Local &&
+		r.QFI == other.QFI && r.Marking == other.Marking && r.KeepHeader == other.KeepHeader &&
+		r.Redirect == other.Redirect && r.GateClosed == other.GateClosed && r.MBR == other.MBR &&
+		r.Origin == other.Origin && slices.Equal(r.QFIs, other.QFIs) && slices.Equal(r.Sources, other.Sources) &&
+		slices.Equal(r.Copies, other.Copies) && slices.Equal(r.Meters, other.Meters) &&
+		slices.Equal(r.Cells, other.Cells) && slices.EqualFunc(r.Filters, other.Filters, Filter.Equal)
+}
+
+// Equal says whether two filters are the same.
+func (f Filter) Equal(other Filter) bool {
+	return f.Protocol == other.Protocol && f.Remote == other.Remote && f.Local == other.Local &&
+		f.ToS == other.ToS && f.ToSMask == other.ToSMask && f.SPI == other.SPI && f.FlowLabel == other.FlowLabel &&
+		slices.Equal(f.RemotePorts, other.RemotePorts) && slices.Equal(f.LocalPorts, other.LocalPorts)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func downlinkKey(ue string) session.Key {
-	return session.Key{Direction: session.Downlink, Instance: "internet", UE: mustAddr(ue)}
+	return session.Key{Direction: session.Downlink, Instance: "internet", UE: session.UE(mustAddr(ue))}
 }
 
 func uplinkKey(teid uint32) session.Key {

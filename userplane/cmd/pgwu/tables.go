@@ -54,10 +54,13 @@ func sessionOf(seid pfcp.SEID, entries []datapath.EntryState) session.Session {
 			f.Action = pfcp.ActionDrop
 		}
 		if e.Key.Direction == session.Uplink {
-			p.Source, p.Local, p.TEID, p.UE = pfcp.InterfaceAccess, e.Key.Local, e.Key.TEID, e.Source
+			p.Source, p.Local, p.TEID = pfcp.InterfaceAccess, e.Key.Local, e.Key.TEID
+			if len(e.Sources) > 0 {
+				p.UE = e.Sources[0].Addr()
+			}
 			f.Destination, f.Instance, s.Slice = pfcp.Some(pfcp.InterfaceCore), e.Instance, e.Key.Local
 		} else {
-			p.Source, p.Instance, p.UE = pfcp.InterfaceCore, e.Key.Instance, e.Key.UE
+			p.Source, p.Instance, p.UE = pfcp.InterfaceCore, e.Key.Instance, e.Key.UE.Addr()
 			f.Destination = pfcp.Some(pfcp.InterfaceAccess)
 			if e.Remote.IsValid() {
 				f.Outer = pfcp.Some(pfcp.OuterHeaderCreation{

@@ -164,13 +164,18 @@ func (b *bed) addSessions(count int) error {
 	for n := range count {
 		changes.Puts = append(changes.Puts,
 			session.Entry{
-				Key:    session.Key{Direction: session.Uplink, Local: slice, TEID: pfcp.TEID(firstTEID + uint32(n))},
-				Source: ue, Instance: "internet", MBR: 100_000_000, Origin: session.Origin{SEID: pfcp.SEID(n + 1)},
+				Key: session.Key{Direction: session.Uplink, Local: slice, TEID: pfcp.TEID(firstTEID + uint32(n))},
+				Rule: session.Rule{
+					Sources: []netip.Prefix{session.UE(ue)}, Instance: "internet", MBR: 100_000_000,
+					Origin: session.Origin{SEID: pfcp.SEID(n + 1)},
+				},
 			},
 			session.Entry{
-				Key:    session.Key{Direction: session.Downlink, Instance: "internet", UE: ue},
-				Remote: sgw, RemoteTEID: pfcp.TEID(n + 1), Local: slice, MBR: 100_000_000,
-				Origin: session.Origin{SEID: pfcp.SEID(n + 1)},
+				Key: session.Key{Direction: session.Downlink, Instance: "internet", UE: session.UE(ue)},
+				Rule: session.Rule{
+					Remote: sgw, RemoteTEID: pfcp.TEID(n + 1), Local: slice, MBR: 100_000_000,
+					Origin: session.Origin{SEID: pfcp.SEID(n + 1)},
+				},
 			})
 		ue = ue.Next()
 		if len(changes.Puts) >= 2*batch || n == count-1 {
