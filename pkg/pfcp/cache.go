@@ -1,20 +1,16 @@
 package pfcp
 
 import (
-	"container/list"
-	"hash/fnv"
 	"net/netip"
 	"time"
 )
 
-// cachedResponse is a request that was handed over, and its answer once there is one. It is plain data, so that
-// it can be kept over a restart.
+// cachedResponse is a request that was handed over, and its answer once there is one.
 type cachedResponse struct {
-	Peer     netip.AddrPort
-	Sequence Sequence
-	Request  uint64 // FNV-1a of the request's octets
-	Response []byte // nil while the request is in progress
-	Expires  time.Time
+	sequence Sequence
+	request  uint64        // hash of the request's octets
+	response []byte        // nil while the request is in progress
+	expires  time.Duration // since the cache began
 }
 
 // responseCache is what tells the duplicate of a request from a new one, TS 29.244 6.4: by peer and sequence
@@ -25,55 +21,73 @@ type cachedResponse struct {
 type responseCache struct {
 	max, maxPeers int
 	lifetime      time.Duration
+	began         time.Time
 	peers         map[netip.AddrPort]*peerResponses
 	entries       int
 	evicted       uint64
 }
 
-// peerResponses are the responses of one peer: in order holds *cachedResponse, the oldest first.
+// peerResponses are the responses of one peer, the oldest first: those of the queue from head on. They stand in one
+// piece of memory, and the index has no pointers, since at 25,000 requests a second there are some hundred thousand
+// of them for the garbage collector to walk.
 type peerResponses struct {
-	order      *list.List
-	bySequence map[Sequence]*list.Element
+	queue      []cachedResponse
+	head       int
+	popped     int              // entries that went, ever
+	bySequence map[Sequence]int // the how manieth entry it is, ever
+}
+
+// cacheKey finds the entry of a request again.
+type cacheKey struct {
+	peer     netip.AddrPort
+	sequence Sequence
+	request  uint64
 }
 
 func newResponseCache(maxEntries, maxPeers int, lifetime time.Duration) *responseCache {
 	return &responseCache{
-		max: maxEntries, maxPeers: maxPeers, lifetime: lifetime, peers: make(map[netip.AddrPort]*peerResponses),
+		max: maxEntries, maxPeers: maxPeers, lifetime: lifetime, began: time.Now(),
+		peers: make(map[netip.AddrPort]*peerResponses),
 	}
 }
 
-// begin looks the request b up. It returns its entry, and whether the entry is new, so that the request is to be
-// handed over.
-func (c *responseCache) begin(now time.Time, peer netip.AddrPort, seq Sequence, b []byte) (_ *cachedResponse, isNew bool) {
-	hash := fnv.New64a()
-	hash.Write(b)
-	request := hash.Sum64()
-
-	if p, ok := c.peers[peer]; ok {
-		c.expire(now, peer, p)
-	}
-	if p, ok := c.peers[peer]; ok {
-		if at, ok := p.bySequence[seq]; ok {
-			if entry := at.Value.(*cachedResponse); entry.Request == request {
-				return entry, false
+// begin looks a request up, by the hash of its octets. It returns the response if there is one yet, and whether the
+// request is new, so that it is to be handed over.
+func (c *responseCache) begin(at time.Time, key cacheKey) (response []byte, isNew bool) {
+	now := at.Sub(c.began)
+	p := c.peers[key.peer]
+	if p != nil {
+		c.expire(now, key.peer, p)
+		if entry := p.find(key.sequence); entry != nil {
+			if entry.request == key.request && now < entry.expires {
+				return entry.response, false
 			}
-			c.remove(peer, p, at)
+			// It takes the old one's place, and may keep those behind it a little longer than they need.
+			*entry = cachedResponse{sequence: key.sequence, request: key.request, expires: now + c.lifetime}
+			return nil, true
 		}
 	}
-	c.makeRoom(now, peer)
-	p, ok := c.peers[peer]
-	if !ok {
-		p = &peerResponses{order: list.New(), bySequence: make(map[Sequence]*list.Element)}
-		c.peers[peer] = p
+	c.makeRoom(now, key.peer)
+	if p = c.peers[key.peer]; p == nil {
+		p = &peerResponses{bySequence: make(map[Sequence]int)}
+		c.peers[key.peer] = p
 	}
-	entry := &cachedResponse{Peer: peer, Sequence: seq, Request: request, Expires: now.Add(c.lifetime)}
-	p.bySequence[seq] = p.order.PushBack(entry)
+	p.push(cachedResponse{sequence: key.sequence, request: key.request, expires: now + c.lifetime})
 	c.entries++
-	return entry, true
+	return nil, true
+}
+
+// answer keeps the response of a request, unless the request gave way.
+func (c *responseCache) answer(key cacheKey, response []byte) {
+	if p := c.peers[key.peer]; p != nil {
+		if entry := p.find(key.sequence); entry != nil && entry.request == key.request {
+			entry.response = response
+		}
+	}
 }
 
 // makeRoom evicts what the bounds ask for before one more entry of peer.
-func (c *responseCache) makeRoom(now time.Time, peer netip.AddrPort) {
+func (c *responseCache) makeRoom(now time.Duration, peer netip.AddrPort) {
 	_, known := c.peers[peer]
 	if c.entries < c.max && (known || len(c.peers) < c.maxPeers) {
 		return
@@ -81,7 +95,7 @@ func (c *responseCache) makeRoom(now time.Time, peer netip.AddrPort) {
 	c.sweep(now)
 	if _, known = c.peers[peer]; !known && len(c.peers) >= c.maxPeers {
 		fewest, p := c.extreme(func(n, than int) bool { return n < than })
-		for p.order.Len() > 0 {
+		for p.len() > 0 {
 			c.evict(fewest, p)
 		}
 	}
@@ -94,7 +108,7 @@ func (c *responseCache) makeRoom(now time.Time, peer netip.AddrPort) {
 func (c *responseCache) extreme(beats func(n, than int) bool) (peer netip.AddrPort, _ *peerResponses) {
 	var found *peerResponses
 	for addr, p := range c.peers {
-		if found == nil || beats(p.order.Len(), found.order.Len()) {
+		if found == nil || beats(p.len(), found.len()) {
 			peer, found = addr, p
 		}
 	}
@@ -103,30 +117,61 @@ func (c *responseCache) extreme(beats func(n, than int) bool) (peer netip.AddrPo
 
 // evict drops the oldest entry of a peer before its time.
 func (c *responseCache) evict(peer netip.AddrPort, p *peerResponses) {
-	c.remove(peer, p, p.order.Front())
+	c.remove(peer, p)
 	c.evicted++
 }
 
-// sweep drops all entries whose time is over.
-func (c *responseCache) sweep(now time.Time) {
+// sweepAt drops all entries whose time is over.
+func (c *responseCache) sweepAt(at time.Time) { c.sweep(at.Sub(c.began)) }
+
+func (c *responseCache) sweep(now time.Duration) {
 	for peer, p := range c.peers {
 		c.expire(now, peer, p)
 	}
 }
 
 // expire drops the entries of one peer whose time is over.
-func (c *responseCache) expire(now time.Time, peer netip.AddrPort, p *peerResponses) {
-	for at := p.order.Front(); at != nil && !now.Before(at.Value.(*cachedResponse).Expires); at = p.order.Front() {
-		c.remove(peer, p, at)
+func (c *responseCache) expire(now time.Duration, peer netip.AddrPort, p *peerResponses) {
+	for p.len() > 0 && now >= p.queue[p.head].expires {
+		c.remove(peer, p)
 	}
 }
 
-// remove drops one entry, and its peer with the last one.
-func (c *responseCache) remove(peer netip.AddrPort, p *peerResponses, at *list.Element) {
-	delete(p.bySequence, at.Value.(*cachedResponse).Sequence)
-	p.order.Remove(at)
+// remove drops the oldest entry of a peer, and the peer with the last one.
+func (c *responseCache) remove(peer netip.AddrPort, p *peerResponses) {
+	p.pop()
 	c.entries--
-	if p.order.Len() == 0 {
+	if p.len() == 0 {
 		delete(c.peers, peer)
 	}
+}
+
+func (p *peerResponses) len() int { return len(p.queue) - p.head }
+
+// find returns the entry of a sequence number; nil when there is none.
+func (p *peerResponses) find(s Sequence) *cachedResponse {
+	number, ok := p.bySequence[s]
+	if !ok {
+		return nil
+	}
+	return &p.queue[p.head+number-p.popped]
+}
+
+func (p *peerResponses) push(entry cachedResponse) {
+	p.bySequence[entry.sequence] = p.popped + p.len()
+	if len(p.queue) == cap(p.queue) && p.head > len(p.queue)/2 {
+		n := copy(p.queue, p.queue[p.head:])
+		clear(p.queue[n:])
+		p.queue, p.head = p.queue[:n], 0
+	}
+	p.queue = append(p.queue, entry)
+}
+
+// pop drops the oldest entry.
+func (p *peerResponses) pop() {
+	oldest := &p.queue[p.head]
+	delete(p.bySequence, oldest.sequence)
+	*oldest = cachedResponse{}
+	p.head++
+	p.popped++
 }

@@ -1,6 +1,7 @@
 package pfcp
 
 import (
+	"hash/crc64"
 	"net/netip"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ func peerNumber(n int) netip.AddrPort {
 }
 
 func isNew(c *responseCache, now time.Time, peer netip.AddrPort, seq Sequence, b string) bool {
-	_, fresh := c.begin(now, peer, seq, []byte(b))
+	_, fresh := c.begin(now, cacheKey{peer: peer, sequence: seq, request: crc64.Checksum([]byte(b), crc64.MakeTable(crc64.ISO))})
 	return fresh
 }
 
@@ -23,7 +24,7 @@ func TestResponsesAreKeptForTheirLifetime(t *testing.T) {
 	require.False(t, isNew(c, now.Add(time.Minute-1), peerNumber(1), 7, "a"))
 	require.True(t, isNew(c, now.Add(time.Minute), peerNumber(1), 7, "a"))
 	require.Equal(t, 1, c.entries)
-	c.sweep(now.Add(2 * time.Minute))
+	c.sweepAt(now.Add(2 * time.Minute))
 	require.Zero(t, c.entries)
 	require.Empty(t, c.peers)
 	require.Zero(t, c.evicted)
@@ -36,7 +37,7 @@ func TestTheSameNumberWithOtherOctetsIsANewRequest(t *testing.T) {
 		require.True(t, isNew(c, now, peerNumber(1), 7, "b"))
 	}
 	require.Equal(t, 1, c.entries)
-	require.Equal(t, 1, c.peers[peerNumber(1)].order.Len())
+	require.Equal(t, 1, c.peers[peerNumber(1)].len())
 }
 
 func TestAFloodFromOnePeerEvictsItsOwn(t *testing.T) {

@@ -70,7 +70,7 @@ func setSequence(b []byte, s Sequence) {
 // Before Run, a request is sent but its answer waits in the socket.
 func (e *Endpoint) Call(peer netip.AddrPort, seid SEID, m Message, done func(Header, Message, error)) {
 	want, ok := m.Type().Response()
-	b, err := Marshal(Header{SEID: seid}, m)
+	b, err := e.marshal(Header{SEID: seid}, m)
 	if err == nil && !ok {
 		err = fmt.Errorf("%v is no request", m.Type())
 	}
@@ -133,8 +133,8 @@ func (e *Endpoint) receiveResponse(peer netip.AddrPort, h Header, body []byte, h
 	e.mu.Lock()
 	c, ok := e.calls.pending[h.Sequence]
 	if !ok || c.peer != peer || h.Type != c.want && h.Type != TypeVersionNotSupportedResponse {
-		e.stats.Unsolicited++
 		e.mu.Unlock()
+		e.stats.unsolicited.Add(1)
 		return
 	}
 	e.calls.remove(c)
@@ -183,12 +183,12 @@ func (e *Endpoint) clock(ctx context.Context) error {
 // tick does what is due and returns how long there is nothing to do.
 func (e *Endpoint) tick(now time.Time) time.Duration {
 	e.mu.Lock()
-	e.responses.sweep(now)
+	e.responses.sweepAt(now)
 	again, ended := e.calls.due(now, e.cfg.T1)
-	e.stats.Timeouts += uint64(len(ended))
+	e.stats.timeouts.Add(uint64(len(ended)))
 	ended = append(ended, e.calls.later...)
 	e.calls.later = nil
-	e.stats.Retransmissions += uint64(len(again))
+	e.stats.retransmissions.Add(uint64(len(again)))
 	wait := e.cfg.ResponseLifetime
 	if first := e.calls.waiting.Front(); first != nil {
 		wait = min(wait, first.Value.(*call).deadline.Sub(now))

@@ -1,9 +1,11 @@
 package pfcp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"math/bits"
 	"math/rand/v2"
@@ -11,6 +13,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -83,20 +86,27 @@ type Endpoint struct {
 	log  *slog.Logger
 	conn *net.UDPConn
 	addr netip.AddrPort
+	in   batchConn
+	out  *outbox
 	wake chan struct{} // tells the clock that there is something to do before it planned to
+	seed maphash.Seed  // of the hashes that tell requests apart
+
+	stats   counters
+	encoded sync.Pool // *[]byte to encode into
 
 	mu        sync.Mutex
 	responses *responseCache
 	calls     calls
-	stats     counters
 	closed    bool
 }
 
 // counters are what Stats is made of.
 type counters struct {
-	received    [256]uint64 // by message type
-	parseErrors [256]uint64 // by cause
-	Stats                   // the plain counters; the maps are nil
+	received    [256]atomic.Uint64 // by message type
+	parseErrors [256]atomic.Uint64 // by cause
+
+	shortHeaders, versionNotSupported, unknownMessages, duplicates, panics atomic.Uint64
+	sent, sendErrors, retransmissions, timeouts, unsolicited               atomic.Uint64
 }
 
 // Listen opens the socket. Requests can be sent at once; what arrives is read by Run. An endpoint that is not
@@ -122,10 +132,14 @@ func Listen(cfg EndpointConfig) (*Endpoint, error) {
 		log:       cfg.Log,
 		conn:      conn,
 		addr:      netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()),
+		in:        newBatchConn(conn, addr.Addr().Unmap()),
+		seed:      maphash.MakeSeed(),
+		encoded:   sync.Pool{New: func() any { return new([]byte) }},
 		wake:      make(chan struct{}, 1),
 		responses: newResponseCache(cfg.MaxCached, cfg.MaxPeers, cfg.ResponseLifetime),
 		calls:     newCalls(Sequence(rand.Uint32N(maxSequence + 1))),
 	}
+	e.out = newOutbox(e.in, e.countSent)
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
@@ -162,9 +176,8 @@ func (e *Endpoint) Run(ctx context.Context, handle func(*Request)) error {
 		g.Go(func() error { return e.read(ctx, handle) })
 	}
 	g.Go(func() error { return e.clock(ctx) })
-	g.Go(func() error {
-		<-ctx.Done()
-		return e.conn.Close()
+	g.Go(func() error { // what is put before ctx ends goes out
+		return errors.Join(e.out.run(ctx), e.conn.Close())
 	})
 	err := g.Wait()
 	e.end()
@@ -183,16 +196,25 @@ func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
 
 // read hands what arrives to receive.
 func (e *Endpoint) read(ctx context.Context, handle func(*Request)) error {
-	b := make([]byte, 1<<16)
+	in := newInbox(e.in)
 	for {
-		n, peer, err := e.conn.ReadFromUDPAddrPort(b)
+		held := false
+		err := in.read(func(peer netip.AddrPort, b []byte) {
+			if !held {
+				e.out.hold()
+				held = true
+			}
+			e.receive(peer, b, handle)
+		})
+		if held {
+			e.out.release()
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read PFCP: %w", err)
+			return err
 		}
-		e.receive(netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), b[:n], handle)
 	}
 }
 
@@ -227,18 +249,17 @@ func (e *Endpoint) receive(peer netip.AddrPort, b []byte, handle func(*Request))
 
 // countReceived counts a datagram.
 func (e *Endpoint) countReceived(h Header, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	switch {
+	case err == nil:
 	case errors.Is(err, ErrHeader):
-		e.stats.ShortHeaders++
+		e.stats.shortHeaders.Add(1)
 		return
 	case errors.Is(err, ErrVersion):
-		e.stats.VersionNotSupported++
+		e.stats.versionNotSupported.Add(1)
 	case errors.Is(err, ErrUnknown):
-		e.stats.UnknownMessages++
+		e.stats.unknownMessages.Add(1)
 	}
-	e.stats.received[h.Type]++
+	e.stats.received[h.Type].Add(1)
 }
 
 // answerable says whether what parseHeader found wrong leaves a message to go on with. Another version is
@@ -254,30 +275,35 @@ func (e *Endpoint) answerable(peer netip.AddrPort, h Header, err error) bool {
 	if _, isRequest := h.Type.Response(); known && !isRequest {
 		return true
 	}
-	if b, err := Marshal(Header{Sequence: h.Sequence}, &VersionNotSupportedResponse{}); err == nil {
+	if b, err := e.marshal(Header{Sequence: h.Sequence}, &VersionNotSupportedResponse{}); err == nil {
 		e.send(b, peer)
 	}
 	return false
 }
 
-// send writes a datagram. That it fails is only counted: to the protocol it is a lost one.
-func (e *Endpoint) send(b []byte, peer netip.AddrPort) {
-	_, err := e.conn.WriteToUDPAddrPort(b, peer)
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// send has a datagram written. Nobody may change b any more.
+func (e *Endpoint) send(b []byte, peer netip.AddrPort) { e.out.put(datagram{octets: b, peer: peer}) }
+
+func (e *Endpoint) countSent(sent, failed int) {
+	e.stats.sent.Add(uint64(sent))
+	e.stats.sendErrors.Add(uint64(failed))
+}
+
+// marshal is Marshal by way of a buffer that is used again, so that what it returns is not longer than the message.
+func (e *Endpoint) marshal(h Header, m Message) ([]byte, error) {
+	buffer := e.encoded.Get().(*[]byte)
+	defer e.encoded.Put(buffer)
+	b, err := Append((*buffer)[:0], h, m)
 	if err != nil {
-		e.stats.SendErrors++
-		return
+		return nil, err
 	}
-	e.stats.Sent++
+	*buffer = b
+	return bytes.Clone(b), nil
 }
 
 // panicked counts a panic, and logs it while they are few: their 1st, 2nd, 4th, 8th and so on.
 func (e *Endpoint) panicked(peer netip.AddrPort, fault any) {
-	e.mu.Lock()
-	e.stats.Panics++
-	n := e.stats.Panics
-	e.mu.Unlock()
+	n := e.stats.panics.Add(1)
 	if bits.OnesCount64(n) == 1 {
 		e.log.Error("panic while handling a PFCP message", slog.Any("panic", fault), slog.String("peer", peer.String()),
 			slog.Uint64("count", n), slog.String("stack", string(debug.Stack())))
@@ -307,16 +333,27 @@ type Stats struct {
 func (e *Endpoint) Stats() Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := e.stats.Stats
+	s := Stats{
+		ShortHeaders:        e.stats.shortHeaders.Load(),
+		VersionNotSupported: e.stats.versionNotSupported.Load(),
+		UnknownMessages:     e.stats.unknownMessages.Load(),
+		Duplicates:          e.stats.duplicates.Load(),
+		Panics:              e.stats.panics.Load(),
+		Sent:                e.stats.sent.Load(),
+		SendErrors:          e.stats.sendErrors.Load(),
+		Retransmissions:     e.stats.retransmissions.Load(),
+		Timeouts:            e.stats.timeouts.Load(),
+		Unsolicited:         e.stats.unsolicited.Load(),
+	}
 	s.Received = make(map[MessageType]uint64)
-	for i, n := range e.stats.received {
-		if n != 0 {
+	for i := range e.stats.received {
+		if n := e.stats.received[i].Load(); n != 0 {
 			s.Received[MessageType(i)] = n
 		}
 	}
 	s.ParseErrors = make(map[Cause]uint64)
-	for i, n := range e.stats.parseErrors {
-		if n != 0 {
+	for i := range e.stats.parseErrors {
+		if n := e.stats.parseErrors[i].Load(); n != 0 {
 			s.ParseErrors[Cause(i)] = n
 		}
 	}

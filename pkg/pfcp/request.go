@@ -3,6 +3,7 @@ package pfcp
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -23,8 +24,8 @@ type Request struct {
 	Err error
 
 	endpoint *Endpoint
-	entry    *cachedResponse // nil for a heartbeat, whose answer is not kept
-	seid     SEID            // of the CP F-SEID in a request that could not be parsed
+	key      cacheKey // of its answer; zero for a heartbeat, whose answer is not kept
+	seid     SEID     // of the CP F-SEID in a request that could not be parsed
 	answered atomic.Bool
 }
 
@@ -35,17 +36,15 @@ func (e *Endpoint) beginRequest(peer netip.AddrPort, h Header, b []byte) *Reques
 	if h.Type == TypeHeartbeatRequest {
 		return r
 	}
+	r.key = cacheKey{peer: peer, sequence: h.Sequence, request: maphash.Bytes(e.seed, b)}
+	now := time.Now()
 	e.mu.Lock()
-	entry, isNew := e.responses.begin(time.Now(), peer, h.Sequence, b)
-	response := entry.Response
-	if !isNew {
-		e.stats.Duplicates++
-	}
+	response, isNew := e.responses.begin(now, r.key)
 	e.mu.Unlock()
 	if isNew {
-		r.entry = entry
 		return r
 	}
+	e.stats.duplicates.Add(1)
 	if response != nil {
 		e.send(response, peer)
 	}
@@ -69,9 +68,7 @@ func (e *Endpoint) parseRequest(r *Request, body []byte, header error) {
 }
 
 func (e *Endpoint) countParseError(fault *Error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.stats.parseErrors[fault.Cause]++
+	e.stats.parseErrors[fault.Cause].Add(1)
 }
 
 // peekSEID finds the SEID of the CP F-SEID in an establishment that cannot be parsed; 0 when there is none.
@@ -94,7 +91,7 @@ func (r *Request) Respond(seid SEID, m Message) error {
 	if want, _ := r.Header.Type.Response(); m.Type() != want {
 		return fmt.Errorf("%v in answer to %v", m.Type(), r.Header.Type)
 	}
-	b, err := Marshal(Header{SEID: seid, Sequence: r.Header.Sequence}, m)
+	b, err := r.endpoint.marshal(Header{SEID: seid, Sequence: r.Header.Sequence}, m)
 	if err != nil {
 		return err
 	}
@@ -102,9 +99,9 @@ func (r *Request) Respond(seid SEID, m Message) error {
 		return ErrAnswered
 	}
 	e := r.endpoint
-	if r.entry != nil {
+	if r.key.peer.IsValid() {
 		e.mu.Lock()
-		r.entry.Response = b
+		e.responses.answer(r.key, b)
 		e.mu.Unlock()
 	}
 	e.send(b, r.Peer)
