@@ -64,8 +64,9 @@ func Run(ctx context.Context, w io.Writer, options Options) (err error) {
 		Step: d.out.step,
 	})
 	if err != nil {
-		if _, err := os.Stat(lab.RunDir(options.Prefix)); err == nil {
-			d.out.print("  The logs are in %s; the next start removes them.\n", lab.RunDir(options.Prefix))
+		var running *lab.RunningError // then the logs there are somebody else's
+		if _, missing := os.Stat(lab.LogDir(options.Prefix)); missing == nil && !errors.As(err, &running) {
+			d.printLogs()
 		}
 		return err
 	}
@@ -356,9 +357,13 @@ func (d *demo) remove(ctx context.Context) error {
 		return "", err
 	})
 	if failed {
-		d.out.print("  The logs are in %s; the next start removes them.\n", d.lab.LogDir())
+		d.printLogs()
 	}
 	return err
+}
+
+func (d *demo) printLogs() {
+	d.out.print("  The logs are in %s; the next start removes them.\n", lab.LogDir(d.options.Prefix))
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }

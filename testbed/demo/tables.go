@@ -117,15 +117,15 @@ func (d *demo) printCommands() {
 	line("PDN connections", "%s %s session list", strings.Join(d.lab.PGWC.Environment(), " "), d.lab.PGWC.Program)
 	line("SIMs", "%s %s sim list", strings.Join(d.lab.HSS.Environment(), " "), d.lab.HSS.Program)
 	for _, u := range d.lab.UEs[:min(2, len(d.lab.UEs))] {
-		line("the web from "+u.Name, "ip netns exec %s curl http://%s/", prefix+u.Name, topology.Web)
+		line("the web from "+u.Name, "ip netns exec %s curl -s http://%s/", prefix+u.Name, topology.Web)
 	}
 	if len(d.lab.UEs) > 0 {
 		line("the UE's device", "ip netns exec %s ip address show %s", prefix+d.lab.UEs[0].Name, ue.Port)
 	}
 	line("XDP is native (xdp)", "ip netns exec %s ip link show %s", prefix+topology.PGWU(1), topology.AccessPort)
 	line("GTP, PFCP, Diameter on the wire", "ip netns exec %s tcpdump -ni any", prefix+topology.IPX)
-	line("metrics of "+first.Name, "ip netns exec %s curl http://%s/metrics", prefix+topology.PGWU(1), lab.MetricsAddress)
-	line("logs", "tail -f %s/*.log", d.lab.LogDir())
+	line("metrics of "+first.Name, "ip netns exec %s curl -s http://%s/metrics", prefix+topology.PGWU(1), lab.MetricsAddress)
+	line("logs", "tail -f %s/*.log", lab.LogDir(prefix))
 	line("the programs' configurations", "ls %s/*.yaml", d.lab.Dir())
 	d.out.print("%s", text.String())
 }

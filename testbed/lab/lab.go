@@ -131,8 +131,8 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 // Dir is the run directory: configurations, logs, sockets and state.
 func (l *Lab) Dir() string { return l.dir }
 
-// LogDir is where the logs are.
-func (l *Lab) LogDir() string { return logDir(l.dir) }
+// logDir is where the logs are.
+func (l *Lab) logDir() string { return LogDir(l.options.Prefix) }
 
 func (l *Lab) sweep(ctx context.Context) (string, error) {
 	found, err := sweep(ctx, l.options.Prefix)
@@ -153,7 +153,7 @@ func (l *Lab) build(context.Context) (string, error) {
 	if l.Network, err = topology.Build(plan); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(l.LogDir(), 0o755); err != nil {
+	if err := os.MkdirAll(l.logDir(), 0o755); err != nil {
 		return "", fmt.Errorf("make run directory: %w", err)
 	}
 	if err := mountBPF(l.dir); err != nil {
@@ -198,7 +198,7 @@ func (l *Lab) makeNode(name, namespace, program string, config map[string]any) (
 		Name: name, Program: path, ns: l.Network.Namespace(namespace), runDir: l.dir,
 		Config: filepath.Join(l.dir, name+".yaml"),
 		Socket: filepath.Join(l.dir, name+".sock"),
-		Log:    filepath.Join(l.LogDir(), name+".log"),
+		Log:    filepath.Join(l.logDir(), name+".log"),
 	}
 	return n, writeConfig(n.Config, config)
 }
@@ -235,7 +235,7 @@ func (l *Lab) startPGWUs(ctx context.Context) (string, error) {
 		group.Go(func() error { return n.Start(ctx) })
 	}
 	err := group.Wait()
-	return fmt.Sprintf("%d, logs %s", len(l.PGWUs), filepath.Join(l.LogDir(), "pgwu*.log")), err
+	return fmt.Sprintf("%d, logs %s", len(l.PGWUs), filepath.Join(l.logDir(), "pgwu*.log")), err
 }
 
 // startVisited starts the visited network and the UEs' devices. running is the context that they live under.
@@ -326,7 +326,7 @@ func (l *Lab) removeDir(keepLogs bool) error {
 	}
 	errs := []error{err}
 	for _, e := range entries {
-		if path := filepath.Join(l.dir, e.Name()); path != l.LogDir() {
+		if path := filepath.Join(l.dir, e.Name()); path != l.logDir() {
 			errs = append(errs, os.RemoveAll(path))
 		}
 	}

@@ -31,8 +31,10 @@ var prefixes = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}-$`)
 func RunDir(prefix string) string { return filepath.Join(runDirs, strings.TrimSuffix(prefix, "-")) }
 
 func lockPath(prefix string) string { return RunDir(prefix) + ".lock" }
-func logDir(runDir string) string   { return filepath.Join(runDir, "log") }
 func bpfDir(runDir string) string   { return filepath.Join(runDir, "bpf") }
+
+// LogDir is the folder of its logs.
+func LogDir(prefix string) string { return filepath.Join(RunDir(prefix), "log") }
 
 // RunningError says that another testbed has the prefix.
 type RunningError struct {
