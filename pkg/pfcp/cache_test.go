@@ -68,3 +68,42 @@ func TestAFloodFromManyPeersEvictsTheirs(t *testing.T) {
 		require.False(t, isNew(c, now, peerNumber(1), seq, "honest"))
 	}
 }
+
+func TestAnAnswerFindsItsRequestOnly(t *testing.T) {
+	c, now := newResponseCache(3, 2, time.Minute), time.Unix(0, 0)
+	key := func(seq Sequence, request uint64) cacheKey {
+		return cacheKey{peer: peerNumber(1), sequence: seq, request: request}
+	}
+	begin := func(k cacheKey) (string, bool) {
+		response, isNew := c.begin(now, k)
+		return string(response), isNew
+	}
+	for seq := range Sequence(3) {
+		_, isNew := begin(key(seq, 1))
+		require.True(t, isNew)
+	}
+	c.answer(key(1, 1), []byte("one"))
+	response, isNew := begin(key(1, 1))
+	require.False(t, isNew)
+	require.Equal(t, "one", response)
+
+	_, isNew = begin(key(2, 9)) // the peer restarted while its request was in progress
+	require.True(t, isNew)
+	c.answer(key(2, 1), []byte("late"))
+	response, _ = begin(key(2, 9))
+	require.Empty(t, response)
+
+	for seq := range Sequence(1000) { // more than room: the oldest go, the answers of those that are left stay theirs
+		_, isNew := begin(key(1000+seq, 1))
+		require.True(t, isNew)
+		c.answer(key(1000+seq, 1), []byte{uint8(seq)})
+		c.answer(key(seq%3, 1), []byte("evicted"))
+		require.Equal(t, 3, c.entries)
+	}
+	for _, seq := range []Sequence{997, 998, 999} {
+		response, isNew := begin(key(1000+seq, 1))
+		require.False(t, isNew)
+		require.Equal(t, string([]byte{uint8(seq & 0xff)}), response)
+	}
+	require.LessOrEqual(t, cap(c.peers[peerNumber(1)].queue), 16)
+}

@@ -498,8 +498,9 @@ func TestAFloodOfGarbageDoesNotDisturb(t *testing.T) {
 			flooder.send(up, b)
 		}
 	}
-	_, m := newRawPeer(t).exchange(up, octets(t, "20 01 [00 00 01 00]"))
-	require.Equal(t, &HeartbeatResponse{}, m)
+	done, told := asking() // by an endpoint, since the flood may have filled the socket's buffer
+	start(t, testConfig(), nobody(t)).Call(up.Addr(), 0, &HeartbeatRequest{}, done)
+	require.Equal(t, &HeartbeatResponse{}, await(t, told).message)
 	s := up.Stats()
 	require.Zero(t, s.Panics)
 	require.NotZero(t, s.ShortHeaders)
@@ -548,4 +549,65 @@ func TestListenNamesEveryFault(t *testing.T) {
 	cfg.Listen = taken.addr()
 	_, err = Listen(cfg)
 	require.ErrorContains(t, err, "in use")
+}
+
+func TestWhatIsAnsweredInOneBatchIsAllSent(t *testing.T) {
+	const n = 5 * batchSize
+	cfg := testConfig()
+	cfg.ReadBuffer = 4 << 20
+	up := start(t, cfg, func(r *Request) {
+		if err := r.Respond(SEID(r.Header.SEID), &SessionDeletionResponse{Cause: CauseAccepted}); err != nil {
+			t.Error(err)
+		}
+	})
+	cp := start(t, cfg, nobody(t))
+	told := make(chan outcome, n)
+	for i := range n {
+		cp.Call(up.Addr(), SEID(i), &SessionDeletionRequest{}, func(h Header, m Message, err error) { told <- outcome{h, m, err} })
+	}
+	seen := make(map[SEID]bool)
+	for range n {
+		got := await(t, told)
+		require.NoError(t, got.err)
+		seen[got.header.SEID] = true
+	}
+	require.Len(t, seen, n)
+	require.GreaterOrEqual(t, up.Stats().Sent, uint64(n))
+}
+
+func TestADatagramThatCannotBeSentIsCountedAndStopsNoOther(t *testing.T) {
+	cfg := testConfig()
+	cfg.N1, cfg.T1 = 0, time.Second
+	cp, up := start(t, cfg, nobody(t)), start(t, testConfig(), func(r *Request) {
+		if err := r.Respond(0, &HeartbeatResponse{}); err != nil {
+			t.Error(err)
+		}
+	})
+	lost, toldLost := asking()
+	done, told := asking()
+	for _, to := range []string{"127.0.0.1:0", "[2001:db8::1]:8805"} { // no port; the other family
+		cp.Call(netip.MustParseAddrPort(to), 0, &HeartbeatRequest{}, lost)
+	}
+	cp.Call(up.Addr(), 0, &HeartbeatRequest{}, done)
+	require.NoError(t, await(t, told).err)
+	eventually(t, cp, func(s Stats) bool { return s.SendErrors == 2 && s.Sent == 1 })
+	require.ErrorIs(t, await(t, toldLost).err, ErrTimeout)
+	require.ErrorIs(t, await(t, toldLost).err, ErrTimeout)
+}
+
+func TestAnEndpointOfIPv6(t *testing.T) {
+	cfg := testConfig()
+	cfg.Listen = netip.MustParseAddrPort("[::1]:0")
+	peers := make(chan netip.AddrPort, 1)
+	up := start(t, cfg, func(r *Request) {
+		peers <- r.Peer
+		if err := r.Respond(0, &HeartbeatResponse{}); err != nil {
+			t.Error(err)
+		}
+	})
+	cp := start(t, cfg, nobody(t))
+	done, told := asking()
+	cp.Call(up.Addr(), 0, &HeartbeatRequest{}, done)
+	require.NoError(t, await(t, told).err)
+	require.Equal(t, cp.Addr(), await(t, peers))
 }
