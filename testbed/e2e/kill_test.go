@@ -17,6 +17,8 @@ import (
 )
 
 const (
+	poolAddresses = "xepc_pgwc_pool_addresses" // by state
+
 	interval = 5 * time.Millisecond // of pings while something is killed
 	during   = 60                   // pings that must be answered before, during and after
 )
@@ -142,14 +144,13 @@ func TestControlPlaneKilledSaysSoAndLeaksNothing(t *testing.T) {
 	u, pgwu := l.UEs[0], l.PGWUs[0]
 	restarts, err := l.SGW.Echo(t.Context(), lab.PGWCS8())
 	require.NoError(t, err)
-	// More rounds than the pool would stand if each leaked an address is for the pool's own tests; here the PGW-U
-	// must have cleaned up each time.
 	for round := range 3 {
 		attach(t, l)
 		ping, err := l.Ping(t.Context(), u, 5, interval)
 		require.NoError(t, err)
 		require.Empty(t, ping.Lost, "round %d", round)
 		require.Len(t, rows(t, pgwu, "session", "list"), 1, "round %d: the sessions of the dead PGW-C are gone", round)
+		require.EqualValues(t, 1, counter(t, l.PGWC, poolAddresses, `state="used"`), "round %d: no address leaked", round)
 
 		require.NoError(t, l.PGWC.Kill9())
 		require.NoError(t, l.Abandon(u))
@@ -159,5 +160,17 @@ func TestControlPlaneKilledSaysSoAndLeaksNothing(t *testing.T) {
 		require.NotEqual(t, restarts, now, "the restart counter says that sessions were lost")
 		restarts = now
 		require.Eventually(t, func() bool { return len(rows(t, pgwu, "session", "list")) == 0 }, 20*time.Second, 50*time.Millisecond)
+	}
+}
+
+func TestAttachAgainReplacesTheSession(t *testing.T) {
+	l := start(t, func(o *lab.Options) { o.UEs, o.PGWUs = 1, 1 })
+	u := l.UEs[0]
+	for round := range 3 {
+		attach(t, l)
+		require.Len(t, rows(t, l.PGWC, "session", "list"), 1, "round %d", round)
+		require.Len(t, rows(t, l.PGWUs[0], "session", "list"), 1, "round %d", round)
+		require.EqualValues(t, 1, counter(t, l.PGWC, poolAddresses, `state="used"`), "round %d", round)
+		require.NoError(t, l.Abandon(u), "the SGW forgets it without a word")
 	}
 }
