@@ -1,6 +1,7 @@
 package pfcp
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,26 @@ func BenchmarkParseEstablishment(b *testing.B) {
 		if _, _, err := Parse(octets); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// The same as an endpoint parses it, when its handler releases the requests.
+func BenchmarkParseReleasedEstablishment(b *testing.B) {
+	octets, err := Marshal(Header{Sequence: 1}, fullEstablishment())
+	require.NoError(b, err)
+	var pool sync.Pool
+	d := newDecoder(&pool)
+	b.ReportAllocs()
+	for b.Loop() {
+		h, body, err := parseHeader(octets)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m, fault := d.parseMessage(h, body)
+		if fault != nil {
+			b.Fatal(fault)
+		}
+		pool.Put(m)
 	}
 }
 
@@ -45,6 +66,7 @@ func BenchmarkRoundTrips(b *testing.B) {
 		if err := r.Respond(request.FSEID.SEID, response); err != nil {
 			b.Error(err)
 		}
+		r.Release()
 	})
 	cp := start(b, cfg, func(*Request) {})
 

@@ -129,7 +129,7 @@ func (e *Endpoint) Later(f func()) {
 
 // receiveResponse ends the call that a response answers. header is the error of its header. What comes from
 // another address than was asked, or has another type, is not the answer.
-func (e *Endpoint) receiveResponse(peer netip.AddrPort, h Header, body []byte, header error) {
+func (e *Endpoint) receiveResponse(d *decoder, peer netip.AddrPort, h Header, body []byte, header error) {
 	e.mu.Lock()
 	c, ok := e.calls.pending[h.Sequence]
 	if !ok || c.peer != peer || h.Type != c.want && h.Type != TypeVersionNotSupportedResponse {
@@ -150,7 +150,7 @@ func (e *Endpoint) receiveResponse(peer netip.AddrPort, h Header, body []byte, h
 		c.done(h, nil, header)
 		return
 	}
-	m, fault := parseMessage(h, body)
+	m, fault := d.parseMessage(h, body)
 	if fault != nil {
 		e.countParseError(fault)
 		c.done(h, nil, fault)

@@ -91,8 +91,9 @@ type Endpoint struct {
 	wake chan struct{} // tells the clock that there is something to do before it planned to
 	seed maphash.Seed  // of the hashes that tell requests apart
 
-	stats   counters
-	encoded sync.Pool // *[]byte to encode into
+	stats    counters
+	writers  sync.Pool // *writer, each with its buffer
+	requests sync.Pool // *SessionEstablishmentRequest that were released
 
 	mu        sync.Mutex
 	responses *responseCache
@@ -134,7 +135,7 @@ func Listen(cfg EndpointConfig) (*Endpoint, error) {
 		addr:      netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()),
 		in:        newBatchConn(conn, addr.Addr().Unmap()),
 		seed:      maphash.MakeSeed(),
-		encoded:   sync.Pool{New: func() any { return new([]byte) }},
+		writers:   sync.Pool{New: func() any { return new(writer) }},
 		wake:      make(chan struct{}, 1),
 		responses: newResponseCache(cfg.MaxCached, cfg.MaxPeers, cfg.ResponseLifetime),
 		calls:     newCalls(Sequence(rand.Uint32N(maxSequence + 1))),
@@ -196,7 +197,7 @@ func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
 
 // read hands what arrives to receive.
 func (e *Endpoint) read(ctx context.Context, handle func(*Request)) error {
-	in := newInbox(e.in)
+	in, d := newInbox(e.in), newDecoder(&e.requests)
 	for {
 		held := false
 		err := in.read(func(peer netip.AddrPort, b []byte) {
@@ -204,7 +205,7 @@ func (e *Endpoint) read(ctx context.Context, handle func(*Request)) error {
 				e.out.hold()
 				held = true
 			}
-			e.receive(peer, b, handle)
+			e.receive(d, peer, b, handle)
 		})
 		if held {
 			e.out.release()
@@ -219,7 +220,7 @@ func (e *Endpoint) read(ctx context.Context, handle func(*Request)) error {
 }
 
 // receive takes one datagram. Whatever goes wrong in it ends here.
-func (e *Endpoint) receive(peer netip.AddrPort, b []byte, handle func(*Request)) {
+func (e *Endpoint) receive(d *decoder, peer netip.AddrPort, b []byte, handle func(*Request)) {
 	var r *Request
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -234,13 +235,13 @@ func (e *Endpoint) receive(peer netip.AddrPort, b []byte, handle func(*Request))
 		return
 	}
 	if _, isRequest := h.Type.Response(); !isRequest {
-		e.receiveResponse(peer, h, body, err)
+		e.receiveResponse(d, peer, h, body, err)
 		return
 	}
 	if r = e.beginRequest(peer, h, b); r == nil {
 		return
 	}
-	e.parseRequest(r, body, err)
+	e.parseRequest(d, r, body, err)
 	handle(r)
 	if r.Err != nil {
 		r.refuse(r.Err)
@@ -291,14 +292,13 @@ func (e *Endpoint) countSent(sent, failed int) {
 
 // marshal is Marshal by way of a buffer that is used again, so that what it returns is not longer than the message.
 func (e *Endpoint) marshal(h Header, m Message) ([]byte, error) {
-	buffer := e.encoded.Get().(*[]byte)
-	defer e.encoded.Put(buffer)
-	b, err := Append((*buffer)[:0], h, m)
-	if err != nil {
+	w := e.writers.Get().(*writer)
+	defer e.writers.Put(w)
+	w.b, w.err = w.b[:0], nil
+	if err := w.message(h, m); err != nil {
 		return nil, err
 	}
-	*buffer = b
-	return bytes.Clone(b), nil
+	return bytes.Clone(w.b), nil
 }
 
 // panicked counts a panic, and logs it while they are few: their 1st, 2nd, 4th, 8th and so on.

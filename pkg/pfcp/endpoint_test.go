@@ -116,7 +116,7 @@ func (p *rawPeer) exchange(to *Endpoint, b []byte) (Header, Message) {
 	return h, m
 }
 
-func marshal(t *testing.T, h Header, m Message) []byte {
+func marshal(t testing.TB, h Header, m Message) []byte {
 	t.Helper()
 	b, err := Marshal(h, m)
 	require.NoError(t, err)

@@ -9,9 +9,9 @@ var (
 	inEstablishmentResponse = typesOf(IECreatedPDR, IECreatedTrafficEndpoint)
 )
 
-func parseSessionEstablishmentRequest(b []byte) (Message, *Error) {
-	m := &SessionEstablishmentRequest{}
-	w := walk(b, inEstablishmentRequest)
+func (d *decoder) parseSessionEstablishmentRequest(b []byte) (Message, *Error) {
+	m := d.establishment()
+	w := d.walk(b, inEstablishmentRequest)
 	w.ignored = &m.Ignored
 	for w.next() {
 		switch w.typ {

@@ -16,9 +16,9 @@ var (
 	inModificationResponse = typesOf(IECreatedPDR, IEUsageReportModification, IECreatedTrafficEndpoint)
 )
 
-func parseSessionModificationRequest(b []byte) (Message, *Error) {
+func (d *decoder) parseSessionModificationRequest(b []byte) (Message, *Error) {
 	m := &SessionModificationRequest{}
-	w := walk(b, inModificationRequest)
+	w := d.walk(b, inModificationRequest)
 	w.ignored = &m.Ignored
 	for w.next() {
 		switch w.typ {

@@ -68,18 +68,24 @@ func (w *walker) nameOf(size int) string {
 	if n := len(b); n > 0 && b[n-1] == 0 {
 		b = b[:n-1]
 	}
+	if name, ok := w.names[string(b)]; ok {
+		return name
+	}
 	if len(b) > maxName+1 {
 		w.fail(CauseMandatoryIEIncorrect, w.typ, "name is too long")
 		return ""
 	}
-	if name, ok := labels(b); ok {
-		return strings.ToLower(name)
+	name, ok := labels(b)
+	if !ok {
+		if len(b) > maxName || !printable(b) {
+			w.fail(CauseMandatoryIEIncorrect, w.typ, "name is neither labels nor text")
+			return ""
+		}
+		name = string(b)
 	}
-	if len(b) > maxName || !printable(b) {
-		w.fail(CauseMandatoryIEIncorrect, w.typ, "name is neither labels nor text")
-		return ""
-	}
-	return strings.ToLower(string(b))
+	name = strings.ToLower(name)
+	w.names.keep(b, name)
+	return name
 }
 
 // labels decodes label encoding, RFC 1035 3.1, of at most maxName+1 octets; false when b is something else.

@@ -36,7 +36,7 @@ func Parse(b []byte) (Header, Message, error) {
 	if err != nil {
 		return h, nil, err
 	}
-	m, fault := parseMessage(h, body)
+	m, fault := new(decoder).parseMessage(h, body)
 	if fault != nil {
 		return h, nil, fault
 	}
@@ -78,7 +78,7 @@ func parseHeader(b []byte) (Header, []byte, error) {
 }
 
 // parseMessage decodes the IEs of a message.
-func parseMessage(h Header, b []byte) (Message, *Error) {
+func (d *decoder) parseMessage(h Header, b []byte) (Message, *Error) {
 	switch h.Type {
 	case TypeHeartbeatRequest:
 		return parseHeartbeatRequest(b)
@@ -95,11 +95,11 @@ func parseMessage(h Header, b []byte) (Message, *Error) {
 	case TypeVersionNotSupportedResponse:
 		return &VersionNotSupportedResponse{}, nil
 	case TypeSessionEstablishmentRequest:
-		return parseSessionEstablishmentRequest(b)
+		return d.parseSessionEstablishmentRequest(b)
 	case TypeSessionEstablishmentResponse:
 		return parseSessionEstablishmentResponse(b)
 	case TypeSessionModificationRequest:
-		return parseSessionModificationRequest(b)
+		return d.parseSessionModificationRequest(b)
 	case TypeSessionModificationResponse:
 		return parseSessionModificationResponse(b)
 	case TypeSessionDeletionRequest:
@@ -138,17 +138,25 @@ func Marshal(h Header, m Message) ([]byte, error) {
 	return Append(nil, h, m)
 }
 
-// Append is Marshal onto the end of b.
+// Append is Marshal onto the end of b, which it returns as it was beside an error.
 func Append(b []byte, h Header, m Message) ([]byte, error) {
+	w := writer{b: b}
+	if err := w.message(h, m); err != nil {
+		return b, err
+	}
+	return w.b, nil
+}
+
+// message appends a message with its header.
+func (w *writer) message(h Header, m Message) error {
 	e, ok := m.(encodable)
 	if !ok {
-		return b, fmt.Errorf("%T has no encoding", m)
+		return fmt.Errorf("%T has no encoding", m)
 	}
 	if h.Sequence > maxSequence {
-		return b, fmt.Errorf("sequence number %#x is above 24 bits", h.Sequence)
+		return fmt.Errorf("sequence number %#x is above 24 bits", h.Sequence)
 	}
-	start, w := len(b), writer{b: b}
-	typ := m.Type()
+	start, typ := len(w.b), m.Type()
 	if typ.session() {
 		w.b = append(w.b, headerVersion|headerS, uint8(typ), 0, 0)
 		w.b = binary.BigEndian.AppendUint64(w.b, uint64(h.SEID))
@@ -156,16 +164,16 @@ func Append(b []byte, h Header, m Message) ([]byte, error) {
 		w.b = append(w.b, headerVersion, uint8(typ), 0, 0)
 	}
 	w.b = binary.BigEndian.AppendUint32(w.b, uint32(h.Sequence)<<8)
-	e.appendIEs(&w)
+	e.appendIEs(w)
 	length := len(w.b) - start - headerLengthEnd
 	if w.err == nil && length > 0xffff {
 		w.err = fmt.Errorf("message of %d octets", length)
 	}
 	if w.err != nil {
-		return b, fmt.Errorf("encode %v: %w", typ, w.err)
+		return fmt.Errorf("encode %v: %w", typ, w.err)
 	}
 	binary.BigEndian.PutUint16(w.b[start+2:], uint16(length))
-	return w.b, nil
+	return nil
 }
 
 // encodable is a message that we send.

@@ -251,7 +251,7 @@ func (w *walker) sdfFilter() SDFFilter {
 	flags := w.u8()
 	w.take(1) // spare
 	if flags&sdfFD != 0 {
-		f.FlowDescription = w.text(int(w.u16()))
+		f.FlowDescription = w.flowDescription(int(w.u16()))
 	}
 	if flags&sdfTTC != 0 {
 		f.ToSTrafficClass = Some(w.u16())
@@ -266,6 +266,23 @@ func (w *walker) sdfFilter() SDFFilter {
 		f.FilterID = Some(w.u32())
 	}
 	return f
+}
+
+// flowDescription reads n octets of text.
+func (w *walker) flowDescription(n int) string {
+	b := w.take(n)
+	if s, ok := w.flows[string(b)]; ok {
+		return s
+	}
+	if !plainText(b) {
+		w.fail(CauseMandatoryIEIncorrect, w.typ, "flow description is no text")
+		return ""
+	}
+	s := string(b)
+	if w.err == nil {
+		w.flows.keep(b, s)
+	}
+	return s
 }
 
 func (w *writer) sdfFilter(f *SDFFilter) {

@@ -52,10 +52,10 @@ func (e *Endpoint) beginRequest(peer netip.AddrPort, h Header, b []byte) *Reques
 }
 
 // parseRequest sets the message of r, or its error. header is the error of its header.
-func (e *Endpoint) parseRequest(r *Request, body []byte, header error) {
+func (e *Endpoint) parseRequest(d *decoder, r *Request, body []byte, header error) {
 	fault, _ := errors.AsType[*Error](header)
 	if fault == nil {
-		r.Message, fault = parseMessage(r.Header, body)
+		r.Message, fault = d.parseMessage(r.Header, body)
 	}
 	if fault == nil {
 		return
@@ -106,6 +106,17 @@ func (r *Request) Respond(seid SEID, m Message) error {
 	}
 	e.send(b, r.Peer)
 	return nil
+}
+
+// Release gives the memory of Message back for requests to come: the handler, or whoever it handed the request to,
+// may call it once, when it needs neither Message nor the lists of rules in it any more. The rules themselves may have
+// been copied from the lists, and what they hold (ids, filters, texts) stays as it is. Without it the garbage
+// collector does the work.
+func (r *Request) Release() {
+	if m, ok := r.Message.(*SessionEstablishmentRequest); ok {
+		r.Message = nil
+		r.endpoint.requests.Put(m)
+	}
 }
 
 // Refuse answers with the response of the request's type that carries the cause, the offending IE and the failed

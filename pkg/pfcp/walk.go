@@ -21,6 +21,8 @@ type walker struct {
 	seen    IETypes
 	repeat  *IETypes // the types that may come more than once
 	ignored *IETypes // gets what is skipped or ignored; nil: nobody wants to know
+	names   texts    // that are known
+	flows   texts    // flow descriptions that are known
 	err     *Error
 }
 
@@ -34,7 +36,7 @@ func walk(b []byte, repeat *IETypes) walker {
 
 // group starts at the first IE of the group that the present IE is.
 func (w *walker) group(repeat *IETypes) walker {
-	return walker{rest: w.value, repeat: repeat, ignored: w.ignored}
+	return walker{rest: w.value, repeat: repeat, ignored: w.ignored, names: w.names, flows: w.flows}
 }
 
 // ignore notes that nothing reads the present IE.
@@ -86,7 +88,8 @@ func (w *walker) ahead() int {
 	return n
 }
 
-// add appends a zero element to s for the present IE, which may be repeated, and returns it.
+// add appends a zero element to s for the present IE, which may be repeated, and returns it. What s has room for may
+// have been in use before.
 func add[T any](w *walker, s *[]T) *T {
 	if *s == nil {
 		*s = make([]T, 0, min(w.ahead(), maxRepeated))
@@ -97,7 +100,9 @@ func add[T any](w *walker, s *[]T) *T {
 		return new(T)
 	}
 	*s = slices.Grow(*s, 1)[:n+1]
-	return &(*s)[n]
+	element := &(*s)[n]
+	*element = *new(T)
+	return element
 }
 
 // require fails unless each of the mandatory types was there, TS 29.244 7.6.6.

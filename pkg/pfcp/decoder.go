@@ -1,0 +1,57 @@
+package pfcp
+
+import "sync"
+
+// What we chose for the texts that a decoder knows.
+const (
+	maxTexts = 1024 // how many, before it forgets them all
+	maxText  = 128  // octets, of one
+)
+
+// decoder is what the messages that one reader decodes have in common. The zero value shares nothing.
+type decoder struct {
+	names    texts
+	flows    texts
+	requests *sync.Pool // *SessionEstablishmentRequest that were released; nil: none are used again
+}
+
+// texts are the texts of one kind (names, flow descriptions) that came already, by their octets on the wire: a node
+// hears the same few again and again, and its sessions keep them. A nil one knows none.
+type texts map[string]string
+
+// keep notes that the octets b are the text s.
+func (t texts) keep(b []byte, s string) {
+	if t == nil || len(b) > maxText {
+		return
+	}
+	if len(t) == maxTexts {
+		clear(t)
+	}
+	t[string(b)] = s
+}
+
+// newDecoder returns a decoder for one reader; released requests may be shared with others.
+func newDecoder(requests *sync.Pool) *decoder {
+	return &decoder{names: make(texts), flows: make(texts), requests: requests}
+}
+
+// walk is walk that knows what the decoder knows.
+func (d *decoder) walk(b []byte, repeat *IETypes) walker {
+	return walker{rest: b, repeat: repeat, names: d.names, flows: d.flows}
+}
+
+// establishment returns a request to decode into, which is empty but may have memory.
+func (d *decoder) establishment() *SessionEstablishmentRequest {
+	if d.requests == nil {
+		return new(SessionEstablishmentRequest)
+	}
+	m, ok := d.requests.Get().(*SessionEstablishmentRequest)
+	if !ok {
+		return new(SessionEstablishmentRequest)
+	}
+	*m = SessionEstablishmentRequest{
+		CreatePDRs: m.CreatePDRs[:0], CreateFARs: m.CreateFARs[:0], CreateQERs: m.CreateQERs[:0],
+		CreateURRs: m.CreateURRs[:0],
+	}
+	return m
+}
