@@ -12,10 +12,10 @@ help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the programs into bin/
-	$(GO) build -o bin/ $(addprefix ./,$(PROGRAMS))
+	$(GO) build -trimpath -o bin/ $(addprefix ./,$(PROGRAMS))
 
 test: ## run every test: unit, packet (in the kernel) and namespace tests, with the race detector; needs root
-	@.ci/need gcc=gcc +libc6-dev redis-server=redis-server tshark=tshark tcpdump=tcpdump
+	@.ci/need gcc=gcc +libc6-dev redis-server=redis-server tshark=tshark ethtool=ethtool
 	$(GO) test -race -count=1 ./...
 
 lint: ## run the linters, the layering rules among them
