@@ -44,6 +44,9 @@ const (
 	removeLimit   = 30 * time.Second
 )
 
+// errStopped says that the user ended the demo before it was through.
+var errStopped = errors.New("stopped before the end")
+
 // demo is one run.
 type demo struct {
 	options Options
@@ -63,6 +66,9 @@ func Run(ctx context.Context, w io.Writer, options Options) (err error) {
 		Prefix: options.Prefix, UEs: options.UEs, PGWUs: options.PGWUs, BinDir: options.BinDir, Log: options.Log,
 		Step: d.out.step,
 	})
+	if ctx.Err() != nil {
+		return d.stopped(ctx, err)
+	}
 	if err != nil {
 		var running *lab.RunningError // then the logs there are somebody else's
 		if _, missing := os.Stat(lab.LogDir(options.Prefix)); missing == nil && !errors.As(err, &running) {
@@ -71,10 +77,10 @@ func Run(ctx context.Context, w io.Writer, options Options) (err error) {
 		return err
 	}
 	err = d.show(ctx)
-	if ctx.Err() != nil && !options.Keep {
-		err = errors.New("stopped before the end")
+	if ctx.Err() != nil && err != nil && errors.Is(err, context.Cause(ctx)) {
+		return errors.Join(errStopped, d.remove(ctx, false))
 	}
-	err = errors.Join(err, d.remove(ctx))
+	err = errors.Join(err, d.remove(ctx, len(d.out.failed) > 0))
 	if len(d.out.failed) > 0 {
 		err = fmt.Errorf("%d checks failed: %s", len(d.out.failed), strings.Join(d.out.failed, "; "))
 	}
@@ -82,6 +88,19 @@ func Run(ctx context.Context, w io.Writer, options Options) (err error) {
 		d.out.print("\nAll checks passed in %s.\n", time.Since(start).Round(100*time.Millisecond))
 	}
 	return err
+}
+
+// stopped is the end of a demo that the user ended while it started. What err says of that is of no interest; what
+// could not be removed is.
+func (d *demo) stopped(ctx context.Context, err error) error {
+	if err == nil {
+		return errors.Join(errStopped, d.remove(ctx, false))
+	}
+	left, err2 := topology.Leftovers(d.options.Prefix)
+	if err2 == nil && len(left) == 0 {
+		return errStopped
+	}
+	return errors.Join(errStopped, err, err2)
 }
 
 // show is what there is to see. Its error says that it could not go on; checks that failed alone are in d.out.
@@ -337,7 +356,7 @@ func (d *demo) detach(ctx context.Context) error {
 }
 
 // remove takes everything down and looks whether anything is left.
-func (d *demo) remove(ctx context.Context) error {
+func (d *demo) remove(ctx context.Context, keepLogs bool) error {
 	d.out.section("Remove")
 	if d.capture != nil {
 		_ = d.out.step("end the capture", func() (string, error) {
@@ -345,9 +364,8 @@ func (d *demo) remove(ctx context.Context) error {
 			return fmt.Sprintf("%d frames, %d lost", frames, lost), err
 		})
 	}
-	failed := len(d.out.failed) > 0
 	err := d.out.step("stop the nodes and remove the network", func() (string, error) {
-		if err := d.lab.Close(ctx, failed); err != nil {
+		if err := d.lab.Close(ctx, keepLogs); err != nil {
 			return "", err
 		}
 		left, err := topology.Leftovers(d.options.Prefix)
@@ -356,7 +374,7 @@ func (d *demo) remove(ctx context.Context) error {
 		}
 		return "", err
 	})
-	if failed {
+	if keepLogs {
 		d.printLogs()
 	}
 	return err

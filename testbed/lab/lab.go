@@ -73,7 +73,7 @@ type UE struct {
 }
 
 // Start claims the prefix, removes what an earlier run has left, and builds and starts everything. When it fails it
-// removes what it has made, except for the logs.
+// removes what it has made; the logs stay, unless it was ctx that ended.
 func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 	if options.Prefix == "" {
 		options.Prefix = DefaultPrefix
@@ -102,7 +102,7 @@ func Start(ctx context.Context, options Options) (_ *Lab, err error) {
 	l := &Lab{options: options, dir: RunDir(options.Prefix), release: release, stop: stop, group: &errgroup.Group{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.Close(ctx, true))
+			err = errors.Join(err, l.Close(ctx, ctx.Err() == nil))
 		}
 	}()
 	for _, step := range []struct {
