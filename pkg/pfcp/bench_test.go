@@ -1,7 +1,6 @@
 package pfcp
 
 import (
-	"sync"
 	"testing"
 	"time"
 
@@ -25,8 +24,7 @@ func BenchmarkParseEstablishment(b *testing.B) {
 func BenchmarkParseReleasedEstablishment(b *testing.B) {
 	octets, err := Marshal(Header{Sequence: 1}, fullEstablishment())
 	require.NoError(b, err)
-	var pool sync.Pool
-	d := newDecoder(&pool)
+	d := newDecoder(new(released))
 	b.ReportAllocs()
 	for b.Loop() {
 		h, body, err := parseHeader(octets)
@@ -37,7 +35,7 @@ func BenchmarkParseReleasedEstablishment(b *testing.B) {
 		if fault != nil {
 			b.Fatal(fault)
 		}
-		pool.Put(m)
+		d.released.put(m)
 	}
 }
 

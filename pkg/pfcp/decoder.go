@@ -12,7 +12,7 @@ const (
 type decoder struct {
 	names    texts
 	flows    texts
-	requests *sync.Pool // *SessionEstablishmentRequest that were released; nil: none are used again
+	released *released // nil: no request is used again
 }
 
 // texts are the texts of one kind (names, flow descriptions) that came already, by their octets on the wire: a node
@@ -30,9 +30,24 @@ func (t texts) keep(b []byte, s string) {
 	t[string(b)] = s
 }
 
+// released are the requests that may be used again, by all readers.
+type released struct {
+	establishments, modifications sync.Pool // pointers to the requests
+}
+
 // newDecoder returns a decoder for one reader; released requests may be shared with others.
-func newDecoder(requests *sync.Pool) *decoder {
-	return &decoder{names: make(texts), flows: make(texts), requests: requests}
+func newDecoder(r *released) *decoder {
+	return &decoder{names: make(texts), flows: make(texts), released: r}
+}
+
+// put takes a request back.
+func (r *released) put(m Message) {
+	switch m := m.(type) {
+	case *SessionEstablishmentRequest:
+		r.establishments.Put(m)
+	case *SessionModificationRequest:
+		r.modifications.Put(m)
+	}
 }
 
 // walk is walk that knows what the decoder knows.
@@ -42,16 +57,29 @@ func (d *decoder) walk(b []byte, repeat *IETypes) walker {
 
 // establishment returns a request to decode into, which is empty but may have memory.
 func (d *decoder) establishment() *SessionEstablishmentRequest {
-	if d.requests == nil {
-		return new(SessionEstablishmentRequest)
+	if d.released != nil {
+		if m, ok := d.released.establishments.Get().(*SessionEstablishmentRequest); ok {
+			*m = SessionEstablishmentRequest{
+				CreatePDRs: m.CreatePDRs[:0], CreateFARs: m.CreateFARs[:0], CreateQERs: m.CreateQERs[:0],
+				CreateURRs: m.CreateURRs[:0],
+			}
+			return m
+		}
 	}
-	m, ok := d.requests.Get().(*SessionEstablishmentRequest)
-	if !ok {
-		return new(SessionEstablishmentRequest)
+	return new(SessionEstablishmentRequest)
+}
+
+// modification is establishment for a modification.
+func (d *decoder) modification() *SessionModificationRequest {
+	if d.released != nil {
+		if m, ok := d.released.modifications.Get().(*SessionModificationRequest); ok {
+			*m = SessionModificationRequest{
+				CreatePDRs: m.CreatePDRs[:0], CreateFARs: m.CreateFARs[:0], CreateQERs: m.CreateQERs[:0],
+				CreateURRs: m.CreateURRs[:0], UpdatePDRs: m.UpdatePDRs[:0], UpdateFARs: m.UpdateFARs[:0],
+				UpdateQERs: m.UpdateQERs[:0], UpdateURRs: m.UpdateURRs[:0],
+			}
+			return m
+		}
 	}
-	*m = SessionEstablishmentRequest{
-		CreatePDRs: m.CreatePDRs[:0], CreateFARs: m.CreateFARs[:0], CreateQERs: m.CreateQERs[:0],
-		CreateURRs: m.CreateURRs[:0],
-	}
-	return m
+	return new(SessionModificationRequest)
 }

@@ -2,7 +2,6 @@ package pfcp
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,8 +15,7 @@ func decode(t testing.TB, d *decoder, b []byte) (Message, *Error) {
 
 // What was in a request that was released is not in the next one, in whatever order they come.
 func TestADecoderThatHasSeenAllReadsTheSame(t *testing.T) {
-	var pool sync.Pool
-	d := newDecoder(&pool)
+	d := newDecoder(new(released))
 	for range 3 {
 		for name, b := range samples(t) {
 			if _, _, err := parseHeader(b); err != nil {
@@ -31,16 +29,13 @@ func TestADecoderThatHasSeenAllReadsTheSame(t *testing.T) {
 			}
 			require.Nil(t, fault, name)
 			require.Empty(t, compare(want, m), name)
-			if m, ok := m.(*SessionEstablishmentRequest); ok {
-				pool.Put(m)
-			}
+			d.released.put(m)
 		}
 	}
 }
 
 func TestWhatRulesHoldOutlivesTheirRequest(t *testing.T) {
-	var pool sync.Pool
-	d := newDecoder(&pool)
+	d := newDecoder(new(released))
 	full, other := fullEstablishment(), fullEstablishment()
 	other.CreatePDRs[0].URRIDs, other.CreatePDRs[1].PDI.SDFFilters[0].FlowDescription = []URRID{8, 9}, "other"
 	other.CreatePDRs[1].PDI.QFI = []uint8{1}
@@ -50,11 +45,11 @@ func TestWhatRulesHoldOutlivesTheirRequest(t *testing.T) {
 	request, ok := m.(*SessionEstablishmentRequest)
 	require.True(t, ok)
 	kept := append([]CreatePDR(nil), request.CreatePDRs...)
-	pool.Put(request)
+	d.released.put(request)
 	for range 10 {
 		m, fault := decode(t, d, marshal(t, Header{}, other))
 		require.Nil(t, fault)
-		pool.Put(m)
+		d.released.put(m)
 	}
 	require.Empty(t, compare(full.CreatePDRs, kept))
 }

@@ -93,7 +93,7 @@ type Endpoint struct {
 
 	stats    counters
 	writers  sync.Pool // *writer, each with its buffer
-	requests sync.Pool // *SessionEstablishmentRequest that were released
+	released released  // requests to use again
 
 	mu        sync.Mutex
 	responses *responseCache
@@ -197,7 +197,7 @@ func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
 
 // read hands what arrives to receive.
 func (e *Endpoint) read(ctx context.Context, handle func(*Request)) error {
-	in, d := newInbox(e.in), newDecoder(&e.requests)
+	in, d := newInbox(e.in), newDecoder(&e.released)
 	for {
 		held := false
 		err := in.read(func(peer netip.AddrPort, b []byte) {

@@ -118,7 +118,7 @@ func (w *writer) fteid(f FTEID) {
 	w.close(at)
 }
 
-// ueIPAddress reads a UE IP Address IE. The IPv6 prefix delegation bits are ignored.
+// ueIPAddress reads a UE IP Address IE.
 func (w *walker) ueIPAddress() UEIPAddress {
 	flags := w.u8()
 	u := UEIPAddress{
@@ -133,7 +133,9 @@ func (w *walker) ueIPAddress() UEIPAddress {
 		u.IPv6 = w.ipv6()
 	}
 	if flags&ueipIPv6D != 0 {
-		w.take(1)
+		if u.IPv6DelegationBits = w.u8(); u.IPv6DelegationBits > 64 {
+			w.fail(CauseMandatoryIEIncorrect, w.typ, "IPv6 prefix delegation bits are more than 64")
+		}
 	}
 	length := uint8(64)
 	if flags&ueipIP6PL != 0 {
@@ -168,10 +170,16 @@ func (w *writer) ueIPAddress(u UEIPAddress) {
 	if length {
 		flags |= ueipIP6PL
 	}
+	if u.IPv6DelegationBits != 0 {
+		flags |= ueipIPv6D
+	}
 	at := w.open(IEUEIPAddress)
 	w.b = append(w.b, flags)
 	w.address(u.IPv4)
 	w.address(u.IPv6)
+	if u.IPv6DelegationBits != 0 {
+		w.b = append(w.b, u.IPv6DelegationBits)
+	}
 	if length {
 		w.b = append(w.b, u.IPv6PrefixLength)
 	}

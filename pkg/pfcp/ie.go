@@ -83,6 +83,7 @@ type UEIPAddress struct {
 	IPv6PrefixLength       uint8 // 64 unless the IP6PL flag brought another; 0 without IPv6; to encode, 0 is 64
 	Destination            bool  // the S/D flag; the direction of a PDR comes from its Source Interface only
 	ChooseIPv4, ChooseIPv6 bool  // CHV4, CHV6
+	IPv6DelegationBits     uint8 // so many bits before the 64th count the prefixes that are delegated; 0: none are
 }
 
 // Interface is the value of the Source Interface and Destination Interface IEs, TS 29.244 8.2.2 and 8.2.24.

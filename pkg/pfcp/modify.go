@@ -17,7 +17,7 @@ var (
 )
 
 func (d *decoder) parseSessionModificationRequest(b []byte) (Message, *Error) {
-	m := &SessionModificationRequest{}
+	m := d.modification()
 	w := d.walk(b, inModificationRequest)
 	w.ignored = &m.Ignored
 	for w.next() {

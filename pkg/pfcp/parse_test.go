@@ -199,7 +199,7 @@ func accepted() []parseRow {
 			header: modification,
 			want: &SessionModificationRequest{UpdatePDRs: []UpdatePDR{
 				{ID: 1, PDI: Some(PDI{SourceInterface: InterfaceCore, UEIPAddress: Some(UEIPAddress{
-					IPv6: netip.MustParseAddr("2001:db8::"), IPv6PrefixLength: 48,
+					IPv6: netip.MustParseAddr("2001:db8::"), IPv6PrefixLength: 48, IPv6DelegationBits: 4,
 				})})},
 				{ID: 2, PDI: Some(PDI{SourceInterface: InterfaceCore, UEIPAddress: Some(UEIPAddress{
 					ChooseIPv4: true, ChooseIPv6: true, IPv6PrefixLength: 64,
@@ -293,6 +293,7 @@ func refused() []struct {
 		{name: "an F-TEID that promises a CHOOSE ID and ends", octets: modify + inPDI + "00 15 [0d]]]]", cause: CauseInvalidLength, offending: IEFTEID},
 		{name: "a UE IP Address that promises an IPv6 address and ends", octets: modify + inPDI + "00 5d [01 20 01]]]]", cause: CauseInvalidLength, offending: IEUEIPAddress},
 		{name: "an IPv6 prefix of 129 bits", octets: modify + inPDI + "00 5d [60 81]]]]", cause: CauseMandatoryIEIncorrect, offending: IEUEIPAddress},
+		{name: "65 IPv6 prefix delegation bits", octets: modify + inPDI + "00 5d [28 41]]]]", cause: CauseMandatoryIEIncorrect, offending: IEUEIPAddress},
 		{name: "an SDF filter whose text is longer than the IE", octets: modify + inPDI + "00 17 [01 00 00 05 61]]]]", cause: CauseInvalidLength, offending: IESDFFilter},
 		{name: "an SDF filter with a zero octet in its text", octets: modify + inPDI + "00 17 [01 00 [61 00 62]]]]]", cause: CauseMandatoryIEIncorrect, offending: IESDFFilter},
 		{name: "a Network Instance that is neither labels nor text", octets: modify + inPDI + "00 16 [05 61 62]]]]", cause: CauseMandatoryIEIncorrect, offending: IENetworkInstance},

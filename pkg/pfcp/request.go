@@ -108,15 +108,13 @@ func (r *Request) Respond(seid SEID, m Message) error {
 	return nil
 }
 
-// Release gives the memory of Message back for requests to come: the handler, or whoever it handed the request to,
-// may call it once, when it needs neither Message nor the lists of rules in it any more. The rules themselves may have
-// been copied from the lists, and what they hold (ids, filters, texts) stays as it is. Without it the garbage
-// collector does the work.
+// Release gives the memory of Message back for requests to come, and sets Message to nil: the handler, or whoever it
+// handed the request to, may call it when it needs neither Message nor the lists of rules to create and to update in
+// it any more. The rules themselves may have been copied from the lists, and what they hold (ids, filters, texts)
+// stays as it is, as does every other list. Without it the garbage collector does the work.
 func (r *Request) Release() {
-	if m, ok := r.Message.(*SessionEstablishmentRequest); ok {
-		r.Message = nil
-		r.endpoint.requests.Put(m)
-	}
+	r.endpoint.released.put(r.Message)
+	r.Message = nil
 }
 
 // Refuse answers with the response of the request's type that carries the cause, the offending IE and the failed

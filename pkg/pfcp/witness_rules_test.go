@@ -291,7 +291,7 @@ func ruleWitnesses() []witness {
 func fullTheirUsageReport(typ uint16) *ie.IE {
 	return ie.NewUsageReport(typ, ie.NewURRID(1), ie.NewURSEQN(4), ie.NewUsageReportTrigger(0x02, 0x10, 0x01),
 		ie.NewStartTime(testTime), ie.NewEndTime(testLater), ie.NewVolumeMeasurement(0x07, 30, 10, 20, 0, 0, 0),
-		ie.NewDurationMeasurement(90*seconds), ie.NewUEIPAddress(0x03, "172.16.1.5", "2001:db8:1::", 0, 0),
+		ie.NewDurationMeasurement(90*seconds), ie.NewUEIPAddress(0x0b, "172.16.1.5", "2001:db8:1::", 8, 0),
 		ie.NewNetworkInstanceFQDN("iot"), ie.NewTimeOfFirstPacket(testTime), ie.NewTimeOfLastPacket(testLater),
 		ie.NewUsageInformation(1, 0, 1, 0), ie.NewQueryURRReference(77), ie.NewEventTimeStamp(testTime),
 		ie.NewEventTimeStamp(testLater))
@@ -306,7 +306,7 @@ func fullUsageReport() UsageReport {
 		}),
 		Duration: Some(uint32(90)),
 		UEIPAddress: Some(UEIPAddress{
-			IPv4: testUE, IPv6: netip.MustParseAddr("2001:db8:1::"), IPv6PrefixLength: 64,
+			IPv4: testUE, IPv6: netip.MustParseAddr("2001:db8:1::"), IPv6PrefixLength: 64, IPv6DelegationBits: 8,
 		}),
 		NetworkInstance:   Some(NetworkInstance("iot")),
 		TimeOfFirstPacket: Some(TimeStampOf(testTime)), TimeOfLastPacket: Some(TimeStampOf(testLater)),
