@@ -32,6 +32,7 @@ generate-check: generate ## fail if what is committed is not what generate makes
 	git diff --exit-code -- '*_bpfel.go' '*_bpfel.o'
 
 demo: build ## attach simulated UEs to a whole network in namespaces and move real traffic; needs root
+	@.ci/need ip=iproute2
 	bin/testbed demo $(DEMOFLAGS)
 
 bench: ## measure the data path in the kernel; needs root
