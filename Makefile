@@ -6,7 +6,7 @@ PROGRAMS := hss/cmd/hss controlplane/cmd/pgwc userplane/cmd/pgwu testbed/cmd/tes
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt generate generate-check demo bench fuzz
+.PHONY: help build test lint fmt generate generate-check demo bench bench-hss fuzz
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ demo: build ## attach simulated UEs to a whole network in namespaces and move re
 
 bench: ## measure the data path in the kernel; needs root
 	$(GO) run ./userplane/datapath/bench
+
+bench-hss: ## measure the HSS over a Redis of its own, beside a handler that does nothing
+	@.ci/need redis-server=redis-server
+	$(GO) run ./hss/cmd/hssbench $(BENCHFLAGS)
 
 fuzz: ## run each fuzz target for FUZZTIME (20s)
 	@set -e; for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

@@ -43,7 +43,7 @@ func testKeys(t testing.TB) (aka.Credentials, *card) {
 	require.NoError(t, err)
 	opc, err := hex.DecodeString("cd63cb71954a9f4e48a5994e37a02baf")
 	require.NoError(t, err)
-	return aka.Credentials{K: aka.Key(k), OPc: aka.Key(opc)}, &card{k: [16]byte(k), opc: [16]byte(opc)}
+	return aka.Credentials{K: aka.KeyOf(k), OPc: aka.KeyOf(opc)}, &card{k: [16]byte(k), opc: [16]byte(opc)}
 }
 
 // hss is an HSS with a real Redis.

@@ -8,16 +8,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/xepc/xepc/pkg/aka"
 	"github.com/xepc/xepc/pkg/identity"
 )
 
-// Sealed keys are: octet 1 the version, octet 2 the length of the KEK's id, the id, a nonce of 12 octets, and K ‖ OPc
-// under AES-256-GCM with the IMSI as associated data, so that one SIM's keys cannot be put into another's record.
+// Sealed keys are: octet 1 the version, octet 2 the length of the KEK's id, the id, a nonce of 12 octets, and the
+// credentials under AES-256-GCM with the IMSI as associated data, so that one SIM's keys cannot be put into another's
+// record. In clear the credentials are: the algorithm (see algorithmCodes), iterations, octets of RES, octets of K, K,
+// OPc or TOPc. Version 1 held K ‖ OPc of Milenage.
 const (
-	sealVersion = 1
+	sealVersion = 2
+	version1    = 1
 	kekOctets   = 32
 	maxKEKID    = 32
 	nonceOctets = 12
@@ -118,29 +122,58 @@ func (r *Keyring) add(id string, key []byte) error {
 	return nil
 }
 
+// algorithmCodes are those of the first octet in clear; append only.
+var algorithmCodes = []aka.Algorithm{aka.Milenage, aka.TUAK, aka.XOR}
+
 func (r *Keyring) seal(imsi identity.IMSI, c aka.Credentials) []byte {
 	b := append([]byte{sealVersion, byte(len(r.active))}, r.active...)
 	nonce := make([]byte, nonceOctets)
 	_, _ = rand.Read(nonce) // never fails, see crypto/rand
 	b = append(b, nonce...)
-	return r.aeads[r.active].Seal(b, nonce, append(c.K[:len(c.K):len(c.K)], c.OPc[:]...), []byte(imsi))
+	k := c.K.Octets()
+	code := max(0, slices.Index(algorithmCodes, c.Algorithm)) // an empty one is Milenage
+	plain := append([]byte{byte(code), c.Iterations, c.RESOctets, byte(len(k))}, k...)
+	plain = append(plain, c.OPc.Octets()...)
+	return r.aeads[r.active].Seal(b, nonce, plain, []byte(imsi))
 }
 
 func (r *Keyring) open(imsi identity.IMSI, b []byte) (aka.Credentials, error) {
-	var c aka.Credentials
-	if len(b) < 2 || b[0] != sealVersion || len(b) < 2+int(b[1])+nonceOctets {
-		return c, errors.New("the sealed keys are of an unknown form")
+	if len(b) < 2 || (b[0] != sealVersion && b[0] != version1) || len(b) < 2+int(b[1])+nonceOctets {
+		return aka.Credentials{}, errors.New("the sealed keys are of an unknown form")
 	}
 	id, rest := string(b[2:2+b[1]]), b[2+b[1]:]
 	aead := r.aeads[id]
 	if aead == nil {
-		return c, fmt.Errorf("the keys are sealed with KEK %q, which is not among ours", id)
+		return aka.Credentials{}, fmt.Errorf("the keys are sealed with KEK %q, which is not among ours", id)
 	}
 	plain, err := aead.Open(nil, rest[:nonceOctets], rest[nonceOctets:], []byte(imsi))
-	if err != nil || len(plain) != len(c.K)+len(c.OPc) {
-		return c, fmt.Errorf("the keys do not open with KEK %q: another key under the same id, or a changed record", id)
+	if err != nil {
+		return aka.Credentials{}, fmt.Errorf("the keys do not open with KEK %q: another key under the same id, or a changed record", id)
 	}
-	copy(c.K[:], plain)
-	copy(c.OPc[:], plain[len(c.K):])
+	if b[0] == version1 {
+		plain = append([]byte{0, 0, 0, 16}, plain...)
+	}
+	return parseCredentials(plain)
+}
+
+// parseCredentials reads credentials in clear.
+func parseCredentials(b []byte) (aka.Credentials, error) {
+	if len(b) < 4 || int(b[0]) >= len(algorithmCodes) || len(b) < 4+int(b[3]) {
+		return aka.Credentials{}, errors.New("the sealed keys are of an unknown form inside")
+	}
+	c := aka.Credentials{Algorithm: algorithmCodes[b[0]], Iterations: b[1], RESOctets: b[2]}
+	k, opc := b[4:4+b[3]], b[4+b[3]:]
+	for _, part := range []struct {
+		octets []byte
+		to     *aka.Key
+	}{{k, &c.K}, {opc, &c.OPc}} {
+		switch len(part.octets) {
+		case 0: // XOR has no OPc
+		case 16, 32:
+			*part.to = aka.KeyOf(part.octets)
+		default:
+			return aka.Credentials{}, fmt.Errorf("a sealed key of %d octets", len(part.octets))
+		}
+	}
 	return c, nil
 }

@@ -80,7 +80,13 @@ type Store struct {
 	within   time.Duration
 	embedded *miniredis.Miniredis // nil with a real Redis
 
+	batcher batcher
+
 	add, advance, register, purge, remove *redis.Script
+}
+
+func (s *Store) scripts() []*redis.Script {
+	return []*redis.Script{s.add, s.advance, s.register, s.purge, s.remove}
 }
 
 const poolSize = 64 // connections to each Redis node; one carries one operation at a time
@@ -93,6 +99,7 @@ func Open(cfg Config, keyring *Keyring, log *slog.Logger) (*Store, error) {
 		add: redis.NewScript(addLua), advance: redis.NewScript(advanceLua), register: redis.NewScript(registerLua),
 		purge: redis.NewScript(purgeLua), remove: redis.NewScript(removeLua),
 	}
+	s.batcher.send = s.sendCalls
 	if len(cfg.Addresses) == 0 {
 		s.embedded = miniredis.NewMiniRedis()
 		if err := s.embedded.Start(); err != nil {
@@ -149,9 +156,7 @@ func key(imsi identity.IMSI) string { return keyPrefix + "{" + string(imsi) + "}
 
 // run runs a script on one SIM's record and returns what it answers as strings. An empty answer is ErrUnknown.
 func (s *Store) run(ctx context.Context, script *redis.Script, imsi identity.IMSI, args ...any) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.within)
-	defer cancel()
-	answer, err := script.Run(ctx, s.redis, []string{key(imsi)}, args...).StringSlice()
+	answer, err := s.batcher.do(&call{script: script, keys: []string{key(imsi)}, args: args})
 	switch {
 	case err != nil:
 		return nil, unavailable(err)

@@ -23,7 +23,7 @@ import (
 const imsi identity.IMSI = "999700000000001"
 
 var (
-	keys    = aka.Credentials{K: aka.Key{1, 2, 3}, OPc: aka.Key{4, 5, 6}}
+	keys    = aka.Credentials{Algorithm: aka.Milenage, K: aka.KeyOf([]byte("0123456789abcdef")), OPc: aka.KeyOf([]byte("fedcba9876543210"))}
 	profile = subscriber.Profile{MSISDN: "882120000001", APNs: []subscriber.APN{{Name: "internet"}}}.WithDefaults()
 	epoch   = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	kek     = "k1 " + strings.Repeat("ab", 32)
@@ -79,8 +79,8 @@ func TestRecord(t *testing.T) {
 		raw, err := s.redis.HGetAll(ctx, key(imsi)).Result()
 		require.NoError(t, err)
 		for field, value := range raw {
-			require.NotContains(t, value, string(keys.K[:4]), field)
-			require.NotContains(t, value, string(keys.OPc[:4]), field)
+			require.NotContains(t, value, string(keys.K.Octets()[:4]), field)
+			require.NotContains(t, value, string(keys.OPc.Octets()[:4]), field)
 		}
 
 		for i := 2; i <= 5; i++ {

@@ -3,6 +3,7 @@ package subscriber
 import (
 	"encoding/json"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -104,7 +105,7 @@ func TestDisplaced(t *testing.T) {
 func TestVectorsUseTheRunInOrder(t *testing.T) {
 	n := byte(0)
 	challenge := func() [16]byte { n++; return [16]byte{n} }
-	keys := aka.Credentials{K: aka.Key{1}, OPc: aka.Key{2}}
+	keys := aka.Credentials{K: aka.KeyOf(make([]byte, 16)), OPc: aka.KeyOf(make([]byte, 16))}
 	first, rest := Counter{SEQ: 10, IND: 3, Count: 5}.Split(3)
 	all, err := first.Vectors(keys, aka.SeparationBit, challenge)
 	require.NoError(t, err)
@@ -119,7 +120,7 @@ func TestVectorsUseTheRunInOrder(t *testing.T) {
 		}
 		want, err := keys.Vector([16]byte{byte(i + 1)}, aka.NewSQN(uint64(10+i), 3), amf)
 		require.NoError(t, err)
-		require.True(t, want == v, "vector %d", i)
+		require.True(t, reflect.DeepEqual(want, v), "vector %d", i)
 	}
 	_, err = Counter{SEQ: aka.MaxSEQ, Count: 2}.Vectors(keys, 0, challenge)
 	require.Error(t, err)

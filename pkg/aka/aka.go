@@ -1,6 +1,6 @@
-// Package aka owns the network's side of authentication and key agreement: Milenage vectors (TS 35.206), KASME
-// (TS 33.401 A.2), the form of sequence numbers and the check of AUTS (TS 33.102). It never stores or counts anything,
-// and never shows a key.
+// Package aka owns the network's side of authentication and key agreement: vectors by Milenage (TS 35.206), TUAK
+// (TS 35.231) and the test algorithm XOR (TS 34.108), KASME (TS 33.401 A.2), the form of sequence numbers and the check
+// of AUTS (TS 33.102). It never stores or counts anything, and never shows a key.
 package aka
 
 import (
@@ -13,8 +13,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-
-	"github.com/wmnsk/milenage"
 )
 
 // What the standards fix.
@@ -32,8 +30,12 @@ const (
 	fcKASME   byte   = 0x10
 )
 
-// Key is a secret of 128 bits. It prints, logs and marshals as nothing but the fact that it is set.
-type Key [16]byte
+// Key is a secret of 16 octets, or with TUAK of 16 or 32. It prints, logs and marshals as nothing but the fact that it is
+// set.
+type Key struct {
+	b [32]byte
+	n uint8 // octets
+}
 
 const hidden = "(set)"
 
@@ -46,26 +48,39 @@ func (Key) LogValue() slog.Value { return slog.StringValue(hidden) }
 // MarshalText hides the key.
 func (Key) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
-// ParseKey reads 32 hexadecimal digits. The error does not show them.
-func ParseKey(s string) (Key, error) {
-	var k Key
-	if len(s) != 2*len(k) {
-		return k, fmt.Errorf("%d characters, want %d hexadecimal digits", len(s), 2*len(k))
+// KeyOf returns the key of these octets: 16 or 32 of them, else it is a programming error.
+func KeyOf(octets []byte) Key {
+	if len(octets) != 16 && len(octets) != 32 {
+		panic(fmt.Sprintf("aka: a key of %d octets", len(octets)))
 	}
-	if _, err := hex.Decode(k[:], []byte(s)); err != nil {
-		return k, errors.New("not hexadecimal")
-	}
-	return k, nil
+	k := Key{n: uint8(len(octets))}
+	copy(k.b[:], octets)
+	return k
 }
 
-// OPc returns OPc of K and OP, TS 35.206 4.1.
-func OPc(k, op Key) (Key, error) {
-	b, err := milenage.ComputeOPc(k[:], op[:])
-	if err != nil {
-		return Key{}, fmt.Errorf("computing OPc: %w", err)
+// Octets returns a copy of the key in clear, for who encrypts it.
+func (k Key) Octets() []byte { return append([]byte(nil), k.b[:k.n]...) }
+
+// IsZero says that no key is set.
+func (k Key) IsZero() bool { return k.n == 0 }
+
+// ParseKey reads 32 or 64 hexadecimal digits. The error does not show them.
+func ParseKey(s string) (Key, error) {
+	if len(s) != 32 && len(s) != 64 {
+		return Key{}, fmt.Errorf("%d characters, want 32 hexadecimal digits, or for TUAK 64", len(s))
 	}
-	return Key(b), nil
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		return Key{}, errors.New("not hexadecimal")
+	}
+	return KeyOf(b), nil
 }
+
+// OPc returns Milenage's OPc of K and OP, TS 35.206 4.1.
+func OPc(k, op Key) (Key, error) { return milenageOPc(k, op) }
+
+// TOPc returns TUAK's TOPc of K and TOP, TS 35.231 6.3, with that many iterations of Keccak; 0 stands for 1.
+func TOPc(k, top Key, iterations uint8) (Key, error) { return tuakOPc(k, top, iterations) }
 
 // SQN is a sequence number of 48 bits, SEQ ‖ IND, TS 33.102 C.1.1.1.
 type SQN uint64
@@ -89,15 +104,57 @@ func sqnFromOctets(b [6]byte) SQN {
 	return SQN(binary.BigEndian.Uint64(append([]byte{0, 0}, b[:]...)))
 }
 
+// Algorithm is what a SIM and its HSS compute with.
+type Algorithm string
+
+// Algorithms.
+const (
+	Milenage Algorithm = "milenage" // TS 35.206; what an empty Algorithm stands for too
+	TUAK     Algorithm = "tuak"     // TS 35.231
+	XOR      Algorithm = "xor"      // TS 34.108 8.1.2: for test SIMs only, it protects nothing
+)
+
+// Algorithms are all there are.
+func Algorithms() []Algorithm { return []Algorithm{Milenage, TUAK, XOR} }
+
 // Credentials are what a SIM and its HSS share.
 type Credentials struct {
-	K, OPc Key
+	Algorithm  Algorithm
+	K          Key
+	OPc        Key   // TUAK: TOPc; XOR: none
+	Iterations uint8 // of Keccak in TUAK, 0 stands for 1
+	RESOctets  uint8 // of RES in TUAK: 4, 8 or 16; 0 stands for 8
+}
+
+// functions are f1 to f5* under one card's keys, TS 33.105 5.1.
+type functions interface {
+	f1(rand [16]byte, sqn SQN, amf uint16) (macA, macS [8]byte)
+	f2345(rand [16]byte) (res []byte, ck, ik [16]byte, ak [6]byte)
+	f5star(rand [16]byte) (ak [6]byte)
+}
+
+func (c Credentials) functions() (functions, error) {
+	switch c.Algorithm {
+	case Milenage, "":
+		return newMilenage(c)
+	case TUAK:
+		return newTUAK(c)
+	case XOR:
+		return newExclusive(c)
+	}
+	return nil, fmt.Errorf("authentication algorithm %q is unknown", c.Algorithm)
+}
+
+// Validate says whether the keys fit the algorithm. The error does not show them.
+func (c Credentials) Validate() error {
+	_, err := c.functions()
+	return err
 }
 
 // Vector is what the serving network needs to authenticate a SIM once, TS 33.102 6.3.2. It is as secret as a key.
 type Vector struct {
 	RAND   [16]byte
-	XRES   [8]byte
+	XRES   []byte // 4 to 16 octets
 	CK, IK [16]byte
 	AUTN   [16]byte // SQN ⊕ AK ‖ AMF ‖ MAC-A
 }
@@ -110,21 +167,42 @@ func (Vector) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // Vector computes the vector of a challenge.
 func (c Credentials) Vector(rand [16]byte, sqn SQN, amf uint16) (Vector, error) {
-	m := milenage.NewWithOPc(c.K[:], c.OPc[:], rand[:], uint64(sqn), amf)
-	macA, err := m.F1()
+	f, err := c.functions()
 	if err != nil {
-		return Vector{}, fmt.Errorf("computing f1: %w", err)
+		return Vector{}, err
 	}
-	res, ck, ik, ak, err := m.F2345()
-	if err != nil {
-		return Vector{}, fmt.Errorf("computing f2 to f5: %w", err)
-	}
-	v := Vector{RAND: rand, XRES: [8]byte(res), CK: [16]byte(ck), IK: [16]byte(ik)}
+	v := Vector{RAND: rand}
+	var ak [6]byte
+	v.XRES, v.CK, v.IK, ak = f.f2345(rand)
+	macA, _ := f.f1(rand, sqn, amf)
 	concealed := sqn.octets()
-	subtle.XORBytes(v.AUTN[:6], concealed[:], ak)
+	subtle.XORBytes(v.AUTN[:6], concealed[:], ak[:])
 	binary.BigEndian.PutUint16(v.AUTN[6:], amf)
-	copy(v.AUTN[8:], macA)
+	copy(v.AUTN[8:], macA[:])
 	return v, nil
+}
+
+// Triplet is a vector for GSM, TS 33.102 6.8.1.2.
+type Triplet struct {
+	RAND [16]byte
+	SRES [4]byte
+	Kc   [8]byte
+}
+
+// Format hides the triplet from every verb.
+func (Triplet) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
+// Triplet converts the vector by the functions c2 and c3 of TS 33.102 6.8.1.2; a 2G SIM with Milenage computes the same
+// (GSM-MILENAGE, TS 55.205).
+func (v Vector) Triplet() Triplet {
+	t := Triplet{RAND: v.RAND}
+	for i, octet := range v.XRES {
+		t.SRES[i%4] ^= octet
+	}
+	for i := range v.CK {
+		t.Kc[i%8] ^= v.CK[i] ^ v.IK[i]
+	}
+	return t
 }
 
 // KASME returns the key that binds the vector to the serving network, TS 33.401 A.2. plmn are the octets of
@@ -147,19 +225,16 @@ var ErrMACS = errors.New("MAC-S does not match")
 // Resynchronise checks AUTS (SQN_MS ⊕ AK* ‖ MAC-S) against the RAND that it answers, and returns SQN_MS, TS 33.102
 // 6.3.3 and 6.3.5. The error is ErrMACS when it does not match.
 func (c Credentials) Resynchronise(rand [16]byte, auts [14]byte) (SQN, error) {
-	m := milenage.NewWithOPc(c.K[:], c.OPc[:], rand[:], 0, resyncAMF)
-	ak, err := m.F5Star()
+	f, err := c.functions()
 	if err != nil {
-		return 0, fmt.Errorf("computing f5*: %w", err)
+		return 0, err
 	}
-	var sqn [6]byte
-	subtle.XORBytes(sqn[:], auts[:6], ak)
-	macS, err := m.F1Star(sqn[:], []byte{0, 0})
-	if err != nil {
-		return 0, fmt.Errorf("computing f1*: %w", err)
-	}
-	if subtle.ConstantTimeCompare(macS, auts[6:]) != 1 {
+	ak := f.f5star(rand)
+	var octets [6]byte
+	subtle.XORBytes(octets[:], auts[:6], ak[:])
+	sqn := sqnFromOctets(octets)
+	if _, macS := f.f1(rand, sqn, resyncAMF); subtle.ConstantTimeCompare(macS[:], auts[6:]) != 1 {
 		return 0, ErrMACS
 	}
-	return sqnFromOctets(sqn), nil
+	return sqn, nil
 }

@@ -4,7 +4,7 @@ import "crypto/aes"
 
 // simResync computes MAC-S and AK* as a SIM does, written from TS 35.206 4.1 without the library: OUT1 and OUT5 with
 // c1 = 0, r1 = 64 bits, c5 = 8, r5 = 96 bits.
-func simResync(k, opc Key, rand [16]byte, sqn [6]byte) (macS [8]byte, ak [6]byte) {
+func simResync(k, opc [16]byte, rand [16]byte, sqn [6]byte) (macS [8]byte, ak [6]byte) {
 	block, err := aes.NewCipher(k[:])
 	if err != nil {
 		panic(err)

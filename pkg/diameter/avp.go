@@ -14,6 +14,9 @@ const (
 	flagMandatory = 1 << 6
 )
 
+// usualAVPs is how many AVPs a request of S6a has at most, mostly.
+const usualAVPs = 16
+
 // maxDepth bounds how deep groups may nest; S6a's deepest tree has 5 levels.
 const maxDepth = 8
 
@@ -173,6 +176,9 @@ func (a AVP) append(b []byte) []byte {
 // it is returned too.
 func (d *Dictionary) parseAVPs(b []byte, depth int) ([]AVP, error) {
 	var avps []AVP
+	if depth == 1 {
+		avps = make([]AVP, 0, usualAVPs)
+	}
 	for len(b) > 0 {
 		a, rest, err := d.parseAVP(b, depth)
 		if err != nil {

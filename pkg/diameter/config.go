@@ -39,7 +39,7 @@ func DefaultConfig() Config {
 	return Config{
 		Listen: []string{"0.0.0.0:3868"}, Transports: []string{"tcp", "sctp"},
 		Watchdog: 30 * time.Second, CapabilitiesWithin: 10 * time.Second, WriteWithin: 5 * time.Second, AnswerWithin: 5 * time.Second,
-		MaxStrangers: 256, MaxPeers: 256, Workers: 32,
+		MaxStrangers: 256, MaxPeers: 256, Workers: 128,
 	}
 }
 

@@ -26,8 +26,8 @@ const (
 	fewestMillis = 5
 )
 
-// conn is an open connection to a peer. One goroutine reads, one writes, Workers work on requests. When all workers
-// are busy the reader waits for one, so that TCP slows the peer down.
+// conn is an open connection to a peer. One goroutine reads, one writes, up to Workers work on requests, started as they
+// are needed. When all are busy the reader waits for one, so that TCP slows the peer down.
 type conn struct {
 	node *Node
 	log  *slog.Logger
@@ -37,6 +37,8 @@ type conn struct {
 	r    *bufio.Reader
 
 	jobs  chan Message
+	crew  int           // workers there are; only the reader looks at it
+	spawn func(Message) // starts a worker with its first request
 	out   chan []byte
 	ended chan struct{} // closed by close
 	since time.Time
@@ -80,19 +82,19 @@ func (c *conn) run(ctx context.Context) error {
 			return nil
 		})
 	}
-	part(c.read)
 	part(c.write)
 	group.Go(func() error { // whoever closes the connection ends all its parts
 		<-c.ended
 		cancel()
 		return nil
 	})
-	for range c.node.cfg.Workers {
+	c.spawn = func(first Message) {
 		group.Go(func() error {
-			c.work(ctx)
+			c.work(ctx, first)
 			return nil
 		})
 	}
+	part(c.read)
 	_ = group.Wait() // the parts report through close
 	return c.err()
 }
@@ -189,6 +191,22 @@ func (c *conn) request(ctx context.Context, m Message, broken error) error {
 	if !c.begin() {
 		return c.refuse(m, &Error{Code: TooBusy, Err: errStopping})
 	}
+	return c.assign(ctx, m)
+}
+
+// assign gives a request to a worker: to one that is idle, else to a new one, and when there are Workers of them to the
+// first that is done.
+func (c *conn) assign(ctx context.Context, m Message) error {
+	select {
+	case c.jobs <- m:
+		return nil
+	default:
+	}
+	if c.crew < c.node.cfg.Workers {
+		c.crew++
+		c.spawn(m)
+		return nil
+	}
 	select {
 	case c.jobs <- m:
 		return nil
@@ -257,21 +275,21 @@ func (c *conn) refuse(m Message, err error) error {
 	return c.reply(m, nil, err, 0)
 }
 
-// work handles requests until the connection ends.
-func (c *conn) work(ctx context.Context) {
+// work handles requests, m first, until the connection ends.
+func (c *conn) work(ctx context.Context, m Message) {
 	for {
+		begin := time.Now()
+		avps, err := c.handle(ctx, m)
+		if err != nil {
+			c.log.Debug("request refused", "command", CommandName(m.Header), "err", err)
+		}
+		err = c.reply(m, avps, err, time.Since(begin))
+		c.end()
+		if err != nil {
+			return
+		}
 		select {
-		case m := <-c.jobs:
-			begin := time.Now()
-			avps, err := c.handle(ctx, m)
-			if err != nil {
-				c.log.Debug("request refused", "command", CommandName(m.Header), "err", err)
-			}
-			err = c.reply(m, avps, err, time.Since(begin))
-			c.end()
-			if err != nil {
-				return
-			}
+		case m = <-c.jobs:
 		case <-ctx.Done():
 			return
 		}

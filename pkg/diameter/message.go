@@ -3,6 +3,7 @@ package diameter
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // Bits of the command flags, RFC 6733 3.
@@ -76,7 +77,11 @@ func (m Message) Append(b []byte) []byte {
 			flags |= f.bit
 		}
 	}
-	b = append(b, make([]byte, headerLength)...)
+	n := headerLength
+	for i := range m.AVPs {
+		n += padded(m.AVPs[i].length())
+	}
+	b = slices.Grow(b, n)[:begin+headerLength]
 	for i := range m.AVPs {
 		b = m.AVPs[i].append(b)
 	}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/xepc/xepc/hss/s6a"
+	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/aka"
+	"github.com/xepc/xepc/pkg/diameter"
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+const (
+	ourHost, ourRealm = "hss1.epc.mnc070.mcc999.3gppnetwork.org", "epc.mnc070.mcc999.3gppnetwork.org"
+	mmeRealm          = "epc.mnc001.mcc001.3gppnetwork.org"
+	loaders           = 128
+)
+
+// bench is what is measured: two Diameter nodes on loopback that differ in their handlers only.
+type bench struct {
+	store       *store.Store
+	noop, hss   string // addresses
+	sims        int
+	loading     time.Duration
+	bytesPerSIM float64
+
+	cancel context.CancelFunc
+	nodes  *errgroup.Group
+}
+
+func newBench(ctx context.Context, r *server, sims int) (*bench, error) {
+	keyring, err := store.ParseKeyring(store.GenerateKEK("bench"))
+	if err != nil {
+		return nil, err
+	}
+	cfg := store.DefaultConfig()
+	cfg.Addresses = []string{r.address}
+	b := &bench{sims: sims}
+	if b.store, err = store.Open(cfg, keyring, slog.New(slog.DiscardHandler)); err != nil {
+		return nil, err
+	}
+	if err := b.load(ctx, r); err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(ctx)
+	b.cancel, b.nodes = cancel, new(errgroup.Group)
+	edge := s6a.New(s6a.DefaultConfig(), b.store, slog.New(slog.DiscardHandler))
+	app := edge.Application()
+	if b.hss, err = b.serve(run, app); err != nil {
+		return nil, err
+	}
+	nothing := diameter.Application{ID: app.ID, Common: app.Common, Handlers: map[uint32]diameter.Handler{}}
+	for command := range app.Handlers {
+		nothing.Handlers[command] = sameVector()
+	}
+	b.noop, err = b.serve(run, nothing)
+	return b, err
+}
+
+// sameVector is a handler that does no work: its answer is always the same, and of the form and size of a real one.
+func sameVector() diameter.Handler {
+	octets := func(name string, n int) diameter.AVP { return diameter.Standard.AVP(name).Octets(make([]byte, n)) }
+	answer := []diameter.AVP{authenticationInfo.Group(eutranVector.Group(
+		diameter.Standard.AVP("Item-Number").Unsigned(1), octets("RAND", 16), octets("XRES", 8), octets("AUTN", 16), octets("KASME", 32)))}
+	return func(context.Context, diameter.Request) ([]diameter.AVP, error) { return answer, nil }
+}
+
+func (b *bench) close() {
+	b.cancel()
+	_ = b.nodes.Wait()
+	_ = b.store.Close()
+}
+
+func (b *bench) serve(ctx context.Context, app diameter.Application) (string, error) {
+	cfg := diameter.DefaultConfig()
+	cfg.Identity, cfg.Realm = ourHost, ourRealm
+	cfg.Listen, cfg.Transports = []string{"127.0.0.1:0"}, []string{"tcp"}
+	cfg.Peers = []diameter.PeerConfig{{Host: "*." + mmeRealm}}
+	n := diameter.New(cfg, slog.New(slog.DiscardHandler), uint32(time.Now().Unix()), app)
+	if err := n.Listen(); err != nil {
+		return "", err
+	}
+	b.nodes.Go(func() error { return n.Run(ctx) })
+	return n.Addresses()[0], nil
+}
+
+// load puts the SIMs in, and measures what each takes in Redis.
+func (b *bench) load(ctx context.Context, r *server) error {
+	before, err := usedMemory(ctx, r)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(loaders)
+	for i := range b.sims {
+		group.Go(func() error {
+			var b32 [32]byte
+			_, _ = rand.Read(b32[:]) // never fails, see crypto/rand
+			keys := aka.Credentials{K: aka.KeyOf(b32[:16]), OPc: aka.KeyOf(b32[16:])}
+			return b.store.Add(ctx, imsiOf(i), profileOf(i), keys, 0, begin)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("loading: %w", err)
+	}
+	b.loading = time.Since(begin)
+	after, err := usedMemory(context.WithoutCancel(ctx), r)
+	b.bytesPerSIM = (after - before) / float64(b.sims)
+	return err
+}
+
+func imsiOf(i int) identity.IMSI { return identity.IMSI(fmt.Sprintf("99970%010d", i)) }
+
+// profileOf is a profile as a machine's SIM has it: two APNs, one with an address of its own, and a list of carriers.
+func profileOf(i int) subscriber.Profile {
+	return subscriber.Profile{
+		MSISDN: identity.MSISDN(fmt.Sprintf("88212%010d", i)),
+		APNs:   []subscriber.APN{{Name: "internet"}, {Name: "meters.example", Charging: "0800"}},
+		PLMNs:  []string{"001-01", "262-01", "262-02", "310-410"},
+	}.WithDefaults()
+}
+
+// usedMemory asks Redis how many octets it holds.
+func usedMemory(ctx context.Context, r *server) (float64, error) {
+	c := redis.NewClient(&redis.Options{Addr: r.address})
+	defer func() { _ = c.Close() }()
+	info, err := c.Info(ctx, "memory").Result()
+	if err != nil {
+		return 0, fmt.Errorf("asking Redis for its memory: %w", err)
+	}
+	for line := range strings.Lines(info) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "used_memory:"); ok {
+			return strconv.ParseFloat(v, 64)
+		}
+	}
+	return 0, errors.New("INFO has no used_memory")
+}
+
+// measurement is one window, as the client hands it over.
+type measurement struct {
+	Answers int
+	Seconds float64
+	P99     float64 // milliseconds
+}
+
+func (m measurement) perSecond() float64 { return float64(m.Answers) / m.Seconds }
+
+// measure asks one of the nodes for as long as the window is.
+func (b *bench) measure(ctx context.Context, address string, window time.Duration, profile string) (measurement, error) {
+	if profile != "" {
+		f, err := os.Create(profile)
+		if err != nil {
+			return measurement{}, fmt.Errorf("creating the profile: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return measurement{}, fmt.Errorf("starting the profile: %w", err)
+		}
+		defer pprof.StopCPUProfile()
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return measurement{}, fmt.Errorf("finding this program: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, self, "-client", address, "-sims", strconv.Itoa(b.sims), "-window", window.String())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return measurement{}, fmt.Errorf("the client: %w", err)
+	}
+	var m measurement
+	if err := json.Unmarshal(out, &m); err != nil {
+		return m, fmt.Errorf("reading what the client measured: %w", err)
+	}
+	return m, nil
+}
