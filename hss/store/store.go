@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -71,6 +69,12 @@ var (
 	purgeLua string
 	//go:embed lua/remove.lua
 	removeLua string
+	//go:embed lua/change.lua
+	changeLua string
+	//go:embed lua/index.lua
+	indexLua string
+	//go:embed lua/reseal.lua
+	resealLua string
 )
 
 // Store is the HSS's records.
@@ -83,6 +87,10 @@ type Store struct {
 	batcher batcher
 
 	add, advance, register, purge, remove *redis.Script
+	change, index, reseal                 *redis.Script
+
+	log       *slog.Logger
+	templates templates
 }
 
 func (s *Store) scripts() []*redis.Script {
@@ -98,6 +106,7 @@ func Open(cfg Config, keyring *Keyring, log *slog.Logger) (*Store, error) {
 		keyring: keyring, within: cfg.Within,
 		add: redis.NewScript(addLua), advance: redis.NewScript(advanceLua), register: redis.NewScript(registerLua),
 		purge: redis.NewScript(purgeLua), remove: redis.NewScript(removeLua),
+		change: redis.NewScript(changeLua), index: redis.NewScript(indexLua), reseal: redis.NewScript(resealLua), log: log,
 	}
 	s.batcher.send = s.sendCalls
 	if len(cfg.Addresses) == 0 {
@@ -169,9 +178,9 @@ func (s *Store) run(ctx context.Context, script *redis.Script, imsi identity.IMS
 // Add puts a new SIM in. seq is the last SEQ that the card may have seen, 0 for a new one. The error is ErrExists for
 // a SIM that is there.
 func (s *Store) Add(ctx context.Context, imsi identity.IMSI, p subscriber.Profile, c aka.Credentials, seq uint64, now time.Time) error {
-	j, err := json.Marshal(p)
+	j, err := encodeProfile(p)
 	if err != nil {
-		return fmt.Errorf("encoding the profile: %w", err)
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
@@ -182,6 +191,7 @@ func (s *Store) Add(ctx context.Context, imsi identity.IMSI, p subscriber.Profil
 	if added == 0 {
 		return ErrExists
 	}
+	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) { s.reindex(ctx, pipe, imsi, subscriber.Profile{}, p) })
 	return nil
 }
 
@@ -190,25 +200,11 @@ func clock(t time.Time) int64 { return t.UnixMilli() / subscriber.ClockUnitMilli
 // Revision names a state of a profile.
 type Revision string
 
-// Get returns a SIM and the revision of its profile. The error is ErrUnknown for a SIM that is not there.
+// Get returns a SIM, its profile with what templates add, and the revision of the profile. The error is ErrUnknown for
+// a SIM that is not there.
 func (s *Store) Get(ctx context.Context, imsi identity.IMSI) (subscriber.Subscriber, Revision, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.within)
-	defer cancel()
-	sub := subscriber.Subscriber{IMSI: imsi}
-	fields, err := s.redis.HMGet(ctx, key(imsi), "v", "rev", "profile", "mme", "sgsn").Result()
-	if err != nil {
-		return sub, "", unavailable(err)
-	}
-	text := func(i int) string { t, _ := fields[i].(string); return t }
-	switch text(0) {
-	case "":
-		return sub, "", ErrUnknown
-	case "1":
-	default:
-		return sub, "", fmt.Errorf("the record of the SIM has version %q", text(0))
-	}
-	err = errors.Join(decode(text(2), &sub.Profile), decode(text(3), &sub.MME), decode(text(4), &sub.SGSN))
-	return sub, Revision(text(1)), err
+	r, err := s.Load(ctx, imsi)
+	return r.Subscriber, r.Revision, err
 }
 
 // decode reads JSON into v; "" leaves it as it is.
@@ -258,7 +254,7 @@ func (s *Store) Advance(ctx context.Context, imsi identity.IMSI, node string, co
 		return Advanced{}, ErrUsedUp
 	}
 	var a Advanced
-	if err := decode(answer[0], &a.Profile); err != nil {
+	if a.Profile, err = s.profile(ctx, answer[0]); err != nil {
 		return a, err
 	}
 	if a.Keys, err = s.keyring.open(imsi, []byte(answer[1])); err != nil {
@@ -291,7 +287,9 @@ func (s *Store) Register(ctx context.Context, imsi identity.IMSI, side subscribe
 		return subscriber.Registration{}, ErrChanged
 	}
 	var before subscriber.Registration
-	return before, decode(answer[0], &before)
+	err = decode(answer[0], &before)
+	s.moved(ctx, imsi, before.Host, r.Host)
+	return before, err
 }
 
 // Purge marks the registrations of that node as purged, and says which it has. The error is ErrUnknown.
@@ -309,62 +307,12 @@ func (s *Store) Remove(ctx context.Context, imsi identity.IMSI) (mme, sgsn subsc
 	if err != nil {
 		return mme, sgsn, err
 	}
-	err = errors.Join(decode(answer[0], &mme), decode(answer[1], &sgsn))
+	p, err := decodeProfile(answer[2])
+	err = errors.Join(err, decode(answer[0], &mme), decode(answer[1], &sgsn))
+	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) { s.reindex(ctx, pipe, imsi, p, subscriber.Profile{}) })
+	s.moved(ctx, imsi, mme.Host, "")
+	s.moved(ctx, imsi, sgsn.Host, "")
 	return mme, sgsn, err
 }
 
 const scanCount = 1000 // records that one step of a scan looks at
-
-// List returns at most limit SIMs whose IMSI begins with prefix, by IMSI. It reads all records' names: for people, not
-// for procedures.
-func (s *Store) List(ctx context.Context, prefix string, limit int) ([]subscriber.Subscriber, error) {
-	names, err := s.names(ctx, keyPrefix+"{"+prefix+"*")
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	slices.Sort(names)
-	var all []subscriber.Subscriber
-	for _, name := range slices.Compact(names) {
-		if len(all) == limit {
-			break
-		}
-		imsi := identity.IMSI(strings.Trim(strings.TrimPrefix(name, keyPrefix), "{}"))
-		sub, _, err := s.Get(ctx, imsi)
-		if errors.Is(err, ErrUnknown) { // removed meanwhile
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, sub)
-	}
-	return all, nil
-}
-
-// names scans every master for keys that match.
-func (s *Store) names(ctx context.Context, match string) ([]string, error) {
-	cluster, ok := s.redis.(*redis.ClusterClient)
-	if !ok {
-		return scan(ctx, s.redis, match)
-	}
-	var mu sync.Mutex
-	var all []string
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, r *redis.Client) error {
-		names, err := scan(ctx, r, match)
-		mu.Lock()
-		defer mu.Unlock()
-		all = append(all, names...)
-		return err
-	})
-	return all, err
-}
-
-func scan(ctx context.Context, r redis.Cmdable, match string) ([]string, error) {
-	var all []string
-	for it := r.Scan(ctx, 0, match, scanCount).Iterator(); ; {
-		if !it.Next(ctx) {
-			return all, it.Err()
-		}
-		all = append(all, it.Val())
-	}
-}

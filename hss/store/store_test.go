@@ -86,14 +86,14 @@ func TestRecord(t *testing.T) {
 		for i := 2; i <= 5; i++ {
 			require.NoError(t, s.Add(ctx, identity.IMSI(fmt.Sprintf("99970000000000%d", i)), profile, keys, 0, epoch))
 		}
-		all, err := s.List(ctx, "", 100)
+		all, err := s.Search(ctx, Match{}, 100)
 		require.NoError(t, err)
 		require.Len(t, all, 5)
 		require.Equal(t, imsi, all[0].IMSI)
-		some, err := s.List(ctx, "999700000000004", 100)
+		some, err := s.Search(ctx, Match{Prefix: "999700000000004"}, 100)
 		require.NoError(t, err)
 		require.Len(t, some, 1)
-		few, err := s.List(ctx, "99970", 2)
+		few, err := s.Search(ctx, Match{Prefix: "99970"}, 2)
 		require.NoError(t, err)
 		require.Len(t, few, 2)
 

@@ -67,9 +67,13 @@ func listSIMs(r *http.Request, records *store.Store) (any, error) {
 	if err != nil || limit < 1 {
 		return nil, node.Refuse(http.StatusBadRequest, "limit: %q, want a number from 1", r.FormValue("limit"))
 	}
-	all, err := records.List(r.Context(), prefix, limit)
+	found, err := records.Search(r.Context(), store.Match{Prefix: prefix}, limit)
 	if err != nil {
 		return nil, refusal("", err)
+	}
+	all := make([]subscriber.Subscriber, len(found))
+	for i, f := range found {
+		all[i] = f.Subscriber
 	}
 	return all, nil
 }

@@ -1,0 +1,175 @@
+package store
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+// Each calls f with the SIMs whose IMSI begins with prefix, a page after the other in no order. One that is added or
+// removed meanwhile may or may not be among them, and one may come twice. It ends with the first error of f.
+func (s *Store) Each(ctx context.Context, prefix string, f func([]Record) error) error {
+	return s.eachMaster(ctx, func(ctx context.Context, r redis.Cmdable) error {
+		return s.eachName(ctx, r, keyPrefix+"{"+prefix+"*", func(names []string) error {
+			imsis := make([]identity.IMSI, len(names))
+			for i, name := range names {
+				imsis[i] = imsiOf(name)
+			}
+			page, err := s.LoadMany(ctx, imsis)
+			if err != nil {
+				return err
+			}
+			return f(page)
+		})
+	})
+}
+
+func imsiOf(name string) identity.IMSI {
+	return identity.IMSI(strings.Trim(strings.TrimPrefix(name, keyPrefix), "{}"))
+}
+
+// eachName scans one master for keys that match; each step has the time of one operation.
+func (s *Store) eachName(ctx context.Context, r redis.Cmdable, match string, f func([]string) error) error {
+	cursor := uint64(0)
+	for {
+		within, cancel := context.WithTimeout(ctx, s.within)
+		names, next, err := r.Scan(within, cursor, match, scanCount).Result()
+		cancel()
+		if err != nil {
+			return unavailable(err)
+		}
+		if len(names) > 0 {
+			if err := f(names); err != nil {
+				return err
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// Match says which SIMs a list is of; what is zero matches all.
+type Match struct {
+	Prefix   string // of the IMSI
+	After    identity.IMSI
+	Status   subscriber.Status
+	Batch    string
+	Template string
+	APN      identity.APN
+	Node     string // Origin-Host where it is registered
+}
+
+func (m Match) byProfile() bool {
+	return m.Status != "" || m.Batch != "" || m.Template != "" || m.APN != "" || m.Node != ""
+}
+
+func (m Match) matches(r Record) bool {
+	at := func(g subscriber.Registration) bool { return !g.IsZero() && strings.EqualFold(g.Host, m.Node) }
+	return strings.HasPrefix(string(r.IMSI), m.Prefix) && r.IMSI > m.After &&
+		(m.Status == "" || r.Profile.Status == m.Status) &&
+		(m.Batch == "" || r.Profile.Card.Batch == m.Batch) &&
+		(m.Template == "" || r.Stored.Template == m.Template) &&
+		(m.APN == "" || slices.ContainsFunc(r.Profile.APNs, func(a subscriber.APN) bool { return a.Name == m.APN })) &&
+		(m.Node == "" || at(r.MME) || at(r.SGSN))
+}
+
+// Search returns the first limit SIMs by IMSI that match. It looks at every record's name, and with more than a prefix at
+// every record: for people, not for procedures.
+func (s *Store) Search(ctx context.Context, m Match, limit int) ([]Record, error) {
+	if m.Node != "" {
+		return s.searchAtNode(ctx, m, limit)
+	}
+	first := smallest[Record]{limit: limit, less: func(r Record) string { return string(r.IMSI) }}
+	if m.byProfile() {
+		err := s.Each(ctx, m.Prefix, func(page []Record) error {
+			for _, r := range page {
+				if m.matches(r) {
+					first.add(r)
+				}
+			}
+			return nil
+		})
+		return first.sorted(), err
+	}
+	names := smallest[identity.IMSI]{limit: limit, less: func(i identity.IMSI) string { return string(i) }}
+	err := s.eachMaster(ctx, func(ctx context.Context, r redis.Cmdable) error {
+		return s.eachName(ctx, r, keyPrefix+"{"+m.Prefix+"*", func(page []string) error {
+			for _, name := range page {
+				if imsi := imsiOf(name); imsi > m.After {
+					names.add(imsi)
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.LoadMany(ctx, names.sorted())
+}
+
+func (s *Store) searchAtNode(ctx context.Context, m Match, limit int) ([]Record, error) {
+	imsis, err := s.AtNode(ctx, m.Node)
+	if err != nil {
+		return nil, err
+	}
+	var all []Record
+	for chunk := range slices.Chunk(imsis, scanCount) {
+		page, err := s.LoadMany(ctx, chunk)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page {
+			if m.matches(r) {
+				all = append(all, r)
+			}
+		}
+		if len(all) >= limit {
+			return all[:limit], nil
+		}
+	}
+	return all, nil
+}
+
+// smallest keeps the first limit of what it is given, each key once.
+type smallest[T any] struct {
+	limit int
+	less  func(T) string
+	all   map[string]T
+	worst string // bound beyond which nothing is kept, once there is enough
+}
+
+func (k *smallest[T]) add(v T) {
+	name := k.less(v)
+	if k.worst != "" && name >= k.worst {
+		return
+	}
+	if k.all == nil {
+		k.all = map[string]T{}
+	}
+	k.all[name] = v
+	if len(k.all) < 2*k.limit+scanCount {
+		return
+	}
+	names := slices.Sorted(maps.Keys(k.all))
+	for _, n := range names[k.limit:] {
+		delete(k.all, n)
+	}
+	k.worst = names[k.limit]
+}
+
+func (k *smallest[T]) sorted() []T {
+	names := slices.Sorted(maps.Keys(k.all))
+	all := make([]T, 0, min(k.limit, len(names)))
+	for _, n := range names[:min(k.limit, len(names))] {
+		all = append(all, k.all[n])
+	}
+	return all
+}
