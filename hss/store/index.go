@@ -101,15 +101,11 @@ func (s *Store) inPipeline(ctx context.Context, scripts []*redis.Script, fill fu
 			return unavailable(err)
 		}
 		for _, script := range scripts {
-			if err := s.loadEverywhere(ctx, script); err != nil {
+			if err := s.loadScript(ctx, script); err != nil {
 				return unavailable(err)
 			}
 		}
 	}
-}
-
-func (s *Store) loadEverywhere(ctx context.Context, script *redis.Script) error {
-	return s.eachMaster(ctx, func(ctx context.Context, r redis.Cmdable) error { return script.Load(ctx, r).Err() })
 }
 
 // eachMaster calls f with every master, one after the other.

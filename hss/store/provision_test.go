@@ -262,8 +262,9 @@ func TestChangesAreKeptUntilTaken(t *testing.T) {
 func sims(n int) []New {
 	all := make([]New, n)
 	for i := range all {
-		var k aka.Credentials
-		k.K[0], k.OPc[1] = byte(i), byte(i>>8)
+		var octets [16]byte
+		octets[0], octets[1] = byte(i), byte(i>>8)
+		k := aka.Credentials{Algorithm: aka.Milenage, K: aka.KeyOf(octets[:]), OPc: aka.KeyOf(octets[:])}
 		all[i] = New{IMSI: imsiNumber(i), Keys: k, Profile: subscriber.Profile{
 			Card:   subscriber.Card{ICCID: fmt.Sprint(8988211000000000000 + i), Batch: "2026-11", Added: epoch, StatusAt: epoch, Activated: epoch},
 			MSISDN: identity.MSISDN(fmt.Sprint(882120000000 + i)), Status: subscriber.Active,

@@ -180,7 +180,7 @@ func parseCredentials(b []byte) (aka.Credentials, error) {
 
 // kekOf returns the id of the key-encryption key that sealed keys name; "" when they are of an unknown form.
 func kekOf(sealed string) string {
-	if len(sealed) < 2 || sealed[0] != sealVersion || len(sealed) < 2+int(sealed[1]) {
+	if len(sealed) < 2 || (sealed[0] != sealVersion && sealed[0] != version1) || len(sealed) < 2+int(sealed[1]) {
 		return ""
 	}
 	return sealed[2 : 2+int(sealed[1])]

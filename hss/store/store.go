@@ -94,7 +94,7 @@ type Store struct {
 }
 
 func (s *Store) scripts() []*redis.Script {
-	return []*redis.Script{s.add, s.advance, s.register, s.purge, s.remove}
+	return []*redis.Script{s.add, s.advance, s.register, s.purge, s.remove, s.change, s.index, s.reseal}
 }
 
 const poolSize = 64 // connections to each Redis node; one carries one operation at a time
