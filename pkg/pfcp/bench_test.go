@@ -1,6 +1,7 @@
 package pfcp
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -49,19 +50,35 @@ func BenchmarkAppendEstablishment(b *testing.B) {
 	}
 }
 
-// Establishments over loopback with 100 in flight, both ends in this process: what the transport and the codec
-// cost together, with no session behind them.
+// Requests over loopback, so many in flight, both ends in this process: what the transport and the codec cost
+// together, with no session behind them.
 func BenchmarkRoundTrips(b *testing.B) {
-	const inFlight = 100
-	request := fullEstablishment()
-	response := &SessionEstablishmentResponse{
+	establishment, modification := fullEstablishment(), &SessionModificationRequest{
+		UpdateFARs: []UpdateFAR{{ID: 2, ApplyAction: Some(ActionForward), ForwardingParameters: Some(ForwardingParameters{
+			DestinationInterface: Some(InterfaceAccess),
+			OuterHeaderCreation:  Some(OuterHeaderCreation{Description: CreateGTPUUDPIPv4, TEID: 0xbeef, IPv4: testSGW}),
+		})}},
+	}
+	for _, inFlight := range []int{1, 100} {
+		b.Run(fmt.Sprintf("establish_%d", inFlight), func(b *testing.B) { roundTrips(b, establishment, inFlight) })
+		b.Run(fmt.Sprintf("modify_%d", inFlight), func(b *testing.B) { roundTrips(b, modification, inFlight) })
+	}
+}
+
+func roundTrips(b *testing.B, request Message, inFlight int) {
+	established := &SessionEstablishmentResponse{
 		NodeID: NodeID{Addr: testUP}, Cause: CauseAccepted, FSEID: Some(FSEID{SEID: 0x99, IPv4: testUP}),
 		CreatedPDRs: []CreatedPDR{{ID: 1, FTEID: Some(FTEID{TEID: 0xa0000001, IPv4: testLocal})}},
 	}
+	modified := &SessionModificationResponse{Cause: CauseAccepted}
 	cfg := testConfig()
 	cfg.T1, cfg.ReadBuffer = 3*time.Second, 4<<20
 	up := start(b, cfg, func(r *Request) {
-		if err := r.Respond(request.FSEID.SEID, response); err != nil {
+		answer := Message(modified)
+		if r.Header.Type == TypeSessionEstablishmentRequest {
+			answer = established
+		}
+		if err := r.Respond(1, answer); err != nil {
 			b.Error(err)
 		}
 		r.Release()

@@ -33,6 +33,7 @@ type EndpointConfig struct {
 	MaxPending        int               // our own requests without an answer yet
 	ReadBuffer        int               // octets, SO_RCVBUF
 	Readers           int               // goroutines that read and decode; above 1, requests may overtake each other
+	OneByOne          bool              // no UDP_SEGMENT, no UDP_GRO: under load, too, a capture shows every message
 	Log               *slog.Logger      // nil: silent
 }
 
@@ -127,6 +128,11 @@ func Listen(cfg EndpointConfig) (*Endpoint, error) {
 	if err := setReadBuffer(conn, cfg.ReadBuffer); err != nil {
 		return nil, errors.Join(fmt.Errorf("PFCP endpoint: read buffer: %w", err), conn.Close())
 	}
+	if !cfg.OneByOne {
+		if err := joinDatagrams(conn); err != nil {
+			return nil, errors.Join(fmt.Errorf("PFCP endpoint: %w", err), conn.Close())
+		}
+	}
 	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	e := &Endpoint{
 		cfg:       cfg,
@@ -140,7 +146,7 @@ func Listen(cfg EndpointConfig) (*Endpoint, error) {
 		responses: newResponseCache(cfg.MaxCached, cfg.MaxPeers, cfg.ResponseLifetime),
 		calls:     newCalls(Sequence(rand.Uint32N(maxSequence + 1))),
 	}
-	e.out = newOutbox(e.in, e.countSent)
+	e.out = newOutbox(e.in, cfg.OneByOne, e.countSent)
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
