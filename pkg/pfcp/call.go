@@ -100,7 +100,8 @@ func (e *Endpoint) begin(c *call) error {
 	c.deadline = time.Now().Add(e.cfg.T1)
 	c.at = e.calls.waiting.PushBack(c)
 	e.calls.pending[c.sequence] = c
-	if e.calls.waiting.Len() == 1 {
+	if c.deadline.Before(e.planned) {
+		e.planned = c.deadline
 		e.poke()
 	}
 	return nil
@@ -193,6 +194,7 @@ func (e *Endpoint) tick(now time.Time) time.Duration {
 	if first := e.calls.waiting.Front(); first != nil {
 		wait = min(wait, first.Value.(*call).deadline.Sub(now))
 	}
+	e.planned = now.Add(wait)
 	e.mu.Unlock()
 
 	for _, c := range again {

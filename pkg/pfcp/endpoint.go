@@ -99,6 +99,7 @@ type Endpoint struct {
 	mu        sync.Mutex
 	responses *responseCache
 	calls     calls
+	planned   time.Time // when the clock wakes next
 	closed    bool
 }
 

@@ -14,6 +14,7 @@ import (
 // What we chose for the socket.
 const (
 	batchSize   = 64      // messages read or written by one call of the kernel
+	minAsked    = 4       // messages to read that the kernel is asked for when there is little to do
 	maxDatagram = 1 << 16 // octets
 	maxQueued   = 1 << 14 // datagrams that wait to be written; those beyond are lost
 	maxHeld     = 256     // datagrams that wait for the end of the batch that is being read
@@ -51,10 +52,11 @@ func joinDatagrams(conn *net.UDPConn) error {
 type inbox struct {
 	conn     batchConn
 	messages []ipv4.Message
+	ask      int // for so many: each costs, whether it comes or not
 }
 
 func newInbox(conn batchConn) *inbox {
-	b := &inbox{conn: conn, messages: make([]ipv4.Message, batchSize)}
+	b := &inbox{conn: conn, messages: make([]ipv4.Message, batchSize), ask: minAsked}
 	for i := range b.messages {
 		b.messages[i].Buffers = [][]byte{make([]byte, maxDatagram)}
 		b.messages[i].OOB = make([]byte, unix.CmsgSpace(4))
@@ -64,10 +66,11 @@ func newInbox(conn batchConn) *inbox {
 
 // read waits for datagrams and passes each to take, which must not keep its octets.
 func (b *inbox) read(take func(peer netip.AddrPort, octets []byte)) error {
-	n, err := b.conn.ReadBatch(b.messages, 0)
+	n, err := b.conn.ReadBatch(b.messages[:b.ask], 0)
 	if err != nil {
 		return fmt.Errorf("read PFCP: %w", err)
 	}
+	b.ask = min(max(2*n, minAsked), batchSize)
 	for i := range b.messages[:n] {
 		m := &b.messages[i]
 		from, ok := m.Addr.(*net.UDPAddr)
