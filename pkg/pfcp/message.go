@@ -113,8 +113,8 @@ type AssociationSetupRequest struct {
 	UPFunctionFeatures Opt[UPFunctionFeatures]
 	CPFunctionFeatures Opt[uint8]
 	IPResources        []IPResource
-	Retain             Opt[[]PFCPEntity] // sessions that outlive the new association; of all entities when empty
-	Ignored            IETypes           // what stood in it, at any depth, and nothing reads
+	Retain             Opt[[]Entity] // sessions that outlive the new association; of all entities when empty
+	Ignored            IETypes       // what stood in it, at any depth, and nothing reads
 }
 
 // AssociationSetupResponse is the Association Setup Response, TS 29.244 7.4.4.2.

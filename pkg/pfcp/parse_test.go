@@ -167,7 +167,8 @@ func accepted() []parseRow {
 				00 41 [01 0a 28 02 02 00 07 f2] 00 41 [21 f3 e4 60 01 00 09] 00 41 [00 0a 28 02 02]]`,
 			header: Header{Type: TypeSessionSetDeletionRequest, Sequence: 7},
 			want: &SessionSetDeletionRequest{NodeID: NodeID{Addr: testCP}, FQCSIDs: []FQCSID{
-				{Addr: testCP, CSIDs: []uint16{7}, NodeType: Some(uint8(2))}, {MCCMNC: 0xf3e46001, CSIDs: []uint16{9}},
+				{Addr: testCP, CSIDs: []uint16{7}, NodeType: Some(uint8(2))},
+				{MCCMNC: 0xf3e46001, CSIDs: []uint16{9}},
 				{Addr: testCP},
 			}},
 		}, {
@@ -502,7 +503,7 @@ func TestMarshalRefusesWhatNoPeerCouldRead(t *testing.T) {
 		"an IMSI of 600 digits":         establish(func(m *SessionEstablishmentRequest) { m.UserID = Some(UserID{IMSI: strings.Repeat("9", 600)}) }),
 		"an FQ-CSID of 16 sets":         &SessionSetDeletionRequest{NodeID: NodeID{Addr: testCP}, FQCSIDs: []FQCSID{{Addr: testCP, CSIDs: make([]uint16, 16)}}},
 		"a GTP-U peer without address":  &NodeReportRequest{NodeID: NodeID{Addr: testUP}, PathFailures: []RemoteGTPUPeer{{}}},
-		"a PFCP entity without address": &AssociationSetupRequest{NodeID: NodeID{Addr: testUP}, Retain: Some([]PFCPEntity{{}})},
+		"a PFCP entity without address": &AssociationSetupRequest{NodeID: NodeID{Addr: testUP}, Retain: Some([]Entity{{}})},
 		"a message beyond 64 KiB":       &SessionModificationRequest{RemovePDRs: make([]PDRID, 8000)},
 	} {
 		t.Run(name, func(t *testing.T) {

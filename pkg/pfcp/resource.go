@@ -27,8 +27,8 @@ type IPResource struct {
 	SourceInterface Opt[Interface]
 }
 
-// PFCPEntity is the CP PFCP Entity IP Address IE (type 185), TS 29.244 8.2.134.
-type PFCPEntity struct {
+// Entity is the CP PFCP Entity IP Address IE (type 185), TS 29.244 8.2.134.
+type Entity struct {
 	IPv4, IPv6 netip.Addr // at least one is set
 }
 
@@ -88,11 +88,11 @@ func (w *writer) ipResource(r *IPResource) {
 
 // parseRetention reads a PFCP Session Retention Information IE (type 183), TS 29.244 7.4.4.1-2: the sessions of these
 // entities are to be kept; those of all when it names none.
-func parseRetention(in *walker, entities *[]PFCPEntity) *Error {
+func parseRetention(in *walker, entities *[]Entity) *Error {
 	w := in.group(inRetention)
 	for w.next() {
 		if w.typ == IECPPFCPEntityIPAddress {
-			*add(&w, entities) = w.pfcpEntity()
+			*add(&w, entities) = w.entity()
 		} else {
 			w.ignore()
 		}
@@ -100,19 +100,19 @@ func parseRetention(in *walker, entities *[]PFCPEntity) *Error {
 	return w.err
 }
 
-func (w *writer) retention(entities Opt[[]PFCPEntity]) {
+func (w *writer) retention(entities Opt[[]Entity]) {
 	if !entities.Present {
 		return
 	}
 	at := w.open(IEPFCPSessionRetentionInformation)
 	for _, e := range entities.Value {
-		w.pfcpEntity(e)
+		w.entity(e)
 	}
 	w.close(at)
 }
 
-func (w *walker) pfcpEntity() PFCPEntity {
-	var e PFCPEntity
+func (w *walker) entity() Entity {
+	var e Entity
 	flags := w.u8()
 	if flags&entityV4 != 0 {
 		e.IPv4 = w.ipv4()
@@ -126,7 +126,7 @@ func (w *walker) pfcpEntity() PFCPEntity {
 	return e
 }
 
-func (w *writer) pfcpEntity(e PFCPEntity) {
+func (w *writer) entity(e Entity) {
 	v4, v6 := w.families(IECPPFCPEntityIPAddress, e.IPv4, e.IPv6)
 	if !v4 && !v6 {
 		w.fail(&Error{Cause: CauseMandatoryIEIncorrect, Offending: IECPPFCPEntityIPAddress})

@@ -386,7 +386,7 @@ func procedureWitnesses() []witness {
 					IPv4: testLocal, TEIDRangeBits: 1, TEIDRange: 0xab,
 					NetworkInstance: Some(NetworkInstance("access")), SourceInterface: Some(InterfaceCore),
 				}},
-				Retain: Some([]PFCPEntity{{IPv4: testCP, IPv6: netip.MustParseAddr("2001:db8::2")}}),
+				Retain: Some([]Entity{{IPv4: testCP, IPv6: netip.MustParseAddr("2001:db8::2")}}),
 			},
 		}, {
 			name: "association setup response that says that sessions were retained",
