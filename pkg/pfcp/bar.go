@@ -6,6 +6,7 @@ type BAR struct {
 	ID                    BARID
 	NotificationDelay     Opt[uint8] // of downlink data, in 50 ms, TS 29.244 8.2.28
 	SuggestedPacketsCount Opt[uint8] // to buffer; the UP function may keep fewer, TS 29.244 8.2.101
+	Removed               IETypes    // what is no more: IEs that came with no length in an update, TS 29.244 5.6.3
 }
 
 // ReportBAR is the Update BAR IE of a Session Report Response (type 12), TS 29.244 7.5.9.2. Absent means unchanged.
@@ -20,6 +21,9 @@ type ReportBAR struct {
 // parseBAR reads a Create BAR IE, or an Update BAR IE of a modification.
 func parseBAR(in *walker, b *BAR) *Error {
 	w := in.group(&once)
+	if in.typ == IEUpdateBAR {
+		w.removed = &b.Removed
+	}
 	for w.next() {
 		switch w.typ {
 		case IEBARID:
@@ -40,6 +44,7 @@ func parseBAR(in *walker, b *BAR) *Error {
 func (w *writer) bar(typ uint16, b *BAR) {
 	at := w.open(typ)
 	w.u8(IEBARID, uint8(b.ID))
+	w.removals(&b.Removed)
 	opt8(w, IEDownlinkDataNotificationDelay, b.NotificationDelay)
 	opt8(w, IESuggestedBufferingPacketsCount, b.SuggestedPacketsCount)
 	w.close(at)

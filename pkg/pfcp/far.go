@@ -62,6 +62,7 @@ func (w *writer) createFAR(f *CreateFAR) {
 // parseUpdateFAR reads an Update FAR IE.
 func parseUpdateFAR(in *walker, f *UpdateFAR) *Error {
 	w := in.group(inFAR)
+	w.removed = &f.Removed
 	for w.next() {
 		switch w.typ {
 		case IEFARID:
@@ -86,6 +87,7 @@ func parseUpdateFAR(in *walker, f *UpdateFAR) *Error {
 func (w *writer) updateFAR(f *UpdateFAR) {
 	at := w.open(IEUpdateFAR)
 	w.u32(IEFARID, uint32(f.ID))
+	w.removals(&f.Removed)
 	if f.ApplyAction.Present {
 		w.applyAction(f.ApplyAction.Value)
 	}
@@ -107,6 +109,9 @@ func (w *writer) applyAction(a ApplyAction) {
 // parseForwardingParameters reads a Forwarding Parameters IE or an Update Forwarding Parameters IE.
 func parseForwardingParameters(in *walker, p *ForwardingParameters, mandatory ...uint16) *Error {
 	w := in.group(inForwardingParameters)
+	if in.typ == IEUpdateForwardingParameters {
+		w.removed = &p.Removed
+	}
 	for w.next() {
 		switch w.typ {
 		case IEDestinationInterface:
@@ -138,10 +143,11 @@ func parseForwardingParameters(in *walker, p *ForwardingParameters, mandatory ..
 
 func (w *writer) forwardingParameters(typ uint16, p *ForwardingParameters) {
 	at := w.open(typ)
+	w.removals(&p.Removed)
 	if p.DestinationInterface.Present {
 		w.u8(IEDestinationInterface, uint8(p.DestinationInterface.Value))
 	}
-	if p.NetworkInstance.Present {
+	if p.NetworkInstance.Present && !p.Removed.Has(IENetworkInstance) {
 		w.networkInstance(p.NetworkInstance.Value)
 	}
 	if p.OuterHeaderCreation.Present {

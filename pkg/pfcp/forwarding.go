@@ -38,11 +38,15 @@ type DuplicatingParameters struct {
 	OuterHeaderCreation   Opt[OuterHeaderCreation]
 	TransportLevelMarking Opt[uint16] // ToS/traffic class octet, then its mask
 	ForwardingPolicy      Opt[string]
+	Removed               IETypes // what is no more: IEs that came with no length in an update, TS 29.244 5.6.3
 }
 
 // parseDuplicatingParameters reads a Duplicating Parameters IE or an Update Duplicating Parameters IE.
 func parseDuplicatingParameters(in *walker, p *DuplicatingParameters, mandatory ...uint16) *Error {
 	w := in.group(&once)
+	if in.typ == IEUpdateDuplicatingParameters {
+		w.removed = &p.Removed
+	}
 	for w.next() {
 		switch w.typ {
 		case IEDestinationInterface:
@@ -63,6 +67,7 @@ func parseDuplicatingParameters(in *walker, p *DuplicatingParameters, mandatory 
 
 func (w *writer) duplicatingParameters(typ uint16, p *DuplicatingParameters) {
 	at := w.open(typ)
+	w.removals(&p.Removed)
 	opt8(w, IEDestinationInterface, p.DestinationInterface)
 	if p.OuterHeaderCreation.Present {
 		w.outerHeaderCreation(&p.OuterHeaderCreation.Value)

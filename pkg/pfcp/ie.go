@@ -199,6 +199,8 @@ type UpdatePDR struct {
 
 	ActivatePredefinedRules   []string // names, TS 29.244 8.2.72
 	DeactivatePredefinedRules []string // names, TS 29.244 8.2.73
+
+	Removed IETypes // what is no more: IEs that came with no length, TS 29.244 5.6.3
 }
 
 // ForwardingParameters is the Forwarding Parameters IE (type 4), TS 29.244 7.5.2.3-2, and the Update
@@ -213,6 +215,7 @@ type ForwardingParameters struct {
 	Redirect              Opt[RedirectInformation]
 	ForwardingPolicy      Opt[string] // its identifier, of at most 255 octets, TS 29.244 8.2.23
 	HeaderEnrichments     []HeaderEnrichment
+	Removed               IETypes // what is no more: IEs that came with no length in an update, TS 29.244 5.6.3
 }
 
 // CreateFAR is the Create FAR IE (type 3), TS 29.244 7.5.2.3.
@@ -231,6 +234,8 @@ type UpdateFAR struct {
 	ForwardingParameters Opt[ForwardingParameters]
 	Duplicating          []DuplicatingParameters
 	BARID                Opt[BARID]
+
+	Removed IETypes // what is no more: IEs that came with no length, TS 29.244 5.6.3
 }
 
 // BitRate is the MBR IE (type 26) and the GBR IE (type 27), TS 29.244 8.2.8 and 8.2.9, in kbit/s (1,000 bit).
@@ -261,6 +266,8 @@ type UpdateQER struct {
 	MBR           Opt[BitRate]
 	GBR           Opt[BitRate]
 	QFI           Opt[uint8]
+
+	Removed IETypes // what is no more: IEs that came with no length, TS 29.244 5.6.3
 }
 
 // CreatedPDR is the Created PDR IE (type 8), TS 29.244 7.5.3.2: what the UP function allocated.

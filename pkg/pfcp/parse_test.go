@@ -152,6 +152,31 @@ func accepted() []parseRow {
 				}),
 			}}},
 		}, {
+			// TS 29.244 5.6.3. The Network Instance of no length is also read as none, which some peers mean by it.
+			name: "parameters of rules that are removed by an IE of no length",
+			octets: `21 34 [00 00 00 00 00 00 00 01 00 00 05 00
+				00 09 [00 38 [00 01] 00 5f [] 00 51 [] 00 6d []]
+				00 0a [00 6c [00 00 00 01] 00 58 [] 00 0b [00 54 [] 00 16 []] 00 69 [00 1e []]]
+				00 0a [00 6c [00 00 00 02] 00 0b []]
+				00 0d [00 51 [00 00 00 01] 00 1f [] 00 52 [] 00 4a []]
+				00 0e [00 6d [00 00 00 01] 00 1a []]
+				00 56 [00 58 [01] 00 2e []]
+				00 81 [00 83 [01] 00 5d []]]`,
+			header: modification,
+			want: &SessionModificationRequest{
+				UpdatePDRs: []UpdatePDR{{ID: 1, Removed: *typesOf(IEOuterHeaderRemoval, IEURRID, IEQERID)}},
+				UpdateFARs: []UpdateFAR{{
+					ID: 1, Removed: *typesOf(IEBARID), ForwardingParameters: Some(ForwardingParameters{
+						NetworkInstance: Some(NetworkInstance("")), Removed: *typesOf(IEOuterHeaderCreation, IENetworkInstance),
+					}),
+					Duplicating: []DuplicatingParameters{{Removed: *typesOf(IETransportLevelMarking)}},
+				}, {ID: 2, Removed: *typesOf(IEUpdateForwardingParameters)}},
+				UpdateURRs:             []UpdateURR{{ID: 1, Removed: *typesOf(IEVolumeThreshold, IELinkedURRID, IETimeQuota)}},
+				UpdateQERs:             []UpdateQER{{ID: 1, Removed: *typesOf(IEMBR)}},
+				UpdateBARs:             []BAR{{ID: 1, Removed: *typesOf(IEDownlinkDataNotificationDelay)}},
+				UpdateTrafficEndpoints: []TrafficEndpoint{{ID: 1, Removed: *typesOf(IEUEIPAddress)}},
+			},
+		}, {
 			name: "a redirection without the length of the other address, as before Rel-15",
 			octets: `21 34 [00 00 00 00 00 00 00 01 00 00 05 00
 				00 0a [00 6c [00 00 00 01] 00 0b [00 26 [f0 [31 2e 32 2e 33 2e 34]]]]]`,
@@ -327,9 +352,9 @@ func refused() []struct {
 		{name: "a Header Enrichment without a value", octets: modify + inFARParam + "00 62 [00 01 61]]]]", cause: CauseInvalidLength, offending: IEHeaderEnrichment},
 		{name: "Duplicating Parameters without Destination Interface", octets: modify + "00 03 [00 6c [00 00 00 01] 00 2c [02] 00 05 []]]", cause: CauseMandatoryIEMissing, offending: IEDestinationInterface},
 		{name: "a Volume Threshold that promises a count and ends", octets: modify + "00 0d [00 51 [00 00 00 01] 00 1f [01 00]]]", cause: CauseInvalidLength, offending: IEVolumeThreshold},
-		{name: "a Volume Quota of no length", octets: modify + "00 0d [00 51 [00 00 00 01] 00 49 []]]", cause: CauseInvalidLength, offending: IEVolumeQuota},
+		{name: "a Volume Quota of no length", octets: modify + "00 06 [00 51 [00 00 00 01] 00 49 []]]", cause: CauseInvalidLength, offending: IEVolumeQuota},
 		{name: "a Dropped DL Traffic Threshold that promises a count and ends", octets: modify + "00 0d [00 51 [00 00 00 01] 00 48 [02]]]", cause: CauseInvalidLength, offending: IEDroppedDLTrafficThreshold},
-		{name: "a Subsequent Time Quota of no length, which panics in go-pfcp", octets: modify + "00 0d [00 51 [00 00 00 01] 00 7a []]]", cause: CauseInvalidLength, offending: IESubsequentTimeQuota},
+		{name: "a Subsequent Time Quota of no length, which panics in go-pfcp", octets: modify + "00 06 [00 51 [00 00 00 01] 00 7a []]]", cause: CauseInvalidLength, offending: IESubsequentTimeQuota},
 		{name: "an Update URR without URR ID", octets: modify + "00 0d [00 20 [00 00 00 01]]]", cause: CauseMandatoryIEMissing, offending: IEURRID},
 		{name: "257 Linked URR IDs", octets: modify + "00 0d [00 51 [00 00 00 01] " + strings.Repeat("00 52 [00 00 00 01] ", 257) + "]]", cause: CauseNoResourcesAvailable, offending: IELinkedURRID},
 		{name: "a Create BAR without BAR ID", octets: modify + "00 55 []]", cause: CauseMandatoryIEMissing, offending: IEBARID},

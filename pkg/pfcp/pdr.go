@@ -73,6 +73,7 @@ func (w *writer) createPDR(p *CreatePDR) {
 // parseUpdatePDR reads an Update PDR IE.
 func parseUpdatePDR(in *walker, p *UpdatePDR) *Error {
 	w := in.group(inPDR)
+	w.removed = &p.Removed
 	for w.next() {
 		switch w.typ {
 		case IEPDRID:
@@ -107,6 +108,7 @@ func parseUpdatePDR(in *walker, p *UpdatePDR) *Error {
 func (w *writer) updatePDR(p *UpdatePDR) {
 	at := w.open(IEUpdatePDR)
 	w.u16(IEPDRID, uint16(p.ID))
+	w.removals(&p.Removed)
 	if p.OuterHeaderRemoval.Present {
 		w.u8(IEOuterHeaderRemoval, uint8(p.OuterHeaderRemoval.Value))
 	}

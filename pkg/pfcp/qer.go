@@ -43,6 +43,7 @@ func (w *writer) createQER(q *CreateQER) {
 // parseUpdateQER reads an Update QER IE.
 func parseUpdateQER(in *walker, q *UpdateQER) *Error {
 	w := in.group(&once)
+	w.removed = &q.Removed
 	for w.next() {
 		switch w.typ {
 		case IEQERID:
@@ -71,6 +72,7 @@ func parseUpdateQER(in *walker, q *UpdateQER) *Error {
 func (w *writer) qer(typ uint16, q *UpdateQER) {
 	at := w.open(typ)
 	w.u32(IEQERID, uint32(q.ID))
+	w.removals(&q.Removed)
 	if q.CorrelationID.Present {
 		w.u32(IEQERCorrelationID, q.CorrelationID.Value)
 	}

@@ -17,6 +17,7 @@ type TrafficEndpoint struct {
 	UEIPAddress     Opt[UEIPAddress]
 	FramedRoutes    FramedRoutes
 	QFI             []uint8
+	Removed         IETypes // what is no more: IEs that came with no length in an update, TS 29.244 5.6.3
 }
 
 // CreatedTrafficEndpoint is the Created Traffic Endpoint IE (type 128), TS 29.244 7.5.3.5: what the UP function
@@ -33,6 +34,9 @@ var inTrafficEndpoint = typesOf(IEFramedRoute, IEFramedIPv6Route, IEQFI)
 // parseTrafficEndpoint reads a Create Traffic Endpoint IE or an Update Traffic Endpoint IE.
 func parseTrafficEndpoint(in *walker, e *TrafficEndpoint) *Error {
 	w := in.group(inTrafficEndpoint)
+	if in.typ == IEUpdateTrafficEndpoint {
+		w.removed = &e.Removed
+	}
 	for w.next() {
 		switch w.typ {
 		case IETrafficEndpointID:
@@ -60,10 +64,11 @@ func parseTrafficEndpoint(in *walker, e *TrafficEndpoint) *Error {
 func (w *writer) trafficEndpoint(typ uint16, e *TrafficEndpoint) {
 	at := w.open(typ)
 	w.u8(IETrafficEndpointID, uint8(e.ID))
+	w.removals(&e.Removed)
 	if e.FTEID.Present {
 		w.fteid(e.FTEID.Value)
 	}
-	if e.NetworkInstance.Present {
+	if e.NetworkInstance.Present && !e.Removed.Has(IENetworkInstance) {
 		w.networkInstance(e.NetworkInstance.Value)
 	}
 	if e.UEIPAddress.Present {

@@ -98,6 +98,7 @@ type UpdateURR struct {
 	MeasurementMethod Opt[MeasurementMethod]
 	ReportingTriggers Opt[ReportingTriggers]
 	URRParameters
+	Removed IETypes // what is no more: IEs that came with no length, TS 29.244 5.6.3
 }
 
 // inURR are the IEs that may be repeated in a URR.
@@ -134,6 +135,7 @@ func (w *writer) createURR(u *CreateURR) {
 // parseUpdateURR reads an Update URR IE.
 func parseUpdateURR(in *walker, u *UpdateURR) *Error {
 	w := in.group(inURR)
+	w.removed = &u.Removed
 	for w.next() {
 		switch w.typ {
 		case IEURRID:
@@ -153,6 +155,7 @@ func parseUpdateURR(in *walker, u *UpdateURR) *Error {
 func (w *writer) updateURR(u *UpdateURR) {
 	at := w.open(IEUpdateURR)
 	w.u32(IEURRID, uint32(u.ID))
+	w.removals(&u.Removed)
 	opt8(w, IEMeasurementMethod, u.MeasurementMethod)
 	if u.ReportingTriggers.Present {
 		w.flags(IEReportingTriggers, uint64(u.ReportingTriggers.Value), 3)

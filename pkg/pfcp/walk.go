@@ -21,6 +21,7 @@ type walker struct {
 	seen    IETypes
 	repeat  *IETypes // the types that may come more than once
 	ignored *IETypes // gets what is skipped or ignored; nil: nobody wants to know
+	removed *IETypes // gets what came with no length, TS 29.244 5.6.3; nil: this is no update of a rule
 	names   texts    // that are known
 	flows   texts    // flow descriptions that are known
 	err     *Error
@@ -67,6 +68,13 @@ func (w *walker) next() bool {
 			continue
 		}
 		w.seen.Add(typ)
+		if n == 0 && w.removed != nil {
+			w.removed.Add(typ)
+			if typ != IENetworkInstance { // that may be none
+				w.seen[typ/64] &^= 1 << (typ % 64)
+				continue
+			}
+		}
 		return true
 	}
 	return false
@@ -282,6 +290,13 @@ func (w *writer) flags(typ uint16, v uint64, least int) {
 // address appends an address without an IE header.
 func (w *writer) address(a netip.Addr) {
 	w.b = append(w.b, a.AsSlice()...)
+}
+
+// removals writes an IE of no length for each of types.
+func (w *writer) removals(types *IETypes) {
+	for typ := range types.All() {
+		w.close(w.open(typ))
+	}
 }
 
 // families fails unless v4 and v6, where set, are of their families, and returns which are set.

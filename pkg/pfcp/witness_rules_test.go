@@ -213,7 +213,7 @@ func ruleWitnesses() []witness {
 					ie.NewUpdateDuplicatingParameters(ie.NewTransportLevelMarking(0xb8fc)), ie.NewBARID(2)),
 				ie.NewUpdateURR(with(theirURR, ie.NewURRID(1), ie.NewMeasurementMethod(0, 1, 0),
 					ie.NewReportingTriggers(0x02, 0x20, 0))...),
-				ie.NewUpdateURR(ie.NewURRID(2), ie.NewVolumeQuota(0x01, 1<<30, 0, 0)),
+				ie.NewUpdateURR(ie.NewURRID(2), ie.New(ie.TimeThreshold, nil), ie.New(ie.EventQuota, nil), ie.NewVolumeQuota(0x01, 1<<30, 0, 0)),
 				ie.NewUpdateBAR(ie.UpdateBARWithinSessionModificationRequest, ie.NewBARID(3),
 					ie.NewDownlinkDataNotificationDelay(50*time.Millisecond), ie.NewSuggestedBufferingPacketsCount(1)),
 				ie.NewUpdateTrafficEndpoint(ie.NewTrafficEndpointID(3), ie.NewNetworkInstanceFQDN("core")),
@@ -236,6 +236,7 @@ func ruleWitnesses() []witness {
 					ReportingTriggers: Some(ReportVolumeThreshold | ReportEventQuota), URRParameters: ourURR,
 				}, {
 					ID: 2, URRParameters: URRParameters{VolumeQuota: Volume{Total: Some(uint64(1 << 30))}},
+					Removed: *typesOf(IETimeThreshold, IEEventQuota),
 				}},
 				UpdateBARs:             []BAR{{ID: 3, NotificationDelay: Some(uint8(1)), SuggestedPacketsCount: Some(uint8(1))}},
 				UpdateTrafficEndpoints: []TrafficEndpoint{{ID: 3, NetworkInstance: Some(NetworkInstance("core"))}},
