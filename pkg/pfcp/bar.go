@@ -5,7 +5,7 @@ package pfcp
 type BAR struct {
 	ID                    BARID
 	NotificationDelay     Opt[uint8] // of downlink data, in 50 ms, TS 29.244 8.2.28
-	SuggestedPacketsCount Opt[uint8] // to buffer; the UP function may keep fewer, TS 29.244 8.2.101
+	SuggestedPacketsCount Opt[uint8] // to buffer; the UP function may keep fewer, TS 29.244 8.2.100
 	Removed               IETypes    // what is no more: IEs that came with no length in an update, TS 29.244 5.6.3
 }
 

@@ -14,7 +14,7 @@ type OverloadControl struct {
 	Associated bool  // AOCI of OCI-Flags: it concerns all of the sender's node, not only its address
 }
 
-const ociAOCI = 1 << 0 // OCI-Flags, TS 29.244 8.2.77
+const ociAOCI = 1 << 0 // OCI-Flags, TS 29.244 8.2.76
 
 // AdditionalReports is the Additional Usage Reports Information IE (type 126), TS 29.244 8.2.91.
 type AdditionalReports struct {

@@ -223,7 +223,7 @@ type SessionEstablishmentRequest struct {
 	InactivityTimer        Opt[uint32] // User Plane Inactivity Timer, seconds, TS 29.244 8.2.83
 	FQCSIDs                []FQCSID    // of the CP functions of the session
 	UserID                 Opt[UserID]
-	APN                    Opt[string] // APN/DNN, TS 29.244 8.2.103
+	APN                    Opt[string] // APN/DNN, TS 29.244 8.2.117
 	SNSSAI                 Opt[SNSSAI]
 	Ignored                IETypes // what stood in it, at any depth, and nothing reads
 }

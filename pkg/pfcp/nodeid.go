@@ -135,7 +135,7 @@ func (w *writer) name(s string) {
 	}
 }
 
-// apnDNN writes an APN/DNN IE, TS 29.244 8.2.103.
+// apnDNN writes an APN/DNN IE, TS 29.244 8.2.117.
 func (w *writer) apnDNN(apn Opt[string]) {
 	if apn.Present {
 		at := w.open(IEAPNDNN)

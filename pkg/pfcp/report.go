@@ -13,7 +13,7 @@ const (
 
 // Flags of the messages of a report.
 const (
-	srReqPSDBU = 1 << 0 // PFCPSRReq-Flags, TS 29.244 8.2.112
+	srReqPSDBU = 1 << 0 // PFCPSRReq-Flags, TS 29.244 8.2.119
 	srRspDROBU = 1 << 0 // PFCPSRRsp-Flags, 8.2.32
 )
 

@@ -11,7 +11,7 @@ const (
 	resourceASSOSI = 1 << 6
 )
 
-// Flags of the CP PFCP Entity IP Address IE: octet 5, TS 29.244 8.2.134.
+// Flags of the CP PFCP Entity IP Address IE: octet 5, TS 29.244 8.2.135.
 const (
 	entityV6 = 1 << 0
 	entityV4 = 1 << 1
@@ -27,7 +27,7 @@ type IPResource struct {
 	SourceInterface Opt[Interface]
 }
 
-// Entity is the CP PFCP Entity IP Address IE (type 185), TS 29.244 8.2.134.
+// Entity is the CP PFCP Entity IP Address IE (type 185), TS 29.244 8.2.135.
 type Entity struct {
 	IPv4, IPv6 netip.Addr // at least one is set
 }

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// Kinds of the node in an FQ-CSID, TS 29.244 8.2.46.
+// Kinds of the node in an FQ-CSID, TS 29.244 8.2.43.
 const (
 	csidIPv4    = 0
 	csidIPv6    = 1
@@ -15,7 +15,7 @@ const (
 	csidNumbers = 0x0f
 )
 
-// FQCSID is the FQ-CSID IE (type 65), TS 29.244 8.2.46: sets of sessions that share the fate of a part of a node. The
+// FQCSID is the FQ-CSID IE (type 65), TS 29.244 8.2.43: sets of sessions that share the fate of a part of a node. The
 // node is named by an address, or else by MCC and MNC and 12 bits of its operator's choice.
 type FQCSID struct {
 	Addr     netip.Addr // zero: MCCMNC names the node

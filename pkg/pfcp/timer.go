@@ -22,7 +22,7 @@ func (t TimeStamp) Time() time.Time {
 	return time.Unix(seconds-ntpToUnix, 0).UTC()
 }
 
-// Timer is a duration in one octet, TS 29.244 8.2.29, 8.2.52 and 8.2.78: the unit in the upper three bits, how many
+// Timer is a duration in one octet, TS 29.244 8.2.29, 8.2.35 and 8.2.78: the unit in the upper three bits, how many
 // of it in the lower five.
 type Timer uint8
 

@@ -4,8 +4,8 @@ package pfcp
 const (
 	releaseSARR = 1 << 0 // PFCP Association Release Request, TS 29.244 8.2.77
 	releaseURSS = 1 << 1
-	auReqPARPS  = 1 << 0 // PFCPAUReq-Flags, 8.2.114
-	asRspPSREI  = 1 << 0 // PFCPASRsp-Flags, 8.2.132
+	auReqPARPS  = 1 << 0 // PFCPAUReq-Flags, 8.2.120
+	asRspPSREI  = 1 << 0 // PFCPASRsp-Flags, 8.2.134
 )
 
 func parseAssociationUpdateRequest(b []byte) (Message, *Error) {

@@ -65,10 +65,10 @@ type URRParameters struct {
 	VolumeQuota               Volume         // 8.2.50
 	TimeThreshold             Opt[uint32]    // 8.2.15
 	TimeQuota                 Opt[uint32]    // 8.2.51
-	EventThreshold            Opt[uint32]    // events, 8.2.105
-	EventQuota                Opt[uint32]    // events, 8.2.104
+	EventThreshold            Opt[uint32]    // events, 8.2.113
+	EventQuota                Opt[uint32]    // events, 8.2.112
 	QuotaHoldingTime          Opt[uint32]    // 8.2.48
-	QuotaValidityTime         Opt[uint32]    // 8.2.131
+	QuotaValidityTime         Opt[uint32]    // 8.2.132
 	DroppedDownlinkThreshold  DroppedTraffic // 8.2.49
 	InactivityDetectionTime   Opt[uint32]    // 8.2.18
 	MonitoringTime            Opt[TimeStamp] // 8.2.14: from then on the subsequent ones count
@@ -81,7 +81,7 @@ type URRParameters struct {
 	LinkedURRIDs              []URRID        // 8.2.55: a report of theirs brings one of this URR
 	MeasurementInformation    Opt[MeasurementInformation]
 	QuotaAction               Opt[FARID]  // FAR ID for Quota Action, used when a quota is exhausted
-	NumberOfReports           Opt[uint16] // 8.2.132: then the URR is done
+	NumberOfReports           Opt[uint16] // 8.2.133: then the URR is done
 }
 
 // CreateURR is the Create URR IE (type 6), TS 29.244 7.5.2.4.

@@ -26,7 +26,7 @@ const (
 	TriggerQuotaValidity    uint32 = 1 << 19 // QUVTI
 )
 
-// UsageInformation is the Usage Information IE (type 90), TS 29.244 8.2.60.
+// UsageInformation is the Usage Information IE (type 90), TS 29.244 8.2.59.
 type UsageInformation uint8
 
 // Flags of UsageInformation.
@@ -61,7 +61,7 @@ type UsageReport struct {
 	Trigger           uint32 // Usage Report Trigger, 8.2.41; octet 5 is the low octet
 	Volume            Opt[VolumeMeasurement]
 	Duration          Opt[uint32]    // seconds, 8.2.45
-	StartTime         Opt[TimeStamp] // of the measurement, 8.2.51
+	StartTime         Opt[TimeStamp] // of the measurement, 8.2.52
 	EndTime           Opt[TimeStamp]
 	TimeOfFirstPacket Opt[TimeStamp]
 	TimeOfLastPacket  Opt[TimeStamp]

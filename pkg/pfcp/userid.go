@@ -2,7 +2,7 @@ package pfcp
 
 import "errors"
 
-// Flags of the User ID IE: octet 5, TS 29.244 8.2.102.
+// Flags of the User ID IE: octet 5, TS 29.244 8.2.101.
 const (
 	userIMSI   = 1 << 0
 	userIMEI   = 1 << 1
@@ -10,14 +10,14 @@ const (
 	userNAI    = 1 << 3
 )
 
-// UserID is the User ID IE (type 141), TS 29.244 8.2.102: whose session it is. Digits are as people write them; ""
+// UserID is the User ID IE (type 141), TS 29.244 8.2.101: whose session it is. Digits are as people write them; ""
 // is absent. Nothing in the user plane depends on it.
 type UserID struct {
 	IMSI, IMEI, MSISDN string
 	NAI                string // of at most 255 octets
 }
 
-// SNSSAI is the S-NSSAI IE (type 257), TS 29.244 8.2.188.
+// SNSSAI is the S-NSSAI IE (type 257), TS 29.244 8.2.176.
 type SNSSAI struct {
 	SST uint8
 	SD  uint32 // 24 bits; 0xffffff: none
