@@ -10,7 +10,7 @@ import (
 )
 
 // CodecVersion is the version of the octets that AppendBinary makes. It rises with every change to them.
-const CodecVersion = 2
+const CodecVersion = 3
 
 // errMalformed is what a record that AppendBinary did not make ends with.
 var errMalformed = errors.New("malformed session record")
@@ -40,15 +40,8 @@ func (s Session) AppendBinary(b []byte) ([]byte, error) {
 		w.qer(&s.QERs[i])
 	}
 	w.uint(uint64(len(s.URRs)))
-	for _, u := range s.URRs {
-		w.uint(uint64(u.ID))
-		w.uint(uint64(u.Method))
-		w.uint(uint64(u.Triggers))
-		w.uint(uint64(u.Unserved))
-		w.uint(uint64(u.Reports))
-		for _, n := range u.Settled.fields() {
-			w.uint(*n)
-		}
+	for i := range s.URRs {
+		w.urr(&s.URRs[i])
 	}
 	w.uint(uint64(len(s.Counted)))
 	for _, c := range s.Counted {
@@ -61,6 +54,7 @@ func (s Session) AppendBinary(b []byte) ([]byte, error) {
 		w.uint(c.Usage.Packets)
 		w.uint(c.Usage.Octets)
 	}
+	w.state(&s)
 	return w.b, nil
 }
 
@@ -79,16 +73,7 @@ func (s *Session) UnmarshalBinary(b []byte) error {
 	s.PDRs = list(&r, r.pdr)
 	s.FARs = list(&r, r.far)
 	s.QERs = list(&r, r.qer)
-	s.URRs = list(&r, func() URR {
-		u := URR{
-			ID: pfcp.URRID(r.u32()), Method: pfcp.MeasurementMethod(r.u32()),
-			Triggers: pfcp.ReportingTriggers(r.u32()), Unserved: uint16(r.u32()), Reports: r.u32(),
-		}
-		for _, n := range u.Settled.fields() {
-			*n = r.uint()
-		}
-		return u
-	})
+	s.URRs = list(&r, r.urr)
 	s.Counted = list(&r, func() Counted {
 		return Counted{
 			Key: Key{
@@ -98,15 +83,12 @@ func (s *Session) UnmarshalBinary(b []byte) error {
 			Usage: Usage{Packets: r.uint(), Octets: r.uint()},
 		}
 	})
+	r.state(s)
 	if r.bad || len(r.b) > 0 {
 		*s = Session{}
 		return errMalformed
 	}
 	return nil
-}
-
-func (v *Volume) fields() [4]*uint64 {
-	return [4]*uint64{&v.UplinkOctets, &v.DownlinkOctets, &v.UplinkPackets, &v.DownlinkPackets}
 }
 
 type encoder struct{ b []byte }

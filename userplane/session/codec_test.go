@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/pkg/pfcp"
 )
 
 // fill sets every field of a value to something that is not zero, so that a field which the codec forgets shows.
@@ -34,6 +36,8 @@ func fill(v reflect.Value, r *rand.Rand) {
 		v.SetBool(true)
 	case reflect.String:
 		v.SetString("internet")
+	case reflect.Int64:
+		v.SetInt(r.Int64() | 1)
 	default:
 		v.SetUint(r.Uint64()>>(64-min(v.Type().Bits(), 63)) | 1)
 	}
@@ -42,6 +46,9 @@ func fill(v reflect.Value, r *rand.Rand) {
 func filled(seed uint64) Session {
 	var s Session
 	fill(reflect.ValueOf(&s).Elem(), rand.New(rand.NewPCG(seed, 0)))
+	for i := range s.Unconfirmed { // never set here
+		s.Unconfirmed[i].UEIPAddress, s.Unconfirmed[i].NetworkInstance = pfcp.Opt[pfcp.UEIPAddress]{}, pfcp.Opt[pfcp.NetworkInstance]{}
+	}
 	return s
 }
 
@@ -91,7 +98,7 @@ func BenchmarkEstablishCompileRecord(b *testing.B) {
 	b.ReportAllocs()
 	var record []byte
 	for b.Loop() {
-		s, _, err := Establish(req, 9, slice, DefaultLimits(), &counter{})
+		s, _, err := Establish(req, 9, slice, DefaultLimits(), &counter{}, morning)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -68,12 +68,11 @@ func (c *compiler) entry(p *PDR) (Entry, error) {
 		return Entry{}, refuse(pfcp.RulePDR, uint32(p.ID), ie, format, args...)
 	}
 	e := Entry{Rule: Rule{Origin: Origin{SEID: c.s.SEID, PDRID: p.ID, FARID: p.FARID, Precedence: p.Precedence}}}
-	at, ok := find(c.s.FARs, p.FARID, idOfFAR)
-	if !ok {
-		return fault(pfcp.IEFARID, "there is no FAR %d", p.FARID)
+	far, err := c.far(p)
+	if err != nil {
+		return Entry{}, err
 	}
-	far := &c.s.FARs[at]
-	var err error
+	e.Origin.FARID = far.ID
 	if p.Direction() == Uplink {
 		err = c.uplink(&e, p, far)
 	} else {
@@ -98,6 +97,30 @@ func (c *compiler) entry(p *PDR) (Entry, error) {
 		}
 	}
 	return e, nil
+}
+
+// far is the PDR's FAR, unless a quota of its URRs is spent: then the packets are dropped, or the FAR for Quota
+// Action says what becomes of them, TS 29.244 5.2.2.2.
+func (c *compiler) far(p *PDR) (*FAR, error) {
+	at, ok := find(c.s.FARs, p.FARID, idOfFAR)
+	if !ok {
+		return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEFARID, "there is no FAR %d", p.FARID)
+	}
+	for _, id := range p.URRIDs {
+		u, ok := find(c.s.URRs, id, idOfURR)
+		if !ok || !c.s.URRs[u].Exhausted {
+			continue
+		}
+		if action := c.s.URRs[u].Parameters.QuotaAction; action.Present {
+			if instead, ok := find(c.s.FARs, action.Value, idOfFAR); ok {
+				return &c.s.FARs[instead], nil
+			}
+		}
+		stopped := c.s.FARs[at]
+		stopped.Action = pfcp.ActionDrop
+		return &stopped, nil
+	}
+	return &c.s.FARs[at], nil
 }
 
 // action says what a FAR does with a packet. Anything but plain forwarding and dropping is refused.

@@ -10,16 +10,19 @@ import (
 // about its PDRs. Slice is the GTP-U service address of downlink packets unless an F-TEID of the request names
 // another. The errors are *pfcp.Error; the F-TEIDs that teids gave out meanwhile are the caller's to take back.
 func Establish(
-	req *pfcp.SessionEstablishmentRequest, seid pfcp.SEID, slice netip.Addr, limits Limits, teids TEIDs,
+	req *pfcp.SessionEstablishmentRequest, seid pfcp.SEID, slice netip.Addr, limits Limits, teids TEIDs, now Time,
 ) (Session, []pfcp.CreatedPDR, error) {
-	s := Session{SEID: seid, CP: req.FSEID, Slice: slice}
+	s := Session{
+		SEID: seid, CP: req.FSEID, Slice: slice, FQCSIDs: req.FQCSIDs,
+		InactivityTimer: req.InactivityTimer.Value, LastPacket: now,
+	}
 	if err := limits.check(Session{
 		PDRs: make([]PDR, len(req.CreatePDRs)), FARs: make([]FAR, len(req.CreateFARs)),
 		QERs: make([]QER, len(req.CreateQERs)), URRs: make([]URR, len(req.CreateURRs)),
 	}); err != nil {
 		return Session{}, nil, err
 	}
-	m := maker{teids: teids}
+	m := maker{teids: teids, now: now}
 	if err := s.create(&m, req.CreatePDRs, req.CreateFARs, req.CreateQERs, req.CreateURRs); err != nil {
 		return Session{}, nil, err
 	}
@@ -49,7 +52,7 @@ func (s *Session) create(
 		}
 	}
 	for i := range urrs {
-		if s.URRs, ok = insert(s.URRs, makeURR(&urrs[i]), idOfURR); !ok {
+		if s.URRs, ok = insert(s.URRs, makeURR(&urrs[i], m.now), idOfURR); !ok {
 			return refuse(pfcp.RuleURR, uint32(urrs[i].ID), pfcp.IEURRID, twice)
 		}
 	}

@@ -13,16 +13,24 @@ import (
 //
 // The order is that of the standard's tables: remove, create, update, so that an id may be removed and created in
 // one request.
-func (s Session) Modify(req *pfcp.SessionModificationRequest, limits Limits, teids TEIDs) (Session, []pfcp.CreatedPDR, error) {
+func (s Session) Modify(
+	req *pfcp.SessionModificationRequest, limits Limits, teids TEIDs, now Time,
+) (Session, []pfcp.CreatedPDR, error) {
 	next := s
 	next.Modified++
 	if req.FSEID.Present {
 		next.CP = req.FSEID.Value
 	}
+	if len(req.FQCSIDs) > 0 {
+		next.FQCSIDs = req.FQCSIDs
+	}
+	if req.InactivityTimer.Present {
+		next.InactivityTimer, next.LastPacket, next.Inactive = req.InactivityTimer.Value, now, false
+	}
 	if err := next.removeRules(req); err != nil {
 		return s, nil, err
 	}
-	m := maker{teids: teids, held: s.FTEIDs()}
+	m := maker{teids: teids, held: s.FTEIDs(), now: now}
 	if err := limits.check(Session{ // before anything of the request's size is made
 		PDRs: make([]PDR, len(req.CreatePDRs)), FARs: make([]FAR, len(req.CreateFARs)),
 		QERs: make([]QER, len(req.CreateQERs)), URRs: make([]URR, len(req.CreateURRs)),
@@ -41,7 +49,7 @@ func (s Session) Modify(req *pfcp.SessionModificationRequest, limits Limits, tei
 	if err := next.updateQERs(req.UpdateQERs); err != nil {
 		return s, nil, err
 	}
-	if err := next.updateURRs(req.UpdateURRs); err != nil {
+	if err := next.updateURRs(req.UpdateURRs, now); err != nil {
 		return s, nil, err
 	}
 	if err := next.updatePDRs(&m, req.UpdatePDRs); err != nil {
@@ -119,7 +127,7 @@ func (s *Session) updateQERs(updates []pfcp.UpdateQER) error {
 	return nil
 }
 
-func (s *Session) updateURRs(updates []pfcp.UpdateURR) error {
+func (s *Session) updateURRs(updates []pfcp.UpdateURR, now Time) error {
 	if len(updates) == 0 {
 		return nil
 	}
@@ -129,7 +137,7 @@ func (s *Session) updateURRs(updates []pfcp.UpdateURR) error {
 		if !ok {
 			return refuse(pfcp.RuleURR, uint32(updates[i].ID), pfcp.IEURRID, "no such URR to update")
 		}
-		s.URRs[at].set(&updates[i])
+		s.URRs[at].set(&updates[i], now)
 	}
 	return nil
 }

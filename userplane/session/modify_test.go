@@ -12,7 +12,7 @@ import (
 
 func modify(t testing.TB, s Session, req *pfcp.SessionModificationRequest) Session {
 	t.Helper()
-	next, _, err := s.Modify(req, DefaultLimits(), &counter{next: 0x100})
+	next, _, err := s.Modify(req, DefaultLimits(), &counter{next: 0x100}, morning)
 	require.NoError(t, err)
 	return next
 }
@@ -93,7 +93,7 @@ func TestModificationsThatAreRefusedChangeNothing(t *testing.T) {
 		},
 		"Update URR to report a threshold": {
 			pfcp.SessionModificationRequest{UpdateURRs: []pfcp.UpdateURR{{ID: 1, ReportingTriggers: pfcp.Some(pfcp.ReportVolumeThreshold)}}},
-			pfcp.CauseRuleCreationFailure, rule(pfcp.RuleURR, 1),
+			pfcp.CauseConditionalIEMissing, rule(pfcp.RuleURR, 1),
 		},
 		"a predefined rule for a PDR": {
 			pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{{ID: 1, ActivatePredefinedRules: []string{"gold"}}}},
@@ -126,7 +126,7 @@ func TestModificationsThatAreRefusedChangeNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := establish(t, bearer())
-			next, _, err := s.Modify(&row.req, DefaultLimits(), &counter{})
+			next, _, err := s.Modify(&row.req, DefaultLimits(), &counter{}, morning)
 			if err == nil {
 				_, err = next.Compile(internet)
 			}
@@ -155,7 +155,7 @@ func TestANewPDRMayNameTheSessionsFTEID(t *testing.T) {
 	second := bearer().CreatePDRs[0]
 	second.ID, second.Precedence, second.PDI.FTEID.Value = 3, 50, pfcp.FTEID{TEID: 0x1001, IPv4: slice}
 	teids := &counter{}
-	next, created, err := s.Modify(&pfcp.SessionModificationRequest{CreatePDRs: []pfcp.CreatePDR{second}}, DefaultLimits(), teids)
+	next, created, err := s.Modify(&pfcp.SessionModificationRequest{CreatePDRs: []pfcp.CreatePDR{second}}, DefaultLimits(), teids, morning)
 	require.NoError(t, err)
 	require.Empty(t, created)
 	require.Empty(t, teids.claimed, "it holds it already")
@@ -166,14 +166,14 @@ func TestANewPDRMayNameTheSessionsFTEID(t *testing.T) {
 func TestDiffLeadsFromEachTableToTheNext(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		teids := &counter{}
-		s, _, err := Establish(bearer(), 9, slice, DefaultLimits(), teids)
+		s, _, err := Establish(bearer(), 9, slice, DefaultLimits(), teids, morning)
 		require.NoError(t, err)
 		have, err := s.Compile(internet)
 		require.NoError(t, err)
 		accepted := 0
 		for range rapid.IntRange(1, 12).Draw(t, "modifications") {
 			before := s
-			next, _, err := s.Modify(drawModification(t), DefaultLimits(), teids)
+			next, _, err := s.Modify(drawModification(t), DefaultLimits(), teids, morning)
 			var table Table
 			if err == nil {
 				table, err = next.Compile(internet)

@@ -16,6 +16,7 @@ type maker struct {
 	held    []FTEID // of the session before the request
 	chosen  map[uint8]FTEID
 	created []pfcp.CreatedPDR
+	now     Time
 }
 
 // pdr makes a PDR. What the data path cannot do is refused here, with the IE to blame.
@@ -217,44 +218,4 @@ func (q *QER) set(u *pfcp.UpdateQER) {
 	if u.QFI.Present {
 		q.QFI = u.QFI
 	}
-}
-
-func makeURR(c *pfcp.CreateURR) URR {
-	return URR{
-		ID: c.ID, Method: c.MeasurementMethod, Triggers: c.ReportingTriggers, Unserved: unserved(&c.URRParameters),
-	}
-}
-
-func (u *URR) set(with *pfcp.UpdateURR) {
-	if with.MeasurementMethod.Present {
-		u.Method = with.MeasurementMethod.Value
-	}
-	if with.ReportingTriggers.Present {
-		u.Triggers = with.ReportingTriggers.Value
-	}
-	if ie := unserved(&with.URRParameters); ie != 0 {
-		u.Unserved = ie
-	}
-}
-
-// unserved finds what a URR asks for beside its triggers and would not get: a quota that stops the traffic, counts
-// before QoS, a split at a time, an end after so many reports. Thresholds and periods do nothing without their
-// triggers, and those are refused.
-func unserved(p *pfcp.URRParameters) uint16 {
-	const counted = pfcp.MeasurePackets | pfcp.StartTimeImmediately | pfcp.ReduceApplicationReports
-	switch {
-	case p.VolumeQuota != (pfcp.Volume{}):
-		return pfcp.IEVolumeQuota
-	case p.TimeQuota.Present:
-		return pfcp.IETimeQuota
-	case p.EventQuota.Present:
-		return pfcp.IEEventQuota
-	case p.MonitoringTime.Present:
-		return pfcp.IEMonitoringTime
-	case p.MeasurementInformation.Value&^counted != 0:
-		return pfcp.IEMeasurementInformation
-	case p.NumberOfReports.Present:
-		return pfcp.IENumberOfReports
-	}
-	return 0
 }

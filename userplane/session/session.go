@@ -23,6 +23,12 @@ type Session struct {
 	URRs     []URR
 	Counted  []Counted // entries whose counts are settled in the URRs up to some point
 	Modified uint32    // modifications accepted since the establishment
+
+	FQCSIDs         []pfcp.FQCSID      // sets that the session shares the fate of
+	InactivityTimer uint32             // User Plane Inactivity Timer, seconds; 0: none
+	LastPacket      Time               // of any entry, as the session's settlements saw it; first its establishment
+	Inactive        bool               // as the control plane was told
+	Unconfirmed     []pfcp.UsageReport // reports that the control plane has not confirmed
 }
 
 // PDR is a packet detection rule, TS 29.244 5.2.1, with its PDI flattened into it.
@@ -68,22 +74,6 @@ type QER struct {
 	GBR         pfcp.Opt[pfcp.BitRate]
 	Correlation pfcp.Opt[uint32]
 	QFI         pfcp.Opt[uint8]
-}
-
-// URR is a usage reporting rule, TS 29.244 5.2.2, with what it has counted.
-type URR struct {
-	ID       pfcp.URRID
-	Method   pfcp.MeasurementMethod
-	Triggers pfcp.ReportingTriggers
-	Unserved uint16 // type of an IE that asks for what is not done here; 0: none
-	Reports  uint32 // made so far: the next UR-SEQN, 8.2.71
-	Settled  Volume // counted and not yet reported
-}
-
-// Volume is what a URR counts, per direction.
-type Volume struct {
-	UplinkOctets, DownlinkOctets   uint64
-	UplinkPackets, DownlinkPackets uint64
 }
 
 // Counted says up to which count of an entry its URRs are settled.

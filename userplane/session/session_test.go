@@ -99,7 +99,7 @@ func bearer(change ...func(*pfcp.SessionEstablishmentRequest)) *pfcp.SessionEsta
 
 func establish(t testing.TB, req *pfcp.SessionEstablishmentRequest) Session {
 	t.Helper()
-	s, _, err := Establish(req, 9, slice, DefaultLimits(), &counter{})
+	s, _, err := Establish(req, 9, slice, DefaultLimits(), &counter{}, morning)
 	require.NoError(t, err)
 	return s
 }
@@ -140,7 +140,7 @@ func bearerTable() Table {
 }
 
 func TestABearerCompilesToOneEntryPerDirection(t *testing.T) {
-	s, created, err := Establish(bearer(), 9, slice, DefaultLimits(), &counter{})
+	s, created, err := Establish(bearer(), 9, slice, DefaultLimits(), &counter{}, morning)
 	require.NoError(t, err)
 	require.Equal(t, []pfcp.CreatedPDR{{ID: 1, FTEID: pfcp.Some(pfcp.FTEID{TEID: 0x1001, IPv4: slice})}}, created)
 	require.Equal(t, []FTEID{{slice, 0x1001}}, s.FTEIDs())
@@ -303,7 +303,7 @@ func TestPDRsWithOneChooseIDShareAnFTEID(t *testing.T) {
 		for i := range r.CreatePDRs {
 			r.CreatePDRs[i].QERIDs = nil
 		}
-	}), 9, slice, DefaultLimits(), teids)
+	}), 9, slice, DefaultLimits(), teids, morning)
 	require.NoError(t, err)
 	require.Len(t, teids.taken, 2)
 	got := map[pfcp.PDRID]pfcp.TEID{}
@@ -497,10 +497,6 @@ func TestRefusals(t *testing.T) {
 			},
 			creation, pfcp.IEMBR, qer(1),
 		},
-		"a URR that measures time": {
-			func(r request) { r.CreateURRs[0].MeasurementMethod |= pfcp.MeasureDuration },
-			creation, pfcp.IEMeasurementMethod, urr(1),
-		},
 		"predefined rules": {
 			func(r request) { r.CreatePDRs[0].ActivatePredefinedRules = []string{"gold"} },
 			creation, pfcp.IEActivatePredefinedRules, pdr(1),
@@ -539,32 +535,13 @@ func TestRefusals(t *testing.T) {
 			func(r request) { r.CreateFARs[0].ForwardingParameters.Value.TrafficEndpointID.Present = true },
 			creation, pfcp.IETrafficEndpointID, far(1),
 		},
-		"a volume quota": {
-			func(r request) { r.CreateURRs[0].VolumeQuota.Total = pfcp.Some(uint64(1)) },
-			creation, pfcp.IEVolumeQuota, urr(1),
-		},
-		"a time quota": {
-			func(r request) { r.CreateURRs[0].TimeQuota = pfcp.Some(uint32(1)) }, creation, pfcp.IETimeQuota, urr(1),
-		},
-		"an event quota": {
-			func(r request) { r.CreateURRs[0].EventQuota = pfcp.Some(uint32(1)) }, creation, pfcp.IEEventQuota, urr(1),
-		},
-		"a monitoring time": {
-			func(r request) { r.CreateURRs[0].MonitoringTime.Present = true }, creation, pfcp.IEMonitoringTime, urr(1),
-		},
 		"a measurement before QoS": {
 			func(r request) { r.CreateURRs[0].MeasurementInformation = pfcp.Some(pfcp.MeasureBeforeQoS) },
 			creation, pfcp.IEMeasurementInformation, urr(1),
 		},
-		"an end after so many reports": {
-			func(r request) { r.CreateURRs[0].NumberOfReports = pfcp.Some(uint16(1)) }, creation, pfcp.IENumberOfReports, urr(1),
-		},
-		"a URR with a volume threshold": {
-			func(r request) { r.CreateURRs[0].ReportingTriggers = 2 }, creation, pfcp.IEReportingTriggers, urr(1),
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, _, err := Establish(bearer(row.change), 9, slice, DefaultLimits(), &counter{})
+			s, _, err := Establish(bearer(row.change), 9, slice, DefaultLimits(), &counter{}, morning)
 			if err == nil {
 				_, err = s.Compile(internet)
 			}
@@ -579,7 +556,7 @@ func TestRefusals(t *testing.T) {
 
 func TestLimitsAreRefusedAsNoResources(t *testing.T) {
 	limits := Limits{PDRs: 2, FARs: 2, QERs: 1, URRs: 1}
-	_, _, err := Establish(bearer(), 9, slice, limits, &counter{})
+	_, _, err := Establish(bearer(), 9, slice, limits, &counter{}, morning)
 	require.NoError(t, err)
 	for name, lower := range map[string]func(*Limits){
 		"PDRs": func(l *Limits) { l.PDRs-- }, "FARs": func(l *Limits) { l.FARs-- },
@@ -588,12 +565,12 @@ func TestLimitsAreRefusedAsNoResources(t *testing.T) {
 		l := limits
 		lower(&l)
 		teids := &counter{}
-		_, _, err := Establish(bearer(), 9, slice, l, teids)
+		_, _, err := Establish(bearer(), 9, slice, l, teids, morning)
 		requireCause(t, pfcp.CauseNoResourcesAvailable, err)
 		require.ErrorContains(t, err, name)
 		require.Empty(t, teids.taken)
 	}
-	_, _, err = Establish(bearer(), 9, slice, limits, &counter{full: true})
+	_, _, err = Establish(bearer(), 9, slice, limits, &counter{full: true}, morning)
 	requireCause(t, pfcp.CauseNoResourcesAvailable, err)
 }
 

@@ -26,7 +26,9 @@ type Outcome uint8
 // Values of Outcome.
 const (
 	EchoAnswered            Outcome = iota
-	EchoResponse                    // nobody here sends Echo Requests: unsolicited
+	EchoAsked                       // an Echo Request of ours
+	EchoConfirmed                   // and its answer
+	EchoResponse                    // an answer that nobody waits for
 	ErrorIndicationSent             // for a G-PDU to an unknown TEID
 	ErrorIndicationLimited          // not sent: the peer got as many as it may in this time
 	ErrorIndicationHeld             // not sent: sessions are being restored
@@ -45,7 +47,8 @@ const (
 )
 
 var outcomeNames = [outcomes]string{
-	EchoAnswered: "echo_answered", EchoResponse: "echo_response", ErrorIndicationSent: "error_indication_sent",
+	EchoAnswered: "echo_answered", EchoAsked: "echo_asked", EchoConfirmed: "echo_confirmed",
+	EchoResponse: "echo_response", ErrorIndicationSent: "error_indication_sent",
 	ErrorIndicationLimited: "error_indication_limited", ErrorIndicationHeld: "error_indication_held",
 	ErrorIndicationUnlikely: "error_indication_unlikely", ErrorIndicationReceived: "error_indication_received",
 	ExtensionsNotified: "extensions_notified", ExtensionsReceived: "extensions_received", EndMarker: "end_marker",
@@ -77,11 +80,14 @@ type Config struct {
 	Queue     int       // unknown TEIDs that may wait
 	HoldUntil time.Time // no Error Indication before: sessions are being restored
 	Log       *slog.Logger
+
+	Supervision     Supervision
+	ErrorIndication func(remote netip.Addr, teid uint32) // the peer does not know a TEID that we send to; nil: only counted
 }
 
 // DefaultConfig returns what suits a node; the slices are the caller's.
 func DefaultConfig() Config {
-	return Config{Port: gtpu.Port, PerPeer: 100, Peers: 4096, Queue: 1024}
+	return Config{Port: gtpu.Port, PerPeer: 100, Peers: 4096, Queue: 1024, Supervision: Supervision{Interval: time.Minute, T3: 5 * time.Second, N3: 5}}
 }
 
 // Slowpath is the slow path.
@@ -89,6 +95,7 @@ type Slowpath struct {
 	cfg     Config
 	conns   map[netip.Addr]*net.UDPConn
 	queue   chan unknown
+	echoes  chan echo
 	counts  [outcomes]atomic.Uint64
 	limiter limiter // of the goroutine that sends Error Indications
 }
@@ -105,6 +112,7 @@ func Listen(cfg Config) (*Slowpath, error) {
 	}
 	s := &Slowpath{
 		cfg: cfg, conns: map[netip.Addr]*net.UDPConn{}, queue: make(chan unknown, max(cfg.Queue, 1)),
+		echoes:  make(chan echo, 256),
 		limiter: limiter{perSecond: cfg.PerPeer, peers: cfg.Peers},
 	}
 	for _, slice := range cfg.Slices {
@@ -134,6 +142,7 @@ func (s *Slowpath) Run(ctx context.Context) error {
 		g.Go(func() error { return s.read(ctx, slice, conn) })
 	}
 	g.Go(func() error { return s.indicate(ctx) })
+	g.Go(func() error { return s.supervise(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		return s.Close()
@@ -172,7 +181,9 @@ func (s *Slowpath) read(ctx context.Context, slice netip.Addr, conn *net.UDPConn
 		}
 		peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
 		outcome, answer := s.receive(slice, peer, b[:n])
-		s.counts[outcome].Add(1)
+		if outcome < outcomes {
+			s.counts[outcome].Add(1)
+		}
 		if answer == nil {
 			continue
 		}
@@ -209,7 +220,11 @@ func (s *Slowpath) receive(slice netip.Addr, peer netip.AddrPort, b []byte) (out
 	case gtpu.TypeEchoRequest:
 		return EchoAnswered, gtpu.EchoResponse(h)
 	case gtpu.TypeEchoResponse:
-		return EchoResponse, nil
+		if s.cfg.Supervision.Paths == nil {
+			return EchoResponse, nil
+		}
+		s.answered(Path{slice, peer.Addr()}, h.Sequence)
+		return outcomes, nil // whoever waits for it counts it
 	case gtpu.TypeErrorIndication:
 		e, err := gtpu.ParseErrorIndication(payload)
 		if err != nil {
@@ -217,6 +232,9 @@ func (s *Slowpath) receive(slice netip.Addr, peer netip.AddrPort, b []byte) (out
 		}
 		s.cfg.Log.Debug("error indication received", "peer", peer.String(), "slice", slice.String(), "teid", e.TEID,
 			"destination", e.Peer.String())
+		if s.cfg.ErrorIndication != nil {
+			s.cfg.ErrorIndication(e.Peer, e.TEID)
+		}
 		return ErrorIndicationReceived, nil
 	case gtpu.TypeSupportedExtensionHeadersNotification:
 		return ExtensionsReceived, nil

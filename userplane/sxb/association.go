@@ -19,14 +19,17 @@ type association struct {
 	setting Peer
 
 	sessions *atomic.Int64
-	heard    *atomic.Int64 // Unix nanoseconds of the last message
-	lost     *atomic.Int64 // Unix nanoseconds since when it does not answer; 0: it does
+	heard    *atomic.Int64  // Unix nanoseconds of the last message
+	lost     *atomic.Int64  // Unix nanoseconds since when it does not answer; 0: it does
+	draining *atomic.Int64  // Unix nanoseconds until when it has time to release; 0: nobody asked it to
+	loadTold *atomic.Uint32 // sequence number of the load control information that it had last
 }
 
 func newAssociation(id uint32, r associationRecord, setting Peer, now time.Time) *association {
 	a := &association{
 		id: id, associationRecord: r, setting: setting,
 		sessions: new(atomic.Int64), heard: new(atomic.Int64), lost: new(atomic.Int64),
+		draining: new(atomic.Int64), loadTold: new(atomic.Uint32),
 	}
 	a.heard.Store(now.UnixNano())
 	return a
@@ -106,7 +109,7 @@ type PeerInfo struct {
 	NodeID            string                 `json:"node_id"`
 	Address           netip.Addr             `json:"address"`
 	RecoveryTimeStamp pfcp.RecoveryTimeStamp `json:"recovery_time_stamp"`
-	State             string                 `json:"state"`          // associated, lost
+	State             string                 `json:"state"`          // associated, lost, releasing
 	Silent            float64                `json:"silent_seconds"` // since its last message
 	Sessions          int64                  `json:"sessions"`
 }
@@ -120,8 +123,11 @@ func (e *Edge) Peers() []PeerInfo {
 			Number: a.id, NodeID: a.node.String(), Address: a.addr, RecoveryTimeStamp: a.recovery, State: "associated",
 			Silent: now.Sub(time.Unix(0, a.heard.Load())).Seconds(), Sessions: a.sessions.Load(),
 		}
-		if a.lost.Load() != 0 {
+		switch {
+		case a.lost.Load() != 0:
 			p.State = "lost"
+		case a.draining.Load() != 0:
+			p.State = "releasing"
 		}
 		all = append(all, p)
 	}

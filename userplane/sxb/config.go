@@ -33,6 +33,8 @@ type Config struct {
 	HeartbeatInterval time.Duration // silence of a peer before we ask
 	SetupRetry        time.Duration // between attempts to associate with a peer that has Initiate set
 	ReleaseLost       time.Duration // after this long without sign of life a peer's sessions go; 0: they stay
+	ReportRetry       time.Duration // between attempts to have usage reports confirmed
+	Poll              time.Duration // how often what a session's packets do is looked at, where a URR depends on it
 	ReplayLifetime    time.Duration // how long the answer of a request given before a restart answers its duplicate
 }
 
@@ -70,6 +72,8 @@ func DefaultConfig() Config {
 		Unlisted:           Peer{Port: Port, AssociateOnUnknown: true},
 		HeartbeatInterval:  10 * time.Second,
 		SetupRetry:         5 * time.Second,
+		ReportRetry:        10 * time.Second,
+		Poll:               time.Second,
 		ReplayLifetime:     30 * time.Second,
 	}
 }
@@ -104,6 +108,8 @@ func (c Config) Validate() error {
 		{"queue", int64(c.Queue)},
 		{"heartbeat_interval", int64(c.HeartbeatInterval)},
 		{"setup_retry", int64(c.SetupRetry)},
+		{"report_retry", int64(c.ReportRetry)},
+		{"usage_poll", int64(c.Poll)},
 		{"replay_lifetime", int64(c.ReplayLifetime)},
 	} {
 		if n.value <= 0 {

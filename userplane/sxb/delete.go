@@ -1,6 +1,7 @@
 package sxb
 
 import (
+	"slices"
 	"time"
 
 	"github.com/xepc/xepc/pkg/pfcp"
@@ -15,13 +16,13 @@ func (sh *shard) delete(r *pfcp.Request) {
 		sh.e.refuse(r, 0, err)
 		return
 	}
-	answer, err := sh.endSession(r, s)
+	answer, err := sh.endSession(r, s, a)
 	if err != nil {
 		sh.e.refuse(r, s.CP.SEID, err)
 		return
 	}
 	now := time.Now()
-	delete(sh.sessions, s.SEID)
+	sh.drop(&s)
 	a.sessions.Add(-1)
 	sh.e.teids.release(s.FTEIDs(), now)
 	sh.bury(s.SEID, now)
@@ -31,22 +32,26 @@ func (sh *shard) delete(r *pfcp.Request) {
 // endSession stops the packets, reads what was counted, makes the deletion durable with its answer, and removes the
 // entries. Killed before the record, the next process forwards the packets again, and the duplicate of the request
 // ends the session with the same counts or later ones.
-func (sh *shard) endSession(r *pfcp.Request, s session.Session) (*pfcp.SessionDeletionResponse, error) {
+func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) (*pfcp.SessionDeletionResponse, error) {
 	table, err := sh.table(s)
 	if err != nil {
 		return nil, err
 	}
 	ended := s
-	if s.Counts() {
+	now := time.Now()
+	if s.Observes() {
 		if err := sh.e.dp.Apply(stop(table)); err != nil {
 			return nil, err
 		}
-		if ended, err = sh.settle(s, table); err != nil {
+		if ended, err = sh.settle(s, table, now); err != nil {
 			return nil, sh.resume(s, table, err)
 		}
 	}
-	_, reports := ended.Report(ended.URRIDs(), session.TriggerTermination)
-	answer := &pfcp.SessionDeletionResponse{Cause: pfcp.CauseAccepted, UsageReports: reports}
+	_, reports := ended.Report(ended.URRIDs(), session.TriggerTermination, pfcp.Opt[uint32]{}, session.At(now))
+	if !sh.onTheWay(s.SEID, now) { // what nobody confirmed goes with the last reports
+		reports = append(slices.Clone(s.Unconfirmed), reports...)
+	}
+	answer := &pfcp.SessionDeletionResponse{Cause: pfcp.CauseAccepted, UsageReports: reports, Load: sh.e.loadFor(a)}
 	sh.batch.Reset()
 	sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(s.SEID)})
 	if err := sh.putAnswer(r, s.SEID, s.CP.SEID, answer); err != nil {
@@ -74,7 +79,7 @@ func stop(table session.Table) session.Changes {
 
 // resume forwards the packets again of a session that could not be ended, and returns why.
 func (sh *shard) resume(s session.Session, table session.Table, why error) error {
-	if !s.Counts() {
+	if !s.Observes() {
 		return why
 	}
 	if err := sh.e.dp.Apply(session.Diff(nil, table)); err != nil {

@@ -44,7 +44,7 @@ type DataPath interface {
 }
 
 // Features is what UP Function Features says: exactly what works.
-const Features = pfcp.FeatureFTUP
+const Features = pfcp.FeatureFTUP | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP
 
 // Edge is the PFCP edge.
 type Edge struct {
@@ -63,6 +63,7 @@ type Edge struct {
 	keeper    *keeper
 	directory atomic.Pointer[directory]
 	replays   atomic.Pointer[replays] // nil once they are outdated
+	load      load
 	stats     stats
 }
 
@@ -131,7 +132,7 @@ func (e *Edge) record(state *State, epoch uint32, wipe bool) error {
 		if wipe && key.Kind != kindNode {
 			outdated = append(outdated, key)
 		} else if _, was := state.Sessions[seid]; was && (key.Kind == kindSession || key.Kind == kindResponse) {
-			if _, ok := e.shard(seid).sessions[seid]; !ok { // restore dropped it
+			if !e.shard(seid).sessions.has(seid) { // restore dropped it
 				outdated = append(outdated, key)
 			}
 		}
@@ -187,13 +188,15 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 			continue
 		}
 		owner.sessions.Add(1)
-		e.shard(s.SEID).sessions[s.SEID] = s
+		if err := e.shard(s.SEID).begin(&s, now); err != nil {
+			e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
+		}
 		r.Sessions++
 		r.Entries += len(table)
 	}
 	e.replays.Store(newReplays(state.responses, now, e.cfg.ReplayLifetime))
 	for seid := range state.responses {
-		if _, ok := e.shard(seid).sessions[seid]; !ok {
+		if !e.shard(seid).sessions.has(seid) {
 			e.shard(seid).bury(seid, now)
 		}
 	}
@@ -216,7 +219,7 @@ func hold(holders map[session.Key]pfcp.SEID, table session.Table) error {
 func (e *Edge) Entries() iter.Seq[session.Entry] {
 	return func(yield func(session.Entry) bool) {
 		for _, sh := range e.shards {
-			for _, s := range sh.sessions {
+			for s := range sh.sessions.each {
 				table, err := s.Compile(e.cfg.Instances)
 				if err != nil { // restore has compiled it
 					continue
@@ -277,6 +280,12 @@ func (e *Edge) handle(r *pfcp.Request) {
 	case *pfcp.AssociationSetupRequest:
 		e.ignored(r, m.Ignored)
 		e.keeper.ask(r, func() { e.keeper.setup(r, m) })
+	case *pfcp.AssociationUpdateRequest:
+		e.ignored(r, m.Ignored)
+		e.keeper.ask(r, func() { e.keeper.update(r, m) })
+	case *pfcp.SessionSetDeletionRequest:
+		e.ignored(r, m.Ignored)
+		e.keeper.ask(r, func() { e.keeper.deleteSet(r, m) })
 	case *pfcp.AssociationReleaseRequest:
 		e.keeper.ask(r, func() { e.keeper.release(r, m) })
 	case *pfcp.SessionEstablishmentRequest:
@@ -313,6 +322,18 @@ func (e *Edge) guard(r *pfcp.Request, do func()) {
 				"type", r.Header.Type.String(), "count", n, "stack", string(debug.Stack()))
 		}
 		e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CauseSystemFailure, Err: fmt.Errorf("panic: %v", fault)})
+	}()
+	do()
+}
+
+// protect does what nobody asked for, and ends there whatever goes wrong in our own code.
+func (e *Edge) protect(do func()) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			if n := e.stats.panics.Add(1); bits.OnesCount64(n) == 1 {
+				e.log.Error("panic at a deadline", "panic", fault, "count", n, "stack", string(debug.Stack()))
+			}
+		}
 	}()
 	do()
 }

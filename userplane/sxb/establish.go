@@ -16,6 +16,12 @@ func (sh *shard) establish(r *pfcp.Request, m *pfcp.SessionEstablishmentRequest,
 		sh.e.keeper.wantsSession(r.Peer.Addr())
 		return
 	}
+	if a.draining.Load() != 0 {
+		sh.e.refuse(r, m.FSEID.SEID, &pfcp.Error{
+			Cause: pfcp.CauseRejected, Err: errors.New("the association is to be released"),
+		})
+		return
+	}
 	if a.sessions.Add(1) > int64(sh.e.cfg.MaxSessionsPerPeer) {
 		a.sessions.Add(-1)
 		sh.e.refuse(r, m.FSEID.SEID, &pfcp.Error{
@@ -39,7 +45,7 @@ func (sh *shard) establish(r *pfcp.Request, m *pfcp.SessionEstablishmentRequest,
 func (sh *shard) makeSession(
 	r *pfcp.Request, m *pfcp.SessionEstablishmentRequest, seid pfcp.SEID, a *association, l *lease,
 ) (*pfcp.SessionEstablishmentResponse, error) {
-	s, created, err := session.Establish(m, seid, l.slice, sh.e.cfg.Limits, l)
+	s, created, err := session.Establish(m, seid, l.slice, sh.e.cfg.Limits, l, session.At(l.now))
 	if err != nil {
 		return nil, err
 	}
@@ -51,11 +57,10 @@ func (sh *shard) makeSession(
 	answer := &pfcp.SessionEstablishmentResponse{
 		NodeID: sh.e.cfg.NodeID, Cause: pfcp.CauseAccepted,
 		FSEID:       pfcp.Some(pfcp.FSEID{SEID: seid, IPv4: sh.e.fseid}),
-		CreatedPDRs: created,
+		CreatedPDRs: created, Load: sh.e.loadFor(a),
 	}
 	if err := sh.commit(r, nil, &s, session.Diff(nil, table), s.CP.SEID, answer); err != nil {
 		return nil, err
 	}
-	sh.sessions[seid] = s
-	return answer, nil
+	return answer, sh.keep(nil, &s, l.now)
 }

@@ -10,8 +10,11 @@ import (
 // tick looks after silent peers, and after those that we are to associate with.
 func (k *keeper) tick(now time.Time) {
 	d := k.e.directory.Load()
+	k.e.load.measure(k.e.teids.info(), now)
 	for _, a := range d.byID {
-		k.watch(a, now)
+		if !k.drained(a, now) {
+			k.watch(a, now)
+		}
 	}
 	for _, p := range k.e.cfg.Peers {
 		if p.Initiate && len(d.byAddr[p.Address]) == 0 {
@@ -84,7 +87,7 @@ func (k *keeper) recovered(a *association, recovery pfcp.RecoveryTimeStamp) {
 	}
 	record := now.associationRecord
 	record.recovery = recovery
-	k.associate(record, func(err error) {
+	k.associate(record, nil, func(err error) {
 		if err != nil {
 			k.e.log.Error("association not renewed", "peer", record.node.String(), "err", err)
 		}
@@ -139,8 +142,8 @@ func (k *keeper) initiated(addr netip.Addr, m pfcp.Message, err error) {
 		k.e.log.Warn("association refused by the control plane", "address", addr.String(), "cause", response.Cause.String())
 		return
 	}
-	record := associationRecord{node: response.NodeID, addr: addr, recovery: response.RecoveryTimeStamp}
-	k.associate(record, func(err error) {
+	record := associationRecord{node: response.NodeID, addr: addr, recovery: response.RecoveryTimeStamp, features: response.CPFunctionFeatures.Value}
+	k.associate(record, nil, func(err error) {
 		if err != nil {
 			k.e.log.Error("association not set up", "address", addr.String(), "err", err)
 		}

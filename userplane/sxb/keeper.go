@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/journal"
+	"github.com/xepc/xepc/userplane/session"
 )
 
 // keeper owns the associations: one goroutine, which alone replaces the directory.
@@ -85,22 +87,36 @@ func (k *keeper) tell(f func()) {
 // setup answers an Association Setup Request, TS 29.244 6.2.6. Another Recovery Time Stamp than before means that the
 // control plane has lost its sessions: ours go before the answer.
 func (k *keeper) setup(r *pfcp.Request, m *pfcp.AssociationSetupRequest) {
-	record := associationRecord{node: m.NodeID, addr: r.Peer.Addr(), recovery: m.RecoveryTimeStamp}
-	k.associate(record, func(err error) {
+	record := associationRecord{node: m.NodeID, addr: r.Peer.Addr(), recovery: m.RecoveryTimeStamp, features: m.CPFunctionFeatures.Value}
+	retained := k.retained(m)
+	k.associate(record, retained, func(err error) {
 		if err != nil {
 			k.e.refuse(r, 0, err)
 			return
 		}
 		k.e.answer(r, 0, &pfcp.AssociationSetupResponse{
 			NodeID: k.e.cfg.NodeID, Cause: pfcp.CauseAccepted, RecoveryTimeStamp: k.e.recovery,
-			UPFunctionFeatures: pfcp.Some(Features),
+			UPFunctionFeatures: pfcp.Some(Features), Retained: retained != nil,
 		}, pfcp.CauseAccepted)
 	})
 }
 
+// retained says which sessions of a control plane go when it has restarted, although it asks for others to stay; nil:
+// it asks for none.
+func (k *keeper) retained(m *pfcp.AssociationSetupRequest) func(*session.Session) bool {
+	if !m.Retain.Present {
+		return nil
+	}
+	return func(s *session.Session) bool {
+		return len(m.Retain.Value) > 0 && !slices.ContainsFunc(m.Retain.Value, func(e pfcp.Entity) bool {
+			return s.CP.IPv4.IsValid() && e.IPv4 == s.CP.IPv4 || s.CP.IPv6.IsValid() && e.IPv6 == s.CP.IPv6
+		})
+	}
+}
+
 // associate makes or renews an association, and then calls done: at once, or after the sessions of the node's
-// last life are gone.
-func (k *keeper) associate(record associationRecord, done func(error)) {
+// last life are gone. gone, if not nil, tells those of them that go: the others are retained, TS 29.244 6.2.6.2.
+func (k *keeper) associate(record associationRecord, gone func(*session.Session) bool, done func(error)) {
 	d := k.e.directory.Load()
 	setting, allowed := k.e.cfg.setting(record.addr)
 	if !allowed {
@@ -113,7 +129,7 @@ func (k *keeper) associate(record associationRecord, done func(error)) {
 			done(&pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
 			return
 		}
-		k.setups[node] = append(waiting, func() { k.associate(record, done) })
+		k.setups[node] = append(waiting, func() { k.associate(record, gone, done) })
 		return
 	}
 	old := d.byNode[node]
@@ -126,10 +142,21 @@ func (k *keeper) associate(record associationRecord, done func(error)) {
 		a := newAssociation(k.next, record, setting, time.Now())
 		k.next++
 		done(k.publish(a, "set up"))
+	case old.recovery != record.recovery && gone != nil:
+		a := *old
+		a.associationRecord, a.setting = record, setting
+		a.heard.Store(time.Now().UnixNano())
+		a.lost.Store(0)
+		if err := k.publish(&a, "retained"); err != nil {
+			done(err)
+			return
+		}
+		k.e.forgetReplays(a.addr)
+		k.e.removeFrom(&a, gone, func() { done(nil) })
 	case old.recovery != record.recovery:
 		k.e.log.Warn("control plane has restarted: its sessions go", "peer", node, "sessions", old.sessions.Load(),
 			"recovery", uint32(record.recovery), "before", uint32(old.recovery))
-		k.setups[node] = []func(){func() { k.associate(record, done) }}
+		k.setups[node] = []func(){func() { k.associate(record, gone, done) }}
 		k.dissolve(old, func() {
 			waiting := k.setups[node]
 			delete(k.setups, node)
@@ -185,13 +212,30 @@ func (k *keeper) dissolve(a *association, done func()) {
 	k.e.directory.Store(k.e.directory.Load().without(a.id))
 	delete(k.asking, a.id)
 	k.e.forgetReplays(a.addr)
+	k.e.removeFrom(a, nil, done)
+}
+
+// removeFrom removes those sessions of an association that match, and then has the keeper call done.
+func (e *Edge) removeFrom(a *association, match func(*session.Session) bool, done func()) {
 	left := new(atomic.Int32)
-	left.Store(int32(len(k.e.shards)))
-	for _, sh := range k.e.shards {
-		sh.removeOwned(a.id, func() {
+	left.Store(int32(len(e.shards)))
+	for _, sh := range e.shards {
+		sh.removeOwned(a.id, match, func() {
 			if left.Add(-1) == 0 {
-				k.finish(done)
+				e.keeper.finish(done)
 			}
+		})
+	}
+}
+
+// inSets matches the sessions of which a set is in sets.
+func inSets(sets []pfcp.FQCSID) func(*session.Session) bool {
+	return func(s *session.Session) bool {
+		return slices.ContainsFunc(s.FQCSIDs, func(own pfcp.FQCSID) bool {
+			return slices.ContainsFunc(sets, func(f pfcp.FQCSID) bool {
+				return own.Addr == f.Addr && own.MCCMNC == f.MCCMNC &&
+					slices.ContainsFunc(own.CSIDs, func(id uint16) bool { return slices.Contains(f.CSIDs, id) })
+			})
 		})
 	}
 }

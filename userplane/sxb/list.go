@@ -12,7 +12,7 @@ import (
 // Session returns one session.
 func (e *Edge) Session(ctx context.Context, seid pfcp.SEID) (session.Session, bool) {
 	all := e.collect(ctx, []*shard{e.shard(seid)}, func(sh *shard, add func(session.Session)) {
-		if s, ok := sh.sessions[seid]; ok {
+		if s, ok := sh.sessions.get(seid); ok {
 			add(s)
 		}
 	})
@@ -26,7 +26,7 @@ func (e *Edge) Session(ctx context.Context, seid pfcp.SEID) (session.Session, bo
 // be quick; nil matches all.
 func (e *Edge) Sessions(ctx context.Context, match func(*session.Session) bool) []session.Session {
 	return e.collect(ctx, e.shards, func(sh *shard, add func(session.Session)) {
-		for _, s := range sh.sessions {
+		for s := range sh.sessions.each {
 			if match == nil || match(&s) {
 				add(s)
 			}

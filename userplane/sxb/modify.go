@@ -16,20 +16,22 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 		return
 	}
 	l := &lease{t: sh.e.teids, slice: s.Slice, mayClaim: a.setting.AcceptCPFTEID, now: time.Now()}
-	next, answer, err := sh.nextSession(r, m, s, l)
+	next, answer, err := sh.nextSession(r, m, s, a, l)
 	if err != nil {
 		l.undo()
 		sh.e.refuse(r, s.CP.SEID, err)
 		return
 	}
-	sh.sessions[s.SEID] = next
+	if err := sh.keep(&s, &next, l.now); err != nil {
+		sh.e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
+	}
 	held := next.FTEIDs()
 	sh.e.teids.release(slices.DeleteFunc(s.FTEIDs(), func(f session.FTEID) bool { return slices.Contains(held, f) }), l.now)
 	sh.e.answer(r, next.CP.SEID, answer, pfcp.CauseAccepted)
 }
 
 func (sh *shard) nextSession(
-	r *pfcp.Request, m *pfcp.SessionModificationRequest, s session.Session, l *lease,
+	r *pfcp.Request, m *pfcp.SessionModificationRequest, s session.Session, a *association, l *lease,
 ) (session.Session, *pfcp.SessionModificationResponse, error) {
 	before, err := sh.table(s)
 	if err != nil {
@@ -37,7 +39,7 @@ func (sh *shard) nextSession(
 	}
 	settled := s
 	if session.Touches(m) && len(s.URRs)+len(m.CreateURRs) > 0 {
-		if settled, err = sh.settle(s, before); err != nil {
+		if settled, err = sh.settle(s, before, l.now); err != nil {
 			return s, nil, err
 		}
 	}
@@ -45,9 +47,10 @@ func (sh *shard) nextSession(
 	if m.QueryAll {
 		query = s.URRIDs()
 	}
-	settled, asked := settled.Report(query, session.TriggerImmediate)
-	settled, final := settled.Report(m.RemoveURRs, session.TriggerTermination)
-	next, created, err := settled.Modify(m, sh.e.cfg.Limits, l)
+	now := session.At(l.now)
+	settled, asked := settled.Report(query, session.TriggerImmediate, m.QueryReference, now)
+	settled, final := settled.Report(m.RemoveURRs, session.TriggerTermination, pfcp.Opt[uint32]{}, now)
+	next, created, err := settled.Modify(m, sh.e.cfg.Limits, l, now)
 	if err != nil {
 		return s, nil, err
 	}
@@ -58,7 +61,7 @@ func (sh *shard) nextSession(
 	changes := session.Diff(before, after)
 	next = next.Forget(changes.Deletes)
 	answer := &pfcp.SessionModificationResponse{
-		Cause: pfcp.CauseAccepted, CreatedPDRs: created, UsageReports: append(asked, final...),
+		Cause: pfcp.CauseAccepted, CreatedPDRs: created, UsageReports: append(asked, final...), Load: sh.e.loadFor(a),
 	}
 	if err := sh.commit(r, &s, &next, changes, next.CP.SEID, answer); err != nil {
 		return s, nil, err
@@ -66,8 +69,8 @@ func (sh *shard) nextSession(
 	return next, answer, nil
 }
 
-// settle brings the session's URRs up to what its entries have counted.
-func (sh *shard) settle(s session.Session, table session.Table) (session.Session, error) {
+// settle brings the session up to what its entries have counted until now.
+func (sh *shard) settle(s session.Session, table session.Table, now time.Time) (session.Session, error) {
 	keys := make([]session.Key, 0, len(table))
 	for key := range table {
 		keys = append(keys, key)
@@ -80,5 +83,5 @@ func (sh *shard) settle(s session.Session, table session.Table) (session.Session
 	for i, key := range keys {
 		usage[key] = counts[i]
 	}
-	return s.Settle(table, usage), nil
+	return s.Settle(table, usage, session.At(now)), nil
 }

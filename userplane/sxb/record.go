@@ -13,7 +13,7 @@ import (
 )
 
 // RecordVersion is that of everything this package writes to the journal.
-const RecordVersion = 1<<8 | session.CodecVersion
+const RecordVersion = 2<<8 | session.CodecVersion
 
 // Kinds of journal keys, and what their id is.
 const (
@@ -112,22 +112,25 @@ type associationRecord struct {
 	node     pfcp.NodeID
 	addr     netip.Addr
 	recovery pfcp.RecoveryTimeStamp
+	features uint8 // CP Function Features, octet 5
 }
 
 func (a associationRecord) encode() []byte {
 	b := binary.BigEndian.AppendUint32(nil, uint32(a.recovery))
+	b = append(b, a.features)
 	b = appendField(b, a.addr.AsSlice())
 	b = appendField(b, a.node.Addr.AsSlice())
 	return appendField(b, []byte(a.node.FQDN))
 }
 
 func parseAssociation(b []byte) (a associationRecord, err error) {
-	if len(b) < 4 {
+	if len(b) < 5 {
 		return a, errRecord
 	}
 	a.recovery = pfcp.RecoveryTimeStamp(binary.BigEndian.Uint32(b))
 	var addr, node, fqdn []byte
-	b = b[4:]
+	a.features = b[4]
+	b = b[5:]
 	for _, field := range []*[]byte{&addr, &node, &fqdn} {
 		if *field, b, err = takeField(b); err != nil {
 			return a, err

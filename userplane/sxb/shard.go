@@ -17,10 +17,17 @@ type shard struct {
 	commands chan func()   // of keeper and admin, few
 	ready    chan struct{} // closed: an arm of the select that is ready beside whoever else is
 	stopped  chan struct{} // closed when run has ended
-	sessions map[pfcp.SEID]session.Session
+	sessions *store
+	timers   timers
+
+	asked       map[pfcp.SEID]time.Time // until when usage reports of a session may be on their way
+	indications map[pfcp.SEID]time.Time // when a session's control plane was told of an Error Indication
+	remotes     map[uint64]pfcp.SEID    // by hash of a remote F-TEID: a session that sends to it
+	uses        map[use]int             // how many FARs
 
 	batch  journal.Batch // reused
 	octets []byte        // reused
+	form   []byte        // reused: the record of the session that was put last
 	purges []purge
 	graves []grave // oldest first
 }
@@ -50,9 +57,10 @@ func newShard(e *Edge, number int) *shard {
 	ready := make(chan struct{})
 	close(ready)
 	return &shard{
-		e: e, number: number, ready: ready, inbox: make(chan work, e.cfg.Queue), commands: make(chan func(), 64),
+		e: e, number: number, ready: ready, inbox: make(chan work, e.cfg.Queue), commands: make(chan func(), 1024),
 		stopped:  make(chan struct{}),
-		sessions: map[pfcp.SEID]session.Session{},
+		sessions: newStore(), asked: map[pfcp.SEID]time.Time{}, indications: map[pfcp.SEID]time.Time{},
+		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{},
 	}
 }
 
@@ -60,7 +68,14 @@ func (sh *shard) run(ctx context.Context) error {
 	clock := time.NewTicker(tick)
 	defer clock.Stop()
 	defer close(sh.stopped)
+	alarm := time.NewTimer(0)
+	defer alarm.Stop()
+	armed := session.Time(0)
 	for {
+		if next := sh.timers.next(); next != armed && next != 0 {
+			alarm.Reset(time.Until(time.Unix(0, int64(next))))
+			armed = next
+		}
 		var more <-chan struct{}
 		if len(sh.purges) > 0 {
 			more = sh.ready
@@ -75,6 +90,9 @@ func (sh *shard) run(ctx context.Context) error {
 			sh.purge()
 		case now := <-clock.C:
 			sh.forgetGraves(now)
+		case now := <-alarm.C:
+			armed = 0
+			sh.e.protect(func() { sh.expire(now) })
 		case <-ctx.Done():
 			return nil
 		}
@@ -93,7 +111,7 @@ func (sh *shard) ask(r *pfcp.Request, now time.Time, do func(*shard)) {
 // owned returns the session that a request names, if it is its control plane that asks: that of the session's
 // association, from its address or from that of the CP F-SEID. To anybody else there is no such session.
 func (sh *shard) owned(r *pfcp.Request) (session.Session, *association, error) {
-	s, ok := sh.sessions[r.Header.SEID]
+	s, ok := sh.sessions.get(r.Header.SEID)
 	if ok {
 		from := r.Peer.Addr()
 		if a := sh.e.directory.Load().byID[s.Owner]; a != nil && (a.addr == from || s.CP.IPv4 == from) {
@@ -154,11 +172,44 @@ func (sh *shard) flush() error {
 }
 
 func (sh *shard) putSession(s *session.Session) (err error) {
-	if sh.octets, err = s.AppendBinary(sh.octets[:0]); err != nil {
+	if sh.form, err = s.AppendBinary(sh.form[:0]); err != nil {
 		return err
 	}
-	sh.batch.Put(journal.Key{Kind: kindSession, ID: uint64(s.SEID)}, sh.octets)
+	sh.batch.Put(journal.Key{Kind: kindSession, ID: uint64(s.SEID)}, sh.form)
 	return nil
+}
+
+// keep takes a session over as it is from now on; before is nil for a new one.
+func (sh *shard) keep(before, next *session.Session, now time.Time) (err error) {
+	if sh.form, err = next.AppendBinary(sh.form[:0]); err != nil {
+		return err
+	}
+	sh.sessions.put(next.SEID, sh.form)
+	if before == nil || !sameEnds(before, next) {
+		if before != nil {
+			sh.disconnect(before)
+		}
+		sh.connect(next)
+	}
+	sh.timers.set(next.SEID, next.Next(session.At(now), sh.e.cfg.Poll))
+	return nil
+}
+
+// begin takes a session over that the journal brought. What came due while nobody looked is looked at at once.
+func (sh *shard) begin(s *session.Session, now time.Time) error {
+	err := sh.keep(nil, s, now)
+	if s.Next(session.At(now), sh.e.cfg.Poll) != 0 || len(s.Unconfirmed) > 0 {
+		sh.timers.set(s.SEID, session.At(now))
+	}
+	return err
+}
+
+// drop lets go of a session.
+func (sh *shard) drop(s *session.Session) {
+	sh.sessions.remove(s.SEID)
+	sh.disconnect(s)
+	sh.timers.set(s.SEID, 0)
+	delete(sh.indications, s.SEID)
 }
 
 func (sh *shard) putAnswer(r *pfcp.Request, seid, cp pfcp.SEID, answer pfcp.Message) error {
@@ -172,13 +223,14 @@ func (sh *shard) putAnswer(r *pfcp.Request, seid, cp pfcp.SEID, answer pfcp.Mess
 	return nil
 }
 
-// removeOwned removes the sessions of an association, without a word to anybody, and then calls done.
-func (sh *shard) removeOwned(owner uint32, done func()) {
+// removeOwned removes those sessions of an association that match, without a word to anybody, and then calls done;
+// nil matches all.
+func (sh *shard) removeOwned(owner uint32, match func(*session.Session) bool, done func()) {
 	command := func() {
 		var seids []pfcp.SEID
-		for seid, s := range sh.sessions {
-			if s.Owner == owner {
-				seids = append(seids, seid)
+		for s := range sh.sessions.each {
+			if s.Owner == owner && (match == nil || match(&s)) {
+				seids = append(seids, s.SEID)
 			}
 		}
 		sh.purges = append(sh.purges, purge{seids, done})
@@ -198,9 +250,12 @@ func (sh *shard) purge() {
 	var fteids []session.FTEID
 	sh.batch.Reset()
 	for _, seid := range p.seids[:n] {
-		s, ok := sh.sessions[seid]
+		s, ok := sh.sessions.get(seid)
 		if !ok {
 			continue
+		}
+		if a := sh.e.directory.Load().byID[s.Owner]; a != nil {
+			a.sessions.Add(-1)
 		}
 		if table, err := sh.table(s); err == nil {
 			changes.Deletes = append(changes.Deletes, session.Diff(table, nil).Deletes...)
@@ -208,7 +263,7 @@ func (sh *shard) purge() {
 		fteids = append(fteids, s.FTEIDs()...)
 		sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(seid)})
 		sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(seid)})
-		delete(sh.sessions, seid)
+		sh.drop(&s)
 	}
 	if err := sh.e.journal.Write(&sh.batch); err != nil {
 		sh.e.log.Error("removed sessions stay in the journal", "sessions", n, "err", err)

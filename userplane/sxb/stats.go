@@ -15,6 +15,10 @@ type stats struct {
 	recoveryChanges atomic.Uint64
 	lostEvents      atomic.Uint64
 	ignored         atomic.Uint64
+	reports         atomic.Uint64
+	unanswered      atomic.Uint64
+	unwanted        atomic.Uint64
+	nodeReports     atomic.Uint64
 	panics          atomic.Uint64
 	waits           atomic.Uint64
 	waitTime        atomic.Int64 // nanoseconds
@@ -52,6 +56,10 @@ type Stats struct {
 	RecoveryChanges uint64        // heartbeats with another Recovery Time Stamp than the association's
 	LostEvents      uint64        // heartbeat outcomes and the like that did not fit the keeper's queue
 	Ignored         uint64        // requests with IEs that nothing here reads
+	Reports         uint64        // Session Report Requests sent
+	Unanswered      uint64        // of them, without an answer
+	Unwanted        uint64        // of them, refused by the control plane
+	NodeReports     uint64        // Node Report Requests sent
 	Panics          uint64        // of our own code while serving a request
 	Requests        uint64        // that waited for a shard
 	Waited          time.Duration // all of them together
@@ -64,8 +72,10 @@ func (e *Edge) Stats() Stats {
 	s := Stats{
 		Endpoint: e.endpoint.Stats(), Replayed: e.stats.replayed.Load(), Purged: e.stats.purged.Load(),
 		RecoveryChanges: e.stats.recoveryChanges.Load(), LostEvents: e.stats.lostEvents.Load(), Ignored: e.stats.ignored.Load(),
-		Panics:   e.stats.panics.Load(),
-		Requests: e.stats.waits.Load(), Waited: time.Duration(e.stats.waitTime.Load()),
+		Reports: e.stats.reports.Load(), Unanswered: e.stats.unanswered.Load(), Unwanted: e.stats.unwanted.Load(),
+		NodeReports: e.stats.nodeReports.Load(),
+		Panics:      e.stats.panics.Load(),
+		Requests:    e.stats.waits.Load(), Waited: time.Duration(e.stats.waitTime.Load()),
 		LongestWait: time.Duration(e.stats.waitMax.Swap(0)), Slots: e.teids.info(),
 	}
 	for t := range e.stats.causes {

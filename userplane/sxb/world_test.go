@@ -100,6 +100,12 @@ func (d *fakeDataPath) count(key session.Key, packets, octets uint64) {
 	d.usage[key] = session.Usage{Packets: u.Packets + packets, Octets: u.Octets + octets}
 }
 
+func (d *fakeDataPath) octets(key session.Key) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.usage[key].Octets
+}
+
 func (d *fakeDataPath) snapshot() session.Table {
 	d.mu.Lock()
 	defer d.mu.Unlock()

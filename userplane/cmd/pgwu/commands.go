@@ -360,7 +360,7 @@ func peerCommand() *cli.Command {
 				{Name: "silent", Value: func(r sxb.PeerInfo) any { return fmt.Sprintf("%.0fs", r.Silent) }},
 				{Name: "sessions", Value: func(r sxb.PeerInfo) any { return r.Sessions }},
 			})
-		})},
+		}), releaseCommand()},
 	}
 }
 

@@ -49,6 +49,8 @@ type PFCPConfig struct {
 	Shards             int           `yaml:"shards"`                // goroutines that own sessions
 	Queue              int           `yaml:"queue"`                 // requests that may wait for a shard
 	HeartbeatInterval  time.Duration `yaml:"heartbeat_interval"`    // silence before we send one
+	UsagePoll          time.Duration `yaml:"usage_poll"`            // how often counters are read where a URR depends on them
+	ReportRetry        time.Duration `yaml:"report_retry"`          // between attempts to have usage reports confirmed
 	SetupRetry         time.Duration `yaml:"setup_retry"`           // between attempts to associate
 	ReleaseLostAfter   time.Duration `yaml:"release_lost_after"`    // 0s: sessions of a lost control plane stay
 	MaxPeers           int           `yaml:"max_peers"`             // associations
@@ -98,6 +100,9 @@ type GTPUConfig struct {
 	IndicationHold      time.Duration `yaml:"indication_hold"`        // none for so long after a start that lost sessions
 	IndicationQueue     int           `yaml:"indication_queue"`       // unknown TEIDs that may wait
 	IndicationPeerLimit int           `yaml:"indication_peers_known"` // peers that are remembered for the rate
+	EchoInterval        time.Duration `yaml:"echo_interval"`          // of Echo Requests to peers that sessions send to; 0s: none
+	EchoT3              time.Duration `yaml:"echo_t3"`                // before an Echo Request is sent again
+	EchoN3              int           `yaml:"echo_n3"`                // Echo Requests before a path has failed
 }
 
 // DataPathConfig sizes the maps. Sizes are fixed while the maps live.
@@ -126,13 +131,15 @@ func defaultConfig() *Config {
 		PFCP: PFCPConfig{
 			T1: edge.Endpoint.T1, N1: edge.Endpoint.N1, Readers: edge.Endpoint.Readers, Shards: edge.Shards,
 			Queue: edge.Queue, HeartbeatInterval: edge.HeartbeatInterval, SetupRetry: edge.SetupRetry,
+			UsagePoll: edge.Poll, ReportRetry: edge.ReportRetry,
 			MaxPeers: edge.MaxPeers, MaxSessionsPerPeer: edge.MaxSessionsPerPeer, AllowUnlisted: edge.AllowUnlisted,
 			Unlisted: PeerConfig{AssociateOnUnknown: edge.Unlisted.AssociateOnUnknown},
 		},
 		UnknownNetworkInstance: unknownRefuse,
 		GTPU: GTPUConfig{
 			TEIDRest: fteid.Rest, IndicationsPerPeer: slow.PerPeer, IndicationQueue: slow.Queue,
-			IndicationPeerLimit: slow.Peers,
+			IndicationPeerLimit: slow.Peers, EchoInterval: slow.Supervision.Interval, EchoT3: slow.Supervision.T3,
+			EchoN3: slow.Supervision.N3,
 		},
 		DataPath: DataPathConfig{
 			AddressBlocks: dp.AddressBlocks, Peers: dp.Peers, MaxInstances: dp.MaxInstances,
@@ -239,6 +246,9 @@ func (c *Config) validateNumbers(f *faults) {
 		{"gtpu.indication_hold", int64(c.GTPU.IndicationHold), 0},
 		{"gtpu.indication_queue", int64(c.GTPU.IndicationQueue), 1},
 		{"gtpu.indication_peers_known", int64(c.GTPU.IndicationPeerLimit), 1},
+		{"gtpu.echo_interval", int64(c.GTPU.EchoInterval), 0},
+		{"gtpu.echo_t3", int64(c.GTPU.EchoT3), 1},
+		{"gtpu.echo_n3", int64(c.GTPU.EchoN3), 1},
 		{"rules_per_session.pdrs", int64(c.RulesPerSession.PDRs), 1},
 		{"rules_per_session.fars", int64(c.RulesPerSession.FARs), 1},
 		{"rules_per_session.qers", int64(c.RulesPerSession.QERs), 0},
@@ -317,6 +327,7 @@ func (c *Config) edge() sxb.Config {
 		e.Peers = append(e.Peers, peer)
 	}
 	e.HeartbeatInterval, e.SetupRetry, e.ReleaseLost = c.PFCP.HeartbeatInterval, c.PFCP.SetupRetry, c.PFCP.ReleaseLostAfter
+	e.Poll, e.ReportRetry = c.PFCP.UsagePoll, c.PFCP.ReportRetry
 	return e
 }
 
@@ -355,6 +366,7 @@ func (c *Config) dataPath() datapath.Config {
 // slowPath is the configuration of the slow path, but for when it may begin to indicate errors.
 func (c *Config) slowPath() slowpath.Config {
 	s := slowpath.DefaultConfig()
+	s.Supervision.Interval, s.Supervision.T3, s.Supervision.N3 = c.GTPU.EchoInterval, c.GTPU.EchoT3, c.GTPU.EchoN3
 	s.PerPeer, s.Queue, s.Peers = c.GTPU.IndicationsPerPeer, c.GTPU.IndicationQueue, c.GTPU.IndicationPeerLimit
 	for _, slice := range c.Slices {
 		s.Slices = append(s.Slices, parse(slice.Address))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"time"
 
@@ -131,6 +132,17 @@ func (d *daemon) reconcile(n *node.Node) (err error) {
 func (d *daemon) openSlowPath(n *node.Node) (err error) {
 	cfg := d.cfg.slowPath()
 	cfg.Log = n.Log
+	cfg.Supervision.Paths = func(ctx context.Context) []slowpath.Path {
+		var all []slowpath.Path
+		for _, p := range d.edge.Paths(ctx) {
+			all = append(all, slowpath.Path(p))
+		}
+		return all
+	}
+	cfg.Supervision.Changed = func(ctx context.Context, p slowpath.Path, failed bool) {
+		d.edge.PathChanged(ctx, sxb.Path(p), failed)
+	}
+	cfg.ErrorIndication = func(remote netip.Addr, teid uint32) { d.edge.ErrorIndication(remote, pfcp.TEID(teid)) }
 	if d.fresh != "" {
 		cfg.HoldUntil = time.Now().Add(d.cfg.GTPU.IndicationHold)
 	}
@@ -181,6 +193,7 @@ func (d *daemon) handleAdmin(n *node.Node) {
 	n.Handle("GET /fars", filtered(func(t tables) any { return t.farRows() }))
 	n.Handle("GET /reasons", func(*http.Request) (any, error) { return reasonRows(d.dp.Reader()) })
 	n.Handle("GET /peers", func(*http.Request) (any, error) { return d.edge.Peers(), nil })
+	n.Handle("POST /peers/release", d.release)
 	n.Handle("GET /nexthops", func(*http.Request) (any, error) { return nexthopRows(d.dp.Reader()) })
 }
 

@@ -1,0 +1,298 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+func TestAVolumeThresholdStartsAgainWithEveryReport(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.VolumeThreshold = pfcp.ReportVolumeThreshold, total(1000)
+	})
+	l.packets(400, 599)
+	require.Empty(t, l.after(time.Second))
+	l.packets(1, 0)
+	require.Equal(t, pfcp.UsageReport{Trigger: pfcp.TriggerVolumeThreshold, URRID: 1, Volume: volume(401, 599)}, l.one(time.Second))
+	l.packets(0, 999)
+	require.Empty(t, l.after(time.Second))
+	l.packets(0, 1500)
+	require.Equal(t, pfcp.UsageReport{
+		Trigger: pfcp.TriggerVolumeThreshold, URRID: 1, Sequence: 1, Volume: volume(0, 2499),
+	}, l.one(time.Second))
+	require.True(t, l.forwards())
+}
+
+func TestThresholdsOfOneDirection(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.VolumeThreshold = pfcp.ReportVolumeThreshold, pfcp.Volume{Downlink: pfcp.Some(uint64(100))}
+	})
+	l.packets(5000, 99)
+	require.Empty(t, l.after(time.Second))
+	l.packets(0, 1)
+	require.Equal(t, volume(5000, 100), l.one(0).Volume)
+}
+
+func TestASpentQuotaStopsTheTrafficUntilAnother(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers = pfcp.ReportVolumeThreshold | pfcp.ReportVolumeQuota
+		u.VolumeThreshold, u.VolumeQuota = total(800), total(1000)
+	})
+	l.packets(900, 0)
+	require.Equal(t, pfcp.TriggerVolumeThreshold, l.one(time.Second).Trigger)
+	require.True(t, l.forwards())
+	l.packets(0, 100) // with what was reported, the quota
+	r := l.one(time.Second)
+	require.Equal(t, pfcp.TriggerVolumeQuota, r.Trigger)
+	require.Equal(t, volume(0, 100), r.Volume)
+	require.False(t, l.forwards())
+	require.Empty(t, l.after(time.Hour), "once")
+
+	l.update(pfcp.URRParameters{VolumeQuota: total(500)})
+	require.True(t, l.forwards())
+	l.packets(499, 0)
+	require.Empty(t, l.after(time.Second))
+	l.packets(1, 0)
+	require.Equal(t, pfcp.TriggerVolumeQuota, l.one(time.Second).Trigger)
+}
+
+func TestANewQuotaIsForWhatWasNotReported(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.VolumeQuota = pfcp.ReportVolumeQuota, total(1000)
+	})
+	l.packets(600, 0)
+	require.Empty(t, l.after(time.Second))
+	l.update(pfcp.URRParameters{VolumeQuota: total(700)})
+	l.packets(100, 0)
+	require.Equal(t, volume(700, 0), l.one(time.Second).Volume)
+}
+
+func TestTheFARForQuotaActionReplacesTheDrop(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.VolumeQuota, u.QuotaAction = total(10), pfcp.Some(pfcp.FARID(3))
+	})
+	l.s = modify(t, l.s, &pfcp.SessionModificationRequest{CreateFARs: []pfcp.CreateFAR{{ID: 3, ApplyAction: pfcp.ActionDrop}}})
+	l.packets(10, 0)
+	l.after(0)
+	require.Equal(t, ActionDrop, compile(t, l.s)[uplinkKey].Action)
+	require.EqualValues(t, 3, compile(t, l.s)[uplinkKey].Origin.FARID)
+}
+
+func TestPeriodicReportsComeAlsoWithoutTraffic(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.MeasurementPeriod = pfcp.ReportPeriodic, pfcp.Some(uint32(10)) // OAI
+	})
+	require.Equal(t, morning.add(10), l.s.Next(l.now, time.Second))
+	require.Empty(t, l.after(9*time.Second))
+	l.packets(100, 0)
+	require.Equal(t, volume(100, 0), l.one(time.Second).Volume)
+	r := l.one(10 * time.Second)
+	require.Equal(t, pfcp.UsageReport{URRID: 1, Sequence: 1, Trigger: pfcp.TriggerPeriodic, Volume: volume(0, 0)}, r)
+	l.one(35 * time.Second) // asleep for three of them: one report
+	require.Equal(t, morning.add(60), l.s.Next(l.now, time.Second))
+}
+
+func duration(u *pfcp.CreateURR) { u.MeasurementMethod = pfcp.MeasureDuration }
+
+func TestTimeIsMeasuredFromTheFirstPacket(t *testing.T) {
+	l := newLife(t, duration, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.TimeThreshold = pfcp.ReportTimeThreshold, pfcp.Some(uint32(60))
+	})
+	require.Empty(t, l.after(time.Hour))
+	l.packets(1, 0)
+	require.Empty(t, l.after(0))
+	require.Equal(t, l.now.add(60), l.s.Next(l.now, time.Second))
+	require.Empty(t, l.after(59*time.Second))
+	require.Equal(t, pfcp.UsageReport{
+		URRID: 1, Trigger: pfcp.TriggerTimeThreshold, Duration: pfcp.Some(uint32(60)),
+	}, l.one(time.Second))
+}
+
+func TestTimeIsMeasuredAtOnceWhereToldTo(t *testing.T) {
+	l := newLife(t, duration, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.TimeQuota = pfcp.ReportTimeQuota, pfcp.Some(uint32(30))
+		u.MeasurementInformation = pfcp.Some(pfcp.StartTimeImmediately)
+	})
+	require.True(t, l.forwards())
+	require.Equal(t, pfcp.Some(uint32(31)), l.one(31*time.Second).Duration)
+	require.False(t, l.forwards())
+}
+
+func TestTimeWithoutPacketsDoesNotCountAfterTheInactivityDetectionTime(t *testing.T) {
+	l := newLife(t, duration, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.InactivityDetectionTime = pfcp.ReportStopOfTraffic|pfcp.ReportStartOfTraffic, pfcp.Some(uint32(20))
+	})
+	l.packets(1, 0)
+	r := l.one(time.Second)
+	require.Equal(t, pfcp.TriggerStartOfTraffic, r.Trigger)
+	r = l.one(50 * time.Second)
+	require.Equal(t, pfcp.TriggerStopOfTraffic, r.Trigger)
+	require.Equal(t, pfcp.Some(uint32(20)), r.Duration)
+	require.Empty(t, l.after(time.Hour))
+	l.packets(0, 1)
+	require.Equal(t, pfcp.TriggerStartOfTraffic, l.one(time.Second).Trigger)
+}
+
+func TestEventsAreStartsOfTraffic(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.MeasurementMethod, u.InactivityDetectionTime = pfcp.MeasureEvent, pfcp.Some(uint32(5))
+		u.ReportingTriggers, u.EventThreshold = pfcp.ReportEventThreshold, pfcp.Some(uint32(2))
+	})
+	l.packets(1, 0)
+	require.Empty(t, l.after(time.Second))
+	require.Empty(t, l.after(6*time.Second))
+	l.packets(1, 0)
+	r := l.one(time.Second)
+	require.Equal(t, pfcp.TriggerEventThreshold, r.Trigger)
+	require.Equal(t, []pfcp.TimeStamp{morning.add(1).stamp(), morning.add(8).stamp()}, r.EventTimeStamps)
+}
+
+func TestAQuotaIsHeldOnlySoLongWithoutPackets(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.QuotaHoldingTime = pfcp.ReportQuotaHoldingTime, pfcp.Some(uint32(30))
+		u.VolumeQuota = total(1 << 30)
+	})
+	require.Empty(t, l.after(29*time.Second))
+	l.packets(1, 0)
+	require.Empty(t, l.after(time.Second))
+	require.Empty(t, l.after(29*time.Second))
+	require.Equal(t, pfcp.TriggerQuotaHoldingTime, l.one(time.Second).Trigger)
+	require.False(t, l.forwards())
+}
+
+func TestAQuotaEndsWithItsValidity(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.QuotaValidityTime = pfcp.ReportQuotaValidity, pfcp.Some(uint32(30))
+		u.VolumeQuota = total(1 << 30)
+	})
+	require.Empty(t, l.after(29*time.Second))
+	require.Equal(t, pfcp.TriggerQuotaValidity, l.one(time.Second).Trigger)
+	require.False(t, l.forwards())
+}
+
+func TestTheMonitoringTimeSplitsTheCount(t *testing.T) {
+	at := time.Unix(0, int64(morning.add(60)))
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.VolumeThreshold = pfcp.ReportVolumeThreshold, total(1000)
+		u.MonitoringTime, u.SubsequentVolumeThreshold = pfcp.Some(pfcp.TimeStampOf(at)), total(300)
+	})
+	l.packets(900, 0)
+	require.Empty(t, l.after(59*time.Second))
+	require.Equal(t, morning.add(60), l.s.Next(l.now, time.Minute))
+	require.Empty(t, l.after(time.Second), "it is no report by itself")
+	l.packets(0, 299)
+	require.Empty(t, l.after(time.Second))
+	l.packets(0, 1)
+	all := l.after(time.Second)
+	require.Len(t, all, 2)
+	require.Equal(t, volume(900, 0), all[0].Volume)
+	require.Equal(t, pfcp.Some(pfcp.UsageBeforeMonitoringTime), all[0].UsageInformation)
+	require.Equal(t, pfcp.Some(pfcp.TimeStampOf(at)), all[0].EndTime)
+	require.Equal(t, volume(0, 300), all[1].Volume)
+	require.Equal(t, pfcp.Some(pfcp.UsageAfterMonitoringTime), all[1].UsageInformation)
+	require.Equal(t, []uint32{0, 1}, []uint32{all[0].Sequence, all[1].Sequence})
+	l.packets(300, 0)
+	require.Equal(t, pfcp.Opt[pfcp.UsageInformation]{}, l.one(time.Second).UsageInformation)
+}
+
+func TestALinkedURRIsReportedWithTheOther(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.VolumeThreshold = pfcp.ReportVolumeThreshold, total(100)
+	})
+	l.s = modify(t, l.s, &pfcp.SessionModificationRequest{
+		CreateURRs: []pfcp.CreateURR{{
+			ID: 2, MeasurementMethod: pfcp.MeasureVolume, ReportingTriggers: pfcp.ReportLinkedUsage,
+			URRParameters: pfcp.URRParameters{LinkedURRIDs: []pfcp.URRID{1}},
+		}},
+		UpdatePDRs: []pfcp.UpdatePDR{{ID: 1, URRIDs: pfcp.Some([]pfcp.URRID{1, 2})}},
+	})
+	l.packets(60, 40)
+	all := l.after(time.Second)
+	require.Len(t, all, 2)
+	require.Equal(t, pfcp.TriggerVolumeThreshold, all[0].Trigger)
+	require.Equal(t, pfcp.TriggerLinkedUsage, all[1].Trigger)
+	require.Equal(t, volume(60, 0), all[1].Volume)
+}
+
+func TestAfterSoManyReportsAURRIsDone(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.MeasurementPeriod = pfcp.ReportPeriodic, pfcp.Some(uint32(10))
+		u.NumberOfReports = pfcp.Some(uint16(1))
+	})
+	l.one(10 * time.Second)
+	require.Empty(t, l.after(time.Hour))
+	require.Zero(t, l.s.Next(l.now, time.Second))
+}
+
+func TestAPausedMeasurementCountsNothing(t *testing.T) {
+	l := newLife(t)
+	l.packets(10, 0)
+	l.update(pfcp.URRParameters{MeasurementInformation: pfcp.Some(pfcp.MeasurementInactive)})
+	l.packets(100, 0)
+	l.update(pfcp.URRParameters{MeasurementInformation: pfcp.Some(pfcp.MeasurementInformation(0))})
+	l.packets(1000, 0)
+	l.settle()
+	_, reports := l.s.Report(l.s.URRIDs(), TriggerTermination, pfcp.Opt[uint32]{}, l.now)
+	require.Equal(t, volume(1010, 0), reports[0].Volume)
+}
+
+func TestReportsThatWaitForTheirConfirmationHoldTheNextOnesBack(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers = pfcp.ReportVolumeThreshold | pfcp.ReportVolumeQuota
+		u.VolumeThreshold, u.VolumeQuota = total(100), total(250)
+	})
+	step := func(octets uint64) {
+		l.packets(octets, 0)
+		l.settle()
+		l.s, _ = l.s.Tick(l.now)
+	}
+	step(100)
+	first := l.s.Unconfirmed
+	require.Len(t, first, 1)
+	step(150)
+	require.Equal(t, first, l.s.Unconfirmed)
+	require.False(t, l.forwards(), "a spent quota stops the traffic at once")
+	l.s = l.s.Confirm(first)
+	r := l.one(0)
+	require.Equal(t, pfcp.TriggerVolumeQuota|pfcp.TriggerVolumeThreshold, r.Trigger)
+	require.Equal(t, volume(150, 0), r.Volume)
+}
+
+func TestInactivityIsToldOnce(t *testing.T) {
+	s := establish(t, bearer(func(r *pfcp.SessionEstablishmentRequest) { r.InactivityTimer = pfcp.Some(uint32(30)) }))
+	require.True(t, s.Observes())
+	table := compile(t, s)
+	at := func(seconds uint32, packets uint64) (inactive bool) {
+		now := morning.add(seconds)
+		s = s.Settle(table, map[Key]Usage{uplinkKey: {packets, packets * 100}}, now)
+		s, inactive = s.Tick(now)
+		return inactive
+	}
+	require.False(t, at(29, 0))
+	require.False(t, at(30, 1))
+	require.False(t, at(59, 1))
+	require.True(t, at(60, 1))
+	require.False(t, at(61, 1))
+	require.False(t, at(62, 2))
+	require.True(t, at(92, 2), "after packets it may be inactive again")
+}
+
+func TestURRsThatCannotBeServed(t *testing.T) {
+	for name, change := range map[string]func(*pfcp.CreateURR){
+		"dropped downlink traffic":          func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportDroppedDownlink },
+		"MAC addresses":                     func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportMACAddresses },
+		"a measurement before QoS":          func(u *pfcp.CreateURR) { u.MeasurementInformation = pfcp.Some(pfcp.MeasureBeforeQoS) },
+		"an unknown method":                 func(u *pfcp.CreateURR) { u.MeasurementMethod = 8 },
+		"a period without its length":       func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportPeriodic },
+		"a volume threshold without volume": func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportVolumeThreshold },
+		"a time threshold without time":     func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportTimeThreshold },
+		"a stop of traffic without a time":  func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportStopOfTraffic },
+	} {
+		s := establish(t, bearer(func(r *pfcp.SessionEstablishmentRequest) { change(&r.CreateURRs[0]) }))
+		_, err := s.Compile(internet)
+		require.Error(t, err, name)
+	}
+}

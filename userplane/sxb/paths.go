@@ -1,0 +1,155 @@
+package sxb
+
+import (
+	"context"
+	"hash/maphash"
+	"net/netip"
+	"slices"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// remoteEnd is a remote F-TEID that downlink packets go to.
+type remoteEnd struct {
+	addr netip.Addr
+	teid pfcp.TEID
+}
+
+// Path is a GTP-U path that sessions use: our address and the peer's.
+type Path struct{ Local, Remote netip.Addr }
+
+// use is a path as sessions of one association use it.
+type use struct {
+	path  Path
+	owner uint32
+}
+
+func (sh *shard) hash(at remoteEnd) uint64 { return maphash.Comparable(sh.e.seed, at) }
+
+// ends yields the remote F-TEIDs that a session's FARs name.
+func ends(s *session.Session, yield func(remoteEnd)) {
+	for i := range s.FARs {
+		outer := &s.FARs[i].Outer
+		if !outer.Present || outer.Value.TEID == 0 {
+			continue
+		}
+		addr := outer.Value.IPv4
+		if !addr.IsValid() {
+			addr = outer.Value.IPv6
+		}
+		yield(remoteEnd{addr, outer.Value.TEID})
+	}
+}
+
+func sendsTo(s *session.Session, at remoteEnd) (found bool) {
+	ends(s, func(r remoteEnd) { found = found || r == at })
+	return found
+}
+
+// connect notes whom a session sends to; disconnect takes that back.
+func (sh *shard) connect(s *session.Session) {
+	ends(s, func(r remoteEnd) {
+		sh.remotes[sh.hash(r)] = s.SEID
+		sh.uses[use{Path{s.Slice, r.addr}, s.Owner}]++
+	})
+}
+
+func (sh *shard) disconnect(s *session.Session) {
+	ends(s, func(r remoteEnd) {
+		if h := sh.hash(r); sh.remotes[h] == s.SEID {
+			delete(sh.remotes, h)
+		}
+		u := use{Path{s.Slice, r.addr}, s.Owner}
+		if sh.uses[u]--; sh.uses[u] <= 0 {
+			delete(sh.uses, u)
+		}
+	})
+}
+
+// sameEnds says whether two states of a session send to the same.
+func sameEnds(a, b *session.Session) bool {
+	if a.Slice != b.Slice || len(a.FARs) != len(b.FARs) {
+		return false
+	}
+	for i := range a.FARs {
+		if a.FARs[i].Outer != b.FARs[i].Outer {
+			return false
+		}
+	}
+	return true
+}
+
+// Paths returns the GTP-U paths that sessions use.
+func (e *Edge) Paths(ctx context.Context) []Path {
+	var all []Path
+	for u := range e.used(ctx) {
+		if !slices.Contains(all, u.path) {
+			all = append(all, u.path)
+		}
+	}
+	return all
+}
+
+// used asks the shards for the paths and whose sessions use them.
+func (e *Edge) used(ctx context.Context) map[use]bool {
+	all := map[use]bool{}
+	for _, sh := range e.shards {
+		answer := make(chan []use, 1)
+		ask := func() {
+			var some []use
+			for u := range sh.uses {
+				some = append(some, u)
+			}
+			answer <- some
+		}
+		select {
+		case sh.commands <- ask:
+		case <-sh.stopped:
+			return all
+		case <-ctx.Done():
+			return all
+		}
+		select {
+		case some := <-answer:
+			for _, u := range some {
+				all[u] = true
+			}
+		case <-sh.stopped:
+			return all
+		case <-ctx.Done():
+			return all
+		}
+	}
+	return all
+}
+
+// PathChanged tells the control planes whose sessions use a path that it has failed, or has recovered: a Node Report
+// Request, TS 29.244 6.2.9.
+func (e *Edge) PathChanged(ctx context.Context, path Path, failed bool) {
+	peer := pfcp.RemoteGTPUPeer{}
+	if path.Remote.Is4() {
+		peer.IPv4 = path.Remote
+	} else {
+		peer.IPv6 = path.Remote
+	}
+	request := &pfcp.NodeReportRequest{NodeID: e.cfg.NodeID}
+	if failed {
+		request.ReportType, request.PathFailures = pfcp.NodeReportPathFailure, []pfcp.RemoteGTPUPeer{peer}
+	} else {
+		request.ReportType, request.PathRecoveries = pfcp.NodeReportPathRecovery, []pfcp.RemoteGTPUPeer{peer}
+	}
+	d := e.directory.Load()
+	for u := range e.used(ctx) {
+		a := d.byID[u.owner]
+		if u.path != path || a == nil {
+			continue
+		}
+		e.stats.nodeReports.Add(1)
+		e.endpoint.Call(a.peer(), 0, request, func(_ pfcp.Header, m pfcp.Message, err error) {
+			if r, ok := m.(*pfcp.NodeReportResponse); err != nil || !ok || r.Cause != pfcp.CauseAccepted {
+				e.log.Warn("node report not accepted", "peer", a.node.String(), "remote", path.Remote.String(), "err", err)
+			}
+		})
+	}
+}
