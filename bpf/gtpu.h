@@ -46,7 +46,7 @@ static __always_inline bool skip_extensions(struct cursor *c, __u8 next)
 
 		if (!length || !*length)
 			return false;
-		if (!take(c, *length * 4 - 2))
+		if (!take(c, bounded(*length * 4 - 2, 0x3ff)))
 			return false;
 		last = take(c, 1);
 		if (!last)
@@ -60,11 +60,11 @@ static __always_inline bool skip_extensions(struct cursor *c, __u8 next)
  * gtpu is where the cursor just was. The length must lie within the UDP datagram. */
 static __always_inline __s32 parse_g_pdu(struct cursor *c, const struct udphdr *udp, const struct gtpu_header *gtpu)
 {
-	__u32 length = bpf_ntohs(gtpu->length);
+	__u32 length = length_of(gtpu->length);
 	void *payload = c->pos;
 	__s32 left;
 
-	if (sizeof(*udp) + sizeof(*gtpu) + length > bpf_ntohs(udp->len))
+	if (sizeof(*udp) + sizeof(*gtpu) + length > length_of(udp->len))
 		return -1;
 	if (gtpu->flags & GTPU_FLAGS_OPTIONAL) {
 		struct gtpu_optional *optional = take(c, sizeof(*optional));

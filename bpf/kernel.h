@@ -22,4 +22,18 @@
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
 
+/* bounded tells the verifier what is true already: n has no bits beyond mask. Kernels before 6.13 take a byte swap for a
+ * number without bounds, and 6.1 a small subtraction. The barrier keeps the compiler from knowing better. */
+static __always_inline __u32 bounded(__u32 n, __u32 mask)
+{
+	asm volatile("" : "+r"(n));
+	return n & mask;
+}
+
+/* length_of reads a length from a packet. */
+static __always_inline __u32 length_of(__be16 field)
+{
+	return bounded(bpf_ntohs(field), 0xffff);
+}
+
 #endif

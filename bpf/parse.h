@@ -64,7 +64,7 @@ static __always_inline struct iphdr *parse_ipv4(struct cursor *c)
 	if (!ip || ip->version != 4 || ip->ihl < 5)
 		return NULL;
 	header = ip->ihl * 4;
-	total = bpf_ntohs(ip->tot_len);
+	total = length_of(ip->tot_len);
 	if (total < header || (void *)ip + total > c->end)
 		return NULL;
 	if (header > sizeof(*ip) && !take(c, header - sizeof(*ip)))
@@ -89,8 +89,8 @@ static __always_inline struct udphdr *parse_udp(struct cursor *c, const struct i
 
 	if (!udp)
 		return NULL;
-	length = bpf_ntohs(udp->len);
-	if (length < sizeof(*udp) || ip->ihl * 4 + length > bpf_ntohs(ip->tot_len))
+	length = length_of(udp->len);
+	if (length < sizeof(*udp) || ip->ihl * 4 + length > length_of(ip->tot_len))
 		return NULL;
 	return udp;
 }

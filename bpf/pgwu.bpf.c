@@ -91,7 +91,7 @@ static __always_inline enum reason uplink_packet(struct cursor *c, const struct 
 	inner = parse_ipv4(c);
 	if (!inner)
 		return REASON_MALFORMED_INNER;
-	octets = bpf_ntohs(inner->tot_len);
+	octets = length_of(inner->tot_len);
 	if (octets > left)
 		return REASON_MALFORMED_INNER;
 	if (w.word.flags & ENTRY_CHECK_SOURCE && inner->saddr != w.word.source)
@@ -154,7 +154,7 @@ static __always_inline enum reason too_big(struct cursor *c, const struct iphdr 
 static __always_inline enum reason downlink_packet(struct cursor *c, struct iphdr *ip, const struct cell *block,
 						   __u32 instance)
 {
-	__u32 octets = bpf_ntohs(ip->tot_len);
+	__u32 octets = length_of(ip->tot_len);
 	__u32 excess = distance(ip, c->end) - octets;
 	union downlink_words w;
 	struct downlink_entry *entry = find_downlink(block, ip->daddr, &w);

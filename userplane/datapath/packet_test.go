@@ -419,6 +419,10 @@ func TestPackets(t *testing.T) {
 			if row.before != nil {
 				row.before(w)
 			}
+			if row.meta > maxMetadata && !w.takesMetadata(row.meta) {
+				t.Logf("this kernel cannot fill the headroom: it refuses %d octets of metadata", row.meta)
+				return
+			}
 			before := w.reasons()
 			verdict, out := w.run(row.port, row.frame, row.meta)
 			after := w.reasons()

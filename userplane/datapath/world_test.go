@@ -1,6 +1,7 @@
 package datapath
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -95,6 +96,10 @@ func (w *world) open() {
 	d, err := open(w.cfg, slog.New(slog.DiscardHandler), func(v *pgwuVariableSpecs) error {
 		return v.PoisonHeadroom.Set(true)
 	})
+	var refused *ebpf.VerifierError
+	if errors.As(err, &refused) {
+		w.t.Logf("the verifier's log: %+v", refused)
+	}
 	require.NoError(w.t, err)
 	w.d = d
 }
@@ -158,17 +163,31 @@ type xdpMD struct{ Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, Egress
 
 const xdpDrop, xdpPass, xdpTx, xdpRedirect = 1, 2, 3, 4
 
+// maxMetadata is what the test runner of every kernel takes before a frame; newer ones take more, as drivers do.
+const maxMetadata = 32
+
 // run sends one frame through the program as if it came in by that port. meta octets of metadata stand before it.
 func (w *world) run(port string, frame []byte, meta int) (verdict uint32, out []byte) {
+	w.t.Helper()
+	verdict, out, err := w.tryRun(port, frame, meta)
+	require.NoError(w.t, err)
+	return verdict, out
+}
+
+func (w *world) tryRun(port string, frame []byte, meta int) (verdict uint32, out []byte, err error) {
 	w.t.Helper()
 	w.enter()
 	in := append(make([]byte, meta), frame...)
 	context := xdpMD{Data: uint32(meta), DataEnd: uint32(len(in)), IngressIfindex: uint32(w.ifindex[port])}
-	out = make([]byte, len(in)+256)
-	options := ebpf.RunOptions{Data: in, DataOut: out, Context: context}
-	verdict, err := w.d.objects.Pgwu.Run(&options)
-	require.NoError(w.t, err)
-	return verdict, options.DataOut[min(meta, len(options.DataOut)):]
+	options := ebpf.RunOptions{Data: in, DataOut: make([]byte, len(in)+256), Context: context}
+	verdict, err = w.d.objects.Pgwu.Run(&options)
+	return verdict, options.DataOut[min(meta, len(options.DataOut)):], err
+}
+
+// takesMetadata says whether this kernel's test runner takes so much of it; a frame that is no packet costs nothing.
+func (w *world) takesMetadata(octets int) bool {
+	_, _, err := w.tryRun("core0", make([]byte, 64), octets)
+	return !errors.Is(err, unix.EINVAL)
 }
 
 // enter moves the calling goroutine into the namespace for good: a subtest has a thread of its own, which ends with it.
