@@ -76,9 +76,13 @@ func (s *Server) authenticationInformation(ctx context.Context, req diameter.Req
 	if err != nil {
 		return nil, err
 	}
+	realm := req.Text(diameter.OriginRealm)
+	if err := s.checkPartner(realm, r.plmn); err != nil {
+		return nil, err
+	}
 	info, err := s.authenticate(ctx, r)
 	if err != nil {
-		return nil, asAnswer(err, experimental(subscriber.AuthenticationDataUnavailable, nil))
+		return nil, s.asAnswer(err, realm, experimental(subscriber.AuthenticationDataUnavailable, nil))
 	}
 	return append(supported(req), info), nil
 }
@@ -103,6 +107,9 @@ func (s *Server) authenticate(ctx context.Context, r authenticationRequest) (dia
 	}
 	if err := a.Profile.MayAuthenticate(r.plmn, r.eutran > 0); err != nil {
 		return diameter.AVP{}, err
+	}
+	if a.Keys.TripletsOnly() && r.eutran > 0 { // TS 33.401 6.1.1: a 2G SIM has no access to E-UTRAN
+		return diameter.AVP{}, &subscriber.Refusal{Cause: subscriber.UnknownEPSSubscription, Err: errors.New("the card is a 2G SIM")}
 	}
 	return vectors(a, r)
 }
@@ -145,6 +152,12 @@ func vectors(a store.Advanced, r authenticationRequest) (diameter.AVP, error) {
 			itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(v.RAND[:]), xres.Octets(v.XRES[:]), autn.Octets(v.AUTN[:]), kasme.Octets(k[:])))
 	}
 	for i, v := range umts {
+		if a.Keys.TripletsOnly() {
+			t := v.Triplet()
+			info.Members = append(info.Members, geranVector.Group(
+				itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(t.RAND[:]), sresAVP.Octets(t.SRES[:]), kcAVP.Octets(t.Kc[:])))
+			continue
+		}
 		info.Members = append(info.Members, utranVector.Group(
 			itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(v.RAND[:]), xres.Octets(v.XRES[:]), autn.Octets(v.AUTN[:]),
 			confidentialityK.Octets(v.CK[:]), integrityK.Octets(v.IK[:])))

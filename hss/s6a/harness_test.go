@@ -14,6 +14,7 @@ import (
 	"github.com/fiorix/go-diameter/v4/diam/avp"
 	"github.com/fiorix/go-diameter/v4/diam/datatype"
 	"github.com/fiorix/go-diameter/v4/diam/dict"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/hss/redistest"
@@ -54,36 +55,68 @@ type hss struct {
 	server  *Server
 	node    *diameter.Node
 	address string
+	stop    func()
 }
+
+const testKEK = "test 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 func startHSS(t testing.TB) *hss {
 	t.Helper()
-	h := &hss{t: t, redis: redistest.Start(t)}
-	keyring, err := store.ParseKeyring(store.GenerateKEK("test"))
+	return startHSSOn(t, redistest.Start(t), nil)
+}
+
+// settings is what a test may change before an HSS starts.
+type settings struct {
+	s6a   Config
+	peers diameter.Config
+	redis string // address
+}
+
+// startHSSOn starts an HSS over a Redis that others may use too. Requests that wait are looked for often, and leases
+// are short.
+func startHSSOn(t testing.TB, r *redistest.Server, change func(*settings)) *hss {
+	t.Helper()
+	h := &hss{t: t, redis: r}
+	keyring, err := store.ParseKeyring(testKEK)
 	require.NoError(t, err)
+	set := settings{s6a: DefaultConfig(), peers: diameter.DefaultConfig(), redis: r.Address}
+	set.peers.Identity, set.peers.Realm = ourHost, ourRealm
+	set.peers.Listen, set.peers.Transports = []string{"127.0.0.1:0"}, []string{"tcp"}
+	set.peers.Peers = []diameter.PeerConfig{
+		{Host: "dra1." + mmeRealm, Agent: true}, {Host: "dra2." + mmeRealm, Agent: true}, {Host: "*." + mmeRealm, Realm: mmeRealm},
+	}
+	if change != nil {
+		change(&set)
+	}
 	cfg := store.DefaultConfig()
-	cfg.Addresses = []string{h.redis.Address}
+	cfg.Addresses = []string{set.redis}
 	log := slog.New(slog.DiscardHandler)
 	h.store, err = store.Open(cfg, keyring, log)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = h.store.Close() })
-	h.server = New(DefaultConfig(), h.store, log)
-	peers := diameter.DefaultConfig()
-	peers.Identity, peers.Realm = ourHost, ourRealm
-	peers.Listen, peers.Transports = []string{"127.0.0.1:0"}, []string{"tcp"}
-	peers.Peers = []diameter.PeerConfig{{Host: "*." + mmeRealm, Realm: mmeRealm}}
-	h.node = diameter.New(peers, log, 1, h.server.Application())
+	h.server = New(set.s6a, h.store, log)
+	h.server.poll, h.server.lease = 10*time.Millisecond, 300*time.Millisecond
+	h.node = diameter.New(set.peers, log, 1, h.server.Application(), h.server.S13())
 	require.NoError(t, h.node.Listen())
 	h.address = h.node.Addresses()[0]
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup
 	parts.Go(func() { require.NoError(t, h.node.Run(ctx)) })
-	parts.Go(func() { require.NoError(t, h.server.Run(ctx, h.node.Send)) })
-	t.Cleanup(func() {
+	parts.Go(func() { require.NoError(t, h.server.Run(ctx, h.node)) })
+	h.stop = sync.OnceFunc(func() {
 		cancel()
 		parts.Wait()
 	})
+	t.Cleanup(h.stop)
 	return h
+}
+
+// requireTold waits until so many requests of ours of that kind have ended so.
+func (h *hss) requireTold(command, result string, n float64) {
+	h.t.Helper()
+	require.Eventually(h.t, func() bool {
+		return testutil.ToFloat64(h.server.requests.WithLabelValues(command, result)) == n
+	}, patience, patienceStep)
 }
 
 func (h *hss) add(p subscriber.Profile) {

@@ -3,6 +3,7 @@ package s6a
 import (
 	"context"
 
+	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/diameter"
 )
 
@@ -10,6 +11,12 @@ import (
 const (
 	puaFreezeMTMSI uint32 = 1 << 0
 	puaFreezePTMSI uint32 = 1 << 1
+)
+
+// Bits of PUR-Flags, TS 29.272 7.3.149.
+const (
+	purMME  uint32 = 1 << 0
+	purSGSN uint32 = 1 << 1
 )
 
 // purgeUE answers a PUR, TS 29.272 5.2.1.3: only the node where the SIM is registered purges it. Another one is
@@ -20,9 +27,20 @@ func (s *Server) purgeUE(ctx context.Context, req diameter.Request) ([]diameter.
 		return nil, err
 	}
 	host := req.Text(diameter.OriginHost)
-	mme, sgsn, err := s.store.Purge(ctx, imsi, host)
+	both := []subscriber.Side{subscriber.MME, subscriber.SGSN}
+	if flags, ok := req.First(purFlags); ok && flags.Unsigned()&(purMME|purSGSN) != 0 { // a combined node; older ones leave it out
+		both = nil
+		if flags.Unsigned()&purMME != 0 {
+			both = append(both, subscriber.MME)
+		}
+		if flags.Unsigned()&purSGSN != 0 {
+			both = append(both, subscriber.SGSN)
+		}
+	}
+	s.saw(ctx, req)
+	mme, sgsn, err := s.store.Purge(ctx, imsi, host, both...)
 	if err != nil {
-		return nil, asAnswer(err, tryElsewhere())
+		return nil, s.asAnswer(err, req.Text(diameter.OriginRealm), tryElsewhere())
 	}
 	var flags uint32
 	if mme {

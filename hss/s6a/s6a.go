@@ -1,14 +1,13 @@
-// Package s6a owns the HSS's Diameter edge: it reads AIR, ULR and PUR into plain data, has the store and the
-// subscriber package decide, and writes the answers and CLR (TS 29.272, applications S6a and S6d). It keeps no state
-// of a subscriber, and knows nothing of connections.
+// Package s6a owns the HSS's Diameter edge: it reads AIR, ULR, PUR, NOR and ECR into plain data, has the store and the
+// subscriber package decide, writes the answers, and sends CLR, IDR, DSR and RSR until they are answered (TS 29.272,
+// applications S6a, S6d and S13). It keeps no state of a subscriber, and knows nothing of connections.
 package s6a
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,53 +26,47 @@ const (
 	commandULR uint32 = 316
 	commandCLR uint32 = 317
 	commandAIR uint32 = 318
+	commandIDR uint32 = 319
+	commandDSR uint32 = 320
 	commandPUR uint32 = 321
+	commandRSR uint32 = 322
+	commandNOR uint32 = 323
 )
 
 const noStateMaintained uint32 = 1 // Auth-Session-State, TS 29.272 7.1.4
 
-// Config says how the procedures behave.
-type Config struct {
-	MaxVectors int `yaml:"max_vectors"` // vectors of a kind in one answer
-}
-
-// DefaultConfig returns the defaults.
-func DefaultConfig() Config { return Config{MaxVectors: 5} }
-
-// Validate lists every fault, each beginning with its key.
-func (c Config) Validate() error {
-	if c.MaxVectors < 1 || c.MaxVectors > 32 {
-		return fmt.Errorf("max_vectors: %d, want 1 to 32", c.MaxVectors)
-	}
-	return nil
-}
-
-// SendFunc sends a request of ours and waits for its answer: (*diameter.Node).Send.
-type SendFunc func(ctx context.Context, host, realm string, application, command uint32, avps ...diameter.AVP) (diameter.Message, error)
-
-// Server answers the commands of S6a and S6d.
+// Server answers the commands of S6a and S6d, and sends ours.
 type Server struct {
 	cfg   Config
 	store *store.Store
 	log   *slog.Logger
 	now   func() time.Time
 
-	cancellations chan cancellation
-	resyncs       *prometheus.CounterVec
-	cancels       *prometheus.CounterVec
+	queue       chan waiting // kept and leased requests to be sent now
+	poll, lease time.Duration
+
+	mu    sync.Mutex
+	nodes map[string]store.Node // those that Redis knows from us, by host in lower case
+
+	resyncs  *prometheus.CounterVec
+	requests *prometheus.CounterVec
+	partners *prometheus.CounterVec
 }
 
 // New returns a server over the store.
 func New(cfg Config, s *store.Store, log *slog.Logger) *Server {
 	return &Server{
 		cfg: cfg, store: s, log: log, now: time.Now,
-		cancellations: make(chan cancellation, maxCancellations),
+		queue: make(chan waiting, maxQueue), poll: pollEvery, lease: leaseFor, nodes: map[string]store.Node{},
 		resyncs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "resynchronisations_total", Help: "AUTS received, by result; bad_mac_s was not made by the SIM.",
 		}, []string{"result"}),
-		cancels: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "cancellations_total", Help: "CLR to displaced nodes, by result; anything but done leaves a SIM registered in two places.",
-		}, []string{"result"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "own_requests_total", Help: "CLR, IDR, DSR and RSR by what became of them; given_up and refused leave a node with an old state.",
+		}, []string{"command", "result"}),
+		partners: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "partner_mismatches_total", Help: "Requests whose Origin-Realm is no partner's that has the visited network.",
+		}, []string{"realm"}),
 	}
 }
 
@@ -85,6 +78,7 @@ func (s *Server) Application() diameter.Application {
 			commandAIR: s.authenticationInformation,
 			commandULR: s.updateLocation,
 			commandPUR: s.purgeUE,
+			commandNOR: s.notify,
 		},
 		Common: []diameter.AVP{
 			diameter.VendorSpecificApplicationID.Group(diameter.VendorID.Unsigned(diameter.Vendor3GPP), diameter.AuthApplicationID.Unsigned(ApplicationID)),
@@ -96,36 +90,20 @@ func (s *Server) Application() diameter.Application {
 // Describe is part of prometheus.Collector.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	s.resyncs.Describe(ch)
-	s.cancels.Describe(ch)
+	s.requests.Describe(ch)
+	s.partners.Describe(ch)
 }
 
 // Collect is part of prometheus.Collector.
 func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	s.resyncs.Collect(ch)
-	s.cancels.Collect(ch)
+	s.requests.Collect(ch)
+	s.partners.Collect(ch)
 }
 
 // experimental makes the error of an Experimental-Result of 3GPP.
 func experimental(cause subscriber.Cause, err error) *diameter.Error {
 	return &diameter.Error{Code: uint32(cause), Vendor: diameter.Vendor3GPP, Err: err}
-}
-
-// asAnswer gives an error of the store or the core its result. away is what Redis being away is answered with.
-func asAnswer(err error, away *diameter.Error) error {
-	var refusal *subscriber.Refusal
-	switch {
-	case errors.As(err, &refusal):
-		e := experimental(refusal.Cause, err)
-		if refusal.Diagnostic != 0 {
-			e.AVPs = []diameter.AVP{errorDiagnostic.Unsigned(uint32(refusal.Diagnostic))}
-		}
-		return e
-	case errors.Is(err, store.ErrUnknown):
-		return experimental(subscriber.UserUnknown, err)
-	case errors.Is(err, store.ErrUnavailable):
-		return &diameter.Error{Code: away.Code, Vendor: away.Vendor, Err: err}
-	}
-	return err
 }
 
 // tryElsewhere is the answer to what only Redis can decide: 3004 has the peer ask another HSS, or later.
@@ -164,11 +142,16 @@ func challenge() (r [16]byte) {
 	return r
 }
 
-// features are those of each Feature-List-ID that we support, TS 29.272 7.3.10. None so far.
+// Features of Feature-List-ID 1 that we support, TS 29.272 table 7.3.10/1.
+const (
+	featureLocation     uint32 = 1 << 27 // State/Location-Information-Retrieval: we ask with an IDR
+	featurePartialPurge uint32 = 1 << 28 // PUR-Flags say which side of a combined node has purged
+)
+
+// features are those of each Feature-List-ID that we support; all others are answered as not supported.
 func features(list uint32) uint32 {
-	switch list {
-	case 1, 2: // table 7.3.10/1 and 7.3.10/2
-		return 0
+	if list == 1 {
+		return featureLocation | featurePartialPurge
 	}
 	return 0
 }

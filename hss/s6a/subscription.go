@@ -2,6 +2,7 @@ package s6a
 
 import (
 	"math"
+	"slices"
 
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/diameter"
@@ -18,21 +19,154 @@ const (
 	preemptionDisabled   uint32 = 1
 )
 
-// subscription makes Subscription-Data, TS 29.272 7.3.2.
-func subscription(p subscriber.Profile) diameter.AVP {
-	data := []diameter.AVP{subscriberStatus.Unsigned(serviceGranted)}
-	if p.MSISDN != "" {
-		data = append(data, msisdn.Octets(identity.EncodeTBCD(string(p.MSISDN))))
-	}
-	data = append(data, networkAccessMode.Unsigned(onlyPacket), rates(p.AMBR))
+// Bits of Access-Restriction-Data, TS 29.272 7.3.31.
+const (
+	noUTRAN        uint32 = 1 << 0
+	noGERAN        uint32 = 1 << 1
+	noHSPA         uint32 = 1 << 3
+	noWBEUTRAN     uint32 = 1 << 4 // LTE-M included
+	noNBIoT        uint32 = 1 << 6
+	noLTEM         uint32 = 1 << 11
+	noWBEUTRANOnly uint32 = 1 << 12 // LTE-M excepted
+)
+
+// subscription makes Subscription-Data, TS 29.272 7.3.2, for the node of that side. With pdp an SGSN is given
+// GPRS-Subscription-Data too.
+func subscription(p subscriber.Profile, side subscriber.Side, pdp bool) diameter.AVP {
+	data := append([]diameter.AVP{subscriberStatus.Unsigned(serviceGranted)}, number(p)...)
+	data = append(data, networkAccessMode.Unsigned(onlyPacket))
+	data = append(data, access(p)...)
+	data = append(data, rates(p.AMBR))
+	data = append(data, charging(p)...)
 	if len(p.APNs) > 0 {
-		apns := []diameter.AVP{contextIdentifier.Unsigned(1), allAPNsIncluded.Unsigned(allAPNConfigurations)}
-		for i, a := range p.APNs {
-			apns = append(apns, apn(uint32(i+1), a))
+		data = append(data, apns(p, allAPNConfigurations, places(p)))
+		if pdp && side == subscriber.SGSN {
+			data = append(data, gprs(p))
 		}
-		data = append(data, apnProfile.Group(apns...))
+	}
+	return subscriptionData.Group(append(data, timers(p)...)...)
+}
+
+// changedParts makes the Subscription-Data of an IDR, TS 29.272 5.2.2.1: those parts of what the SIM has now. What it no
+// longer has is sent as what stands for none.
+func changedParts(p subscriber.Profile, side subscriber.Side, parts []subscriber.Part) diameter.AVP {
+	var data []diameter.AVP
+	var changed []uint32
+	all := false
+	for _, part := range parts {
+		switch part {
+		case subscriber.PartMSISDN:
+			data = append(data, number(p)...)
+		case subscriber.PartAMBR:
+			data = append(data, rates(p.AMBR))
+		case subscriber.PartAccess:
+			data = append(data, accessRestriction.Unsigned(restrictions(p)))
+		case subscriber.PartCharging:
+			data = append(data, charging(p)...)
+		case subscriber.PartIoT:
+			data = append(data, timers(p)...)
+		case subscriber.AllAPNs:
+			all = true
+		default:
+			if id, ok := part.Context(); ok && int(id) <= len(p.APNs) {
+				changed = append(changed, id)
+			}
+		}
+	}
+	switch {
+	case all && len(p.APNs) > 0:
+		data = append(data, apns(p, allAPNConfigurations, places(p)))
+	case len(changed) > 0:
+		data = append(data, apns(p, modifiedAdded, changed))
+	}
+	if side == subscriber.SGSN && len(p.APNs) > 0 && (all || len(changed) > 0) {
+		data = append(data, gprs(p)) // the SGSN may have been given PDP contexts: they are all replaced
 	}
 	return subscriptionData.Group(data...)
+}
+
+// number makes MSISDN, TS 29.329 6.3.2; none when the SIM has none.
+func number(p subscriber.Profile) []diameter.AVP {
+	if p.MSISDN == "" {
+		return nil
+	}
+	return []diameter.AVP{msisdn.Octets(identity.EncodeTBCD(string(p.MSISDN)))}
+}
+
+// charging makes 3GPP-Charging-Characteristics of the SIM; none when it has none.
+func charging(p subscriber.Profile) []diameter.AVP {
+	if p.Charging == "" {
+		return nil
+	}
+	return []diameter.AVP{chargingAttributes.Text(p.Charging)}
+}
+
+// access makes Access-Restriction-Data; none when all are allowed.
+func access(p subscriber.Profile) []diameter.AVP {
+	if bits := restrictions(p); bits != 0 {
+		return []diameter.AVP{accessRestriction.Unsigned(bits)}
+	}
+	return nil
+}
+
+// restrictions are the accesses that the SIM may not use, as TS 29.272 7.3.31 has them.
+func restrictions(p subscriber.Profile) (bits uint32) {
+	if len(p.RATs) == 0 {
+		return 0
+	}
+	may := func(r subscriber.RAT) bool { return slices.Contains(p.RATs, r) }
+	for rat, bit := range map[subscriber.RAT]uint32{
+		subscriber.UTRAN: noUTRAN, subscriber.GERAN: noGERAN, subscriber.HSPAEvolution: noHSPA, subscriber.EUTRANNBIoT: noNBIoT,
+	} {
+		if !may(rat) {
+			bits |= bit
+		}
+	}
+	switch wide, ltem := may(subscriber.EUTRAN), may(subscriber.LTEM); {
+	case !wide && !ltem:
+		bits |= noWBEUTRAN
+	case !wide:
+		bits |= noWBEUTRANOnly
+	case !ltem:
+		bits |= noLTEM
+	}
+	return bits
+}
+
+// timers make what lets a device sleep.
+func timers(p subscriber.Profile) []diameter.AVP {
+	var all []diameter.AVP
+	if p.IoT.PeriodicTAU != 0 {
+		all = append(all, periodicTAU.Unsigned(p.IoT.PeriodicTAU))
+	}
+	if p.IoT.ActiveTime != nil {
+		all = append(all, activeTime.Unsigned(*p.IoT.ActiveTime))
+	}
+	if p.IoT.DLBuffering != nil {
+		all = append(all, dlBuffering.Unsigned(uint32(*p.IoT.DLBuffering)))
+	}
+	for _, e := range p.IoT.EDRX {
+		all = append(all, edrxCycleLength.Group(ratType.Unsigned(ratTypeOf(e.RAT)), edrxCycleValue.Octets([]byte{e.Cycle})))
+	}
+	return all
+}
+
+// places are the context identifiers of all APNs.
+func places(p subscriber.Profile) []uint32 {
+	all := make([]uint32, len(p.APNs))
+	for i := range all {
+		all[i] = uint32(i + 1)
+	}
+	return all
+}
+
+// apns makes APN-Configuration-Profile, 7.3.34, with the APNs at those places; 1 is the default's.
+func apns(p subscriber.Profile, included uint32, ids []uint32) diameter.AVP {
+	members := []diameter.AVP{contextIdentifier.Unsigned(1), allAPNsIncluded.Unsigned(included)}
+	for _, id := range ids {
+		members = append(members, apn(id, p.APNs[id-1]))
+	}
+	return apnProfile.Group(members...)
 }
 
 // apn makes APN-Configuration, 7.3.35. id is its Context-Identifier; 1 is the default's.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
@@ -11,25 +12,35 @@ import (
 	"github.com/xepc/xepc/pkg/identity"
 )
 
-// Bits of ULR-Flags, TS 29.272 7.3.7. Initial-Attach-Indicator (bit 5) decides about a CLR to the other side under
-// single registration, which is not served yet.
+// Bits of ULR-Flags, TS 29.272 7.3.7.
 const (
+	ulrSingleRegistration uint32 = 1 << 0 // the SIM is to have no other registration
 	ulrS6a                uint32 = 1 << 1 // from an MME over S6a; clear: from an SGSN over S6d
 	ulrSkipSubscriberData uint32 = 1 << 2
+	ulrGPRSData           uint32 = 1 << 3 // PDP contexts are wanted
+	ulrInitialAttach      uint32 = 1 << 5
 )
 
-// ulaSeparation of ULA-Flags, TS 29.272 7.3.8: we keep the registrations of MME and SGSN apart.
-const ulaSeparation uint32 = 1 << 0
+// Bits of ULA-Flags, TS 29.272 7.3.8.
+const (
+	ulaSeparation uint32 = 1 << 0 // we keep the registrations of MME and SGSN apart
+	ulaMMEForSMS  uint32 = 1 << 1 // the MME is registered for SMS
+)
 
-// maxRaces bounds how often a ULR starts over because the profile changed under it.
-const maxRaces = 5
+// What we chose for a ULR that cannot go on at once.
+const (
+	maxRaces     = 64                    // how often it starts over because the record changed under it
+	pendingWait  = 2 * time.Second       // how long it waits for the node's answer to our CLR about the same SIM
+	pendingSleep = 2 * time.Millisecond  // first wait between two looks; doubles
+	pendingNap   = 50 * time.Millisecond // longest
+)
 
 // locationRequest is a ULR, TS 29.272 5.2.1.1.
 type locationRequest struct {
 	imsi         identity.IMSI
 	side         subscriber.Side
 	plmn         identity.PLMN
-	skipData     bool
+	flags        uint32
 	registration subscriber.Registration
 }
 
@@ -45,74 +56,153 @@ func (s *Server) parseULR(req diameter.Request) (r locationRequest, err error) {
 	if flags.Unsigned()&ulrS6a != 0 {
 		r.side = subscriber.MME
 	}
-	r.skipData = flags.Unsigned()&ulrSkipSubscriberData != 0
+	r.flags = flags.Unsigned()
 	rat, _ := req.First(ratType)
 	r.registration = subscriber.Registration{
 		Host: req.Text(diameter.OriginHost), Realm: req.Text(diameter.OriginRealm), PLMN: r.plmn.String(),
 		RAT: ratOf(rat.Unsigned()), At: s.now().UTC(),
 	}
 	if t, ok := req.First(terminalInformation); ok {
-		imei, _ := diameter.First(t.Members, imeiAVP)
-		r.registration.IMEI = imei.Text()
+		r.registration.IMEI = terminalIMEI(t)
+	}
+	if sms, ok := req.First(mmeNumberForSMS); ok {
+		if r.registration.SMS, err = identity.DecodeTBCD(sms.Data); err != nil {
+			return r, invalid(sms, err)
+		}
 	}
 	return r, nil
 }
 
-// ratOf names a RAT-Type, TS 29.212 5.3.31.
+// ratTypes are those of RAT-Type, TS 29.212 5.3.31, that profiles name.
+var ratTypes = map[subscriber.RAT]uint32{
+	subscriber.UTRAN: 1000, subscriber.GERAN: 1001, subscriber.HSPAEvolution: 1003,
+	subscriber.EUTRAN: 1004, subscriber.EUTRANNBIoT: 1005, subscriber.LTEM: 1006,
+}
+
+func ratTypeOf(r subscriber.RAT) uint32 { return ratTypes[r] }
+
+// ratOf names a RAT-Type.
 func ratOf(v uint32) subscriber.RAT {
-	switch v {
-	case 1000:
-		return subscriber.UTRAN
-	case 1001:
-		return subscriber.GERAN
-	case 1003:
-		return subscriber.HSPAEvolution
-	case 1004:
-		return subscriber.EUTRAN
-	case 1005:
-		return subscriber.EUTRANNBIoT
-	case 1006:
-		return subscriber.LTEM
+	for r, code := range ratTypes {
+		if code == v {
+			return r
+		}
 	}
 	return subscriber.RAT(fmt.Sprintf("rat-type-%d", v))
 }
 
-// updateLocation answers a ULR: the node becomes the SIM's, the one before is cancelled.
+// terminalIMEI reads the IMEI, or the IMEISV, of a Terminal-Information; "" without one.
+func terminalIMEI(t diameter.AVP) string {
+	imei, _ := diameter.First(t.Members, imeiAVP)
+	return imei.Text()
+}
+
+// updateLocation answers a ULR: the node becomes the SIM's, those before are cancelled.
 func (s *Server) updateLocation(ctx context.Context, req diameter.Request) ([]diameter.AVP, error) {
 	r, err := s.parseULR(req)
 	if err != nil {
 		return nil, err
 	}
-	profile, before, err := s.register(ctx, r)
-	if err != nil {
-		return nil, asAnswer(err, tryElsewhere())
+	if err := s.checkPartner(r.registration.Realm, r.plmn); err != nil {
+		return nil, err
 	}
-	if before.Displaced(r.registration) {
-		s.cancel(cancellation{imsi: r.imsi, from: before, kind: updateOf(r.side)})
+	s.saw(ctx, req)
+	profile, err := s.register(ctx, r)
+	if err != nil {
+		return nil, s.asAnswer(err, r.registration.Realm, tryElsewhere())
 	}
 	s.log.Debug("registered", "imsi", r.imsi, "side", r.side, "host", r.registration.Host, "plmn", r.registration.PLMN)
-	avps := append(supported(req), ulaFlags.Unsigned(ulaSeparation))
-	if !r.skipData {
-		avps = append(avps, subscription(profile))
+	flags := ulaSeparation
+	if r.registration.SMS != "" {
+		flags |= ulaMMEForSMS
+	}
+	avps := append(supported(req), ulaFlags.Unsigned(flags))
+	if r.flags&ulrSkipSubscriberData == 0 {
+		avps = append(avps, subscription(profile, r.side, r.flags&ulrGPRSData != 0))
 	}
 	return avps, nil
 }
 
-// register decides by the profile and swaps the registration, over again when the profile changes in between.
-func (s *Server) register(ctx context.Context, r locationRequest) (subscriber.Profile, subscriber.Registration, error) {
+// register decides by the profile and swaps the registration, over again when the record changes in between. A node that
+// we are telling that the SIM is not its own is not registered before it has answered: else the CLR would reach the
+// holder.
+func (s *Server) register(ctx context.Context, r locationRequest) (subscriber.Profile, error) {
+	begin, sleep := s.now(), pendingSleep
+	force := false
 	for range maxRaces {
 		sub, rev, err := s.store.Get(ctx, r.imsi)
 		if err != nil {
-			return sub.Profile, subscriber.Registration{}, err
+			return sub.Profile, err
 		}
-		if err := sub.Profile.MayRegister(r.plmn, r.registration.RAT); err != nil {
-			return sub.Profile, subscriber.Registration{}, err
+		verdict, err := sub.Profile.MayRegister(r.plmn, r.registration.RAT, r.registration.IMEI)
+		if err != nil {
+			return sub.Profile, err
 		}
-		// A swap that is under way is waited for even if the peer has gone: who is displaced is told to us once only.
-		before, err := s.store.Register(context.WithoutCancel(ctx), r.imsi, r.side, rev, r.registration)
-		if !errors.Is(err, store.ErrChanged) {
-			return sub.Profile, before, err
+		if verdict == subscriber.DeviceLearned {
+			if err := s.bind(ctx, r.imsi, r.registration.IMEI); err != nil {
+				return sub.Profile, err
+			}
+			continue
+		}
+		switch err := s.swap(ctx, sub, rev, r, force); {
+		case errors.Is(err, store.ErrChanged):
+		case errors.Is(err, store.ErrPending):
+			if err := pause(ctx, sleep); err != nil {
+				return sub.Profile, err
+			}
+			sleep = min(2*sleep, pendingNap)
+			if force = s.now().Sub(begin) > pendingWait; force {
+				s.log.Debug("a node registers without having answered a CLR", "host", r.registration.Host)
+			}
+		default:
+			return sub.Profile, err
 		}
 	}
-	return subscriber.Profile{}, subscriber.Registration{}, fmt.Errorf("%d tries: %w", maxRaces, store.ErrChanged)
+	return subscriber.Profile{}, fmt.Errorf("%d tries: %w", maxRaces, store.ErrChanged)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// swap makes the node the SIM's and has those before told.
+func (s *Server) swap(ctx context.Context, sub subscriber.Subscriber, rev store.Revision, r locationRequest, force bool) error {
+	single, initial := r.flags&ulrSingleRegistration != 0, r.flags&ulrInitialAttach != 0
+	w := store.Swap{
+		Side: r.side, Next: r.registration, Force: force, DropSGSN: sub.DropsSGSN(r.side, r.registration, single, initial),
+	}
+	for _, q := range sub.Displacement(r.side, r.registration, single, initial) {
+		w.Requests = append(w.Requests, store.NewPending(q, s.now()))
+	}
+	if len(w.Requests) > 0 {
+		if err := s.store.Intend(ctx, s.now().Add(s.lease), w.Requests...); err != nil {
+			return err
+		}
+	}
+	if err := s.store.Register(ctx, sub, rev, w); err != nil {
+		return err
+	}
+	s.hurry(w.Requests...)
+	return nil
+}
+
+// bind locks a SIM to the device that it is seen in for the first time.
+func (s *Server) bind(ctx context.Context, imsi identity.IMSI, imei string) error {
+	r, err := s.store.Load(ctx, imsi)
+	if err != nil {
+		return err
+	}
+	next := r.Stored
+	if next.IMEILock, err = next.IMEILock.Bind(imei); err != nil {
+		return err
+	}
+	if _, _, err = s.store.Change(ctx, imsi, r.Revision, r.Stored, next); errors.Is(err, store.ErrChanged) {
+		return nil // whoever changed it: it is looked at again
+	}
+	return err
 }

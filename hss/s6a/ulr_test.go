@@ -7,7 +7,6 @@ import (
 	"github.com/fiorix/go-diameter/v4/diam"
 	"github.com/fiorix/go-diameter/v4/diam/avp"
 	"github.com/fiorix/go-diameter/v4/diam/datatype"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/hss/subscriber"
@@ -145,7 +144,7 @@ func TestDisplacedNodeIsCancelledOnce(t *testing.T) {
 	a.requireResult(a.exchange(a.ulr(34)), 2001) // the same node again: no CLR
 	b.requireResult(b.exchange(b.ulr(34)), 2001)
 	requireCLR(a, 0)
-	require.Eventually(t, func() bool { return testutil.ToFloat64(h.server.cancels.WithLabelValues("done")) == 1 }, patience, patienceStep)
+	h.requireTold("CLR", "done", 1)
 	a.requireResult(a.exchange(a.air(1, 0, nil)), 2001) // the next that comes is an answer, not another CLR
 	b.requireResult(b.exchange(b.air(1, 0, nil)), 2001)
 	require.Equal(t, mme2, h.subscriber().MME.Host)
@@ -157,7 +156,7 @@ func TestDisplacedNodeIsCancelledOnce(t *testing.T) {
 	b.requireResult(b.exchange(b.ulr(0)), 2001)
 	requireCLR(a, 1)
 
-	h.server.Withdraw(imsi, h.subscriber().MME)
+	require.NoError(t, h.server.Withdraw(t.Context(), imsi, h.subscriber().MME, subscriber.Registration{}))
 	requireCLR(b, 2)
 }
 
@@ -185,16 +184,4 @@ func TestOnlyTheRegisteredNodePurges(t *testing.T) {
 	require.Equal(t, datatype.Unsigned32(0), find(t, ans, avp.PUAFlags), "no longer its own")
 
 	a.requireExperimental(a.exchange(a.request(321, "999700000000099", nil)), 5001)
-}
-
-func TestNodeThatIsNotConnectedCannotBeTold(t *testing.T) {
-	h := startHSS(t)
-	h.add(internet())
-	a := dialMME(t, h.address, mme1)
-	a.requireResult(a.exchange(a.ulr(34)), 2001)
-	require.NoError(t, a.conn.Close())
-	require.Eventually(t, func() bool { return len(h.node.Peers()) == 0 }, patience, patienceStep)
-	b := dialMME(t, h.address, mme2)
-	b.requireResult(b.exchange(b.ulr(34)), 2001)
-	require.Eventually(t, func() bool { return testutil.ToFloat64(h.server.cancels.WithLabelValues("failed")) == 1 }, patience, patienceStep)
 }

@@ -88,7 +88,8 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 	m.requireResult(m.exchange(m.ulr(34)), 2001)
 	m.requireResult(m.exchange(m.pur()), 2001)
 	m.requireExperimental(m.exchange(m.request(321, "999700000000099", nil)), 5001)
-	m.requireResult(m.exchange(m.request(323, string(imsi), nil)), diameter.CommandUnsupported)
+	m.requireExperimental(m.exchange(m.request(323, string(imsi), nil)), 5423)
+	m.requireResult(m.exchange(m.request(322, string(imsi), nil)), diameter.CommandUnsupported)
 	m.requireResult(m.exchange(m.request(318, string(imsi), nil)), diameter.MissingAVP)
 	require.NoError(t, f.Close())
 
@@ -101,7 +102,7 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 	}
 	require.Empty(t, tshark("-Y", "_ws.malformed || _ws.expert.severity == error"))
 	commands := strings.Fields(tshark("-Y", "diameter.flags.request == 0", "-T", "fields", "-e", "diameter.cmd.code"))
-	require.Equal(t, []string{"257", "318", "316", "321", "321", "323", "318"}, commands)
+	require.Equal(t, []string{"257", "318", "316", "321", "321", "323", "322", "318"}, commands)
 	require.Contains(t, tshark("-Y", "diameter.Service-Selection == \"internet\"", "-T", "fields", "-e", "diameter.cmd.code"), "316")
 }
 
@@ -128,8 +129,8 @@ func FuzzHandlers(f *testing.F) {
 		if handler := app.Handlers[msg.Command]; handler != nil {
 			_, _ = handler(t.Context(), diameter.Request{Message: msg}) // any answer will do
 		}
-		for len(server.cancellations) > 0 {
-			<-server.cancellations
+		for len(server.queue) > 0 {
+			<-server.queue
 		}
 	})
 }

@@ -65,8 +65,7 @@ func TestRepairFindsWhatACrashLeftOut(t *testing.T) {
 		ctx := context.Background()
 		for i := range 5 {
 			require.NoError(t, s.Add(ctx, imsiNumber(i), withCard(fmt.Sprint(882120000000+i), "8988211000000000001"), keys, 0, epoch))
-			_, err := s.Register(ctx, imsiNumber(i), subscriber.MME, "1", subscriber.Registration{Host: "MME1.example"})
-			require.NoError(t, err)
+			require.NoError(t, register(ctx, s, imsiNumber(i), "1", subscriber.MME, subscriber.Registration{Host: "MME1.example"}))
 		}
 		at, err := s.AtNode(ctx, "mme1.EXAMPLE")
 		require.NoError(t, err)
@@ -153,8 +152,7 @@ func TestSearch(t *testing.T) {
 		for _, r := range results {
 			require.ErrorIs(t, r, ErrExists)
 		}
-		_, err = s.Register(ctx, imsiNumber(42), subscriber.SGSN, "1", subscriber.Registration{Host: "sgsn1"})
-		require.NoError(t, err)
+		require.NoError(t, register(ctx, s, imsiNumber(42), "1", subscriber.SGSN, subscriber.Registration{Host: "sgsn1"}))
 
 		imsis := func(m Match, limit int) (all []identity.IMSI) {
 			t.Helper()
@@ -283,10 +281,9 @@ func attach(s *Store, imsi identity.IMSI) error {
 	if _, err := s.Advance(ctx, imsi, host, 1, nil, epoch); err != nil {
 		return err
 	}
-	_, err := s.Register(ctx, imsi, subscriber.MME, "1", subscriber.Registration{
+	return register(ctx, s, imsi, "1", subscriber.MME, subscriber.Registration{
 		Host: host, Realm: "epc.mnc001.mcc001.3gppnetwork.org", PLMN: "001-01", RAT: subscriber.EUTRAN, IMEI: "35609204079300", At: epoch,
 	})
-	return err
 }
 
 // TestSIMsAreSmallInRedis holds the budget of a record. BenchmarkLoad measures all that a SIM costs, the indexes too,

@@ -123,7 +123,7 @@ func (r *Keyring) add(id string, key []byte) error {
 }
 
 // algorithmCodes are those of the first octet in clear; append only.
-var algorithmCodes = []aka.Algorithm{aka.Milenage, aka.TUAK, aka.XOR}
+var algorithmCodes = []aka.Algorithm{aka.Milenage, aka.TUAK, aka.XOR, aka.GSMMilenage}
 
 func (r *Keyring) seal(imsi identity.IMSI, c aka.Credentials) []byte {
 	b := append([]byte{sealVersion, byte(len(r.active))}, r.active...)

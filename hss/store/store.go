@@ -53,7 +53,8 @@ func (c Config) Validate() error {
 var (
 	ErrUnknown     = errors.New("no such SIM")
 	ErrExists      = errors.New("the SIM exists already")
-	ErrChanged     = errors.New("the profile has changed meanwhile")
+	ErrChanged     = errors.New("the profile or the registration has changed meanwhile")
+	ErrPending     = errors.New("the node has yet to answer a cancellation of this SIM")
 	ErrUsedUp      = errors.New("the SIM's sequence numbers are used up")
 	ErrUnavailable = errors.New("no answer from Redis")
 )
@@ -75,6 +76,14 @@ var (
 	indexLua string
 	//go:embed lua/reseal.lua
 	resealLua string
+	//go:embed lua/request.lua
+	requestLua string
+	//go:embed lua/take.lua
+	takeLua string
+	//go:embed lua/claim.lua
+	claimLua string
+	//go:embed lua/edit.lua
+	editLua string
 )
 
 // Store is the HSS's records.
@@ -88,13 +97,17 @@ type Store struct {
 
 	add, advance, register, purge, remove *redis.Script
 	change, index, reseal                 *redis.Script
+	request, take, claim, edit            *redis.Script
 
 	log       *slog.Logger
 	templates templates
 }
 
 func (s *Store) scripts() []*redis.Script {
-	return []*redis.Script{s.add, s.advance, s.register, s.purge, s.remove, s.change, s.index, s.reseal}
+	return []*redis.Script{
+		s.add, s.advance, s.register, s.purge, s.remove, s.change, s.index, s.reseal, s.request, s.take, s.claim,
+		s.edit,
+	}
 }
 
 const poolSize = 64 // connections to each Redis node; one carries one operation at a time
@@ -107,6 +120,7 @@ func Open(cfg Config, keyring *Keyring, log *slog.Logger) (*Store, error) {
 		add: redis.NewScript(addLua), advance: redis.NewScript(advanceLua), register: redis.NewScript(registerLua),
 		purge: redis.NewScript(purgeLua), remove: redis.NewScript(removeLua),
 		change: redis.NewScript(changeLua), index: redis.NewScript(indexLua), reseal: redis.NewScript(resealLua), log: log,
+		request: redis.NewScript(requestLua), take: redis.NewScript(takeLua), claim: redis.NewScript(claimLua), edit: redis.NewScript(editLua),
 	}
 	s.batcher.send = s.sendCalls
 	if len(cfg.Addresses) == 0 {
@@ -165,7 +179,7 @@ func key(imsi identity.IMSI) string { return keyPrefix + "{" + string(imsi) + "}
 
 // run runs a script on one SIM's record and returns what it answers as strings. An empty answer is ErrUnknown.
 func (s *Store) run(ctx context.Context, script *redis.Script, imsi identity.IMSI, args ...any) ([]string, error) {
-	answer, err := s.batcher.do(&call{script: script, keys: []string{key(imsi)}, args: args})
+	answer, err := s.batcher.do(&call{script: script, keys: []string{key(imsi), gatewayKey(imsi)}, args: args})
 	switch {
 	case err != nil:
 		return nil, unavailable(err)
@@ -272,29 +286,75 @@ func (s *Store) Advance(ctx context.Context, imsi identity.IMSI, node string, co
 	return a, nil
 }
 
-// Register puts a registration in the place of another, which it returns; each is returned once only, so that exactly
-// one cancellation follows. The error is ErrUnknown, or ErrChanged when the profile is no longer at rev.
-func (s *Store) Register(ctx context.Context, imsi identity.IMSI, side subscriber.Side, rev Revision, r subscriber.Registration) (subscriber.Registration, error) {
-	j, err := json.Marshal(r)
-	if err != nil {
-		return subscriber.Registration{}, fmt.Errorf("encoding the registration: %w", err)
-	}
-	answer, err := s.run(ctx, s.register, imsi, string(side), string(rev), j)
-	if err != nil {
-		return subscriber.Registration{}, err
-	}
-	if len(answer) != 1 {
-		return subscriber.Registration{}, ErrChanged
-	}
-	var before subscriber.Registration
-	err = decode(answer[0], &before)
-	s.moved(ctx, imsi, before.Host, r.Host)
-	return before, err
+// Swap is a registration that takes the place of another.
+type Swap struct {
+	Side     subscriber.Side
+	Next     subscriber.Registration
+	DropSGSN bool      // the registration at the SGSN ends with it
+	Requests []Pending // what nodes are to be told of it; intended before
+	Force    bool      // do not wait for the node's answer to a cancellation: forget it
 }
 
-// Purge marks the registrations of that node as purged, and says which it has. The error is ErrUnknown.
-func (s *Store) Purge(ctx context.Context, imsi identity.IMSI, host string) (mme, sgsn bool, err error) {
-	answer, err := s.run(ctx, s.purge, imsi, strings.ToLower(host))
+// Register makes the swap if the subscriber is still as it was read, by its revision and its registrations; the requests
+// are kept in the same step, so that each displacement is told exactly once whatever breaks. The error is ErrUnknown,
+// ErrChanged, or ErrPending: the node is still being told that the SIM is not its own.
+func (s *Store) Register(ctx context.Context, sub subscriber.Subscriber, rev Revision, w Swap) error {
+	j, err := json.Marshal(w.Next)
+	if err != nil {
+		return fmt.Errorf("encoding the registration: %w", err)
+	}
+	before, sgsn := sub.MME, "*"
+	if w.Side == subscriber.SGSN {
+		before = sub.SGSN
+	}
+	if w.DropSGSN {
+		sgsn = holder(sub.SGSN)
+	}
+	force := ""
+	if w.Force {
+		force = "1"
+	}
+	args := []any{string(w.Side), string(rev), j, strings.ToLower(w.Next.Host), holder(before), sgsn, force}
+	for _, p := range w.Requests {
+		j, err := json.Marshal(p)
+		if err != nil {
+			return fmt.Errorf("encoding a request: %w", err)
+		}
+		args = append(args, p.ID(), j)
+	}
+	answer, err := s.batcher.do(&call{script: s.register, keys: []string{key(sub.IMSI), outKey(string(sub.IMSI))}, args: args})
+	switch {
+	case err != nil:
+		return unavailable(err)
+	case len(answer) == 0:
+		return ErrUnknown
+	case answer[0] == "changed":
+		return ErrChanged
+	case answer[0] == "pending":
+		return ErrPending
+	}
+	s.moved(ctx, sub.IMSI, before.Host, w.Next.Host)
+	if w.DropSGSN {
+		s.moved(ctx, sub.IMSI, sub.SGSN.Host, "")
+	}
+	return nil
+}
+
+// holder names who holds a registration, as register.lua does.
+func holder(r subscriber.Registration) string {
+	if r.Purged {
+		return strings.ToLower(r.Host) + "!"
+	}
+	return strings.ToLower(r.Host)
+}
+
+// Purge marks the registrations of that node on those sides as purged, and says which it has. The error is ErrUnknown.
+func (s *Store) Purge(ctx context.Context, imsi identity.IMSI, host string, sides ...subscriber.Side) (mme, sgsn bool, err error) {
+	args := []any{strings.ToLower(host)}
+	for _, side := range sides {
+		args = append(args, string(side))
+	}
+	answer, err := s.run(ctx, s.purge, imsi, args...)
 	if err != nil {
 		return false, false, err
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -51,6 +52,15 @@ func onBoth(t *testing.T, f func(*testing.T, *Store)) {
 	t.Run("embedded", func(t *testing.T) { f(t, open(t, "")) })
 }
 
+// register makes a node the SIM's, whoever holds it.
+func register(ctx context.Context, s *Store, imsi identity.IMSI, rev Revision, side subscriber.Side, r subscriber.Registration) error {
+	sub, _, err := s.Get(ctx, imsi)
+	if err != nil {
+		return err
+	}
+	return s.Register(ctx, sub, rev, Swap{Side: side, Next: r})
+}
+
 func TestRecord(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *Store) {
 		ctx := context.Background()
@@ -63,9 +73,9 @@ func TestRecord(t *testing.T) {
 		require.ErrorIs(t, err, ErrUnknown)
 		_, _, err = s.Remove(ctx, imsi)
 		require.ErrorIs(t, err, ErrUnknown)
-		_, _, err = s.Purge(ctx, imsi, "mme1")
+		_, _, err = s.Purge(ctx, imsi, "mme1", subscriber.MME)
 		require.ErrorIs(t, err, ErrUnknown)
-		_, err = s.Register(ctx, imsi, subscriber.MME, "1", subscriber.Registration{Host: "mme1"})
+		err = s.Register(ctx, subscriber.Subscriber{IMSI: imsi}, "1", Swap{Side: subscriber.MME, Next: subscriber.Registration{Host: "mme1"}})
 		require.ErrorIs(t, err, ErrUnknown)
 
 		require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
@@ -198,8 +208,7 @@ func TestRegistrationIsSwappedOnce(t *testing.T) {
 		require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
 		_, rev, err := s.Get(ctx, imsi)
 		require.NoError(t, err)
-		_, err = s.Register(ctx, imsi, subscriber.MME, "0", subscriber.Registration{Host: "mme0"})
-		require.ErrorIs(t, err, ErrChanged)
+		require.ErrorIs(t, register(ctx, s, imsi, "0", subscriber.MME, subscriber.Registration{Host: "mme0"}), ErrChanged)
 
 		const nodes = 32
 		var mu sync.Mutex
@@ -207,13 +216,24 @@ func TestRegistrationIsSwappedOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range nodes {
 			wg.Go(func() {
-				before, err := s.Register(ctx, imsi, subscriber.MME, rev, subscriber.Registration{Host: fmt.Sprintf("mme%d", i), At: epoch})
-				if err != nil {
-					t.Error(err)
+				for {
+					before, _, err := s.Get(ctx, imsi)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					err = s.Register(ctx, before, rev, Swap{Side: subscriber.MME, Next: subscriber.Registration{Host: fmt.Sprintf("mme%d", i), At: epoch}})
+					if errors.Is(err, ErrChanged) {
+						continue
+					}
+					if err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					displaced[before.MME.Host]++
+					mu.Unlock()
+					return
 				}
-				mu.Lock()
-				displaced[before.Host]++
-				mu.Unlock()
 			})
 		}
 		wg.Wait()
@@ -224,10 +244,10 @@ func TestRegistrationIsSwappedOnce(t *testing.T) {
 		require.True(t, sub.SGSN.IsZero())
 
 		last := sub.MME
-		mme, sgsn, err := s.Purge(ctx, imsi, "mme-other")
+		mme, sgsn, err := s.Purge(ctx, imsi, "mme-other", subscriber.MME, subscriber.SGSN)
 		require.NoError(t, err)
 		require.False(t, mme || sgsn)
-		mme, sgsn, err = s.Purge(ctx, imsi, strings.ToUpper(last.Host))
+		mme, sgsn, err = s.Purge(ctx, imsi, strings.ToUpper(last.Host), subscriber.MME, subscriber.SGSN)
 		require.NoError(t, err)
 		require.True(t, mme)
 		require.False(t, sgsn)

@@ -2,7 +2,6 @@ package subscriber
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +24,11 @@ type Registration struct {
 	PLMN   string    `json:"plmn"` // Visited-PLMN-Id as MCC-MNC
 	RAT    RAT       `json:"rat,omitempty"`
 	IMEI   string    `json:"imei,omitempty"`
+	SMS    string    `json:"sms,omitempty"` // E.164 number of the MME that takes SMS for the SIM
 	At     time.Time `json:"at"`
 	Purged bool      `json:"purged,omitempty"` // the node has dropped the subscriber (PUR)
+
+	Reachable time.Time `json:"reachable,omitzero"` // when the node last said that the device can be reached (NOR)
 }
 
 // IsZero says that there is no registration.
@@ -53,6 +55,8 @@ const (
 	RoamingNotAllowed             Cause = 5004
 	UnknownEPSSubscription        Cause = 5420
 	RATNotAllowed                 Cause = 5421
+	EquipmentUnknown              Cause = 5422
+	UnknownServingNode            Cause = 5423
 )
 
 // Diagnostic is the Error-Diagnostic of a refusal, TS 29.272 7.3.128; 0 is not sent, since we never send
@@ -65,6 +69,7 @@ const ODBAllAPN Diagnostic = 2
 
 // Refusal is the error of a request that the node is refused.
 type Refusal struct {
+	Reason     Reason // of a rule; "" when the cause follows from the standard alone
 	Cause      Cause
 	Diagnostic Diagnostic
 	Err        error // local detail: logged, never sent
@@ -75,39 +80,6 @@ func (r *Refusal) Error() string { return fmt.Sprintf("cause %d: %v", r.Cause, r
 
 // Unwrap returns the local detail.
 func (r *Refusal) Unwrap() error { return r.Err }
-
-// MayAuthenticate says whether vectors may go to that network; the error is a *Refusal. An E-UTRAN vector is for
-// subscribers with an APN only.
-func (p Profile) MayAuthenticate(plmn identity.PLMN, eutran bool) error {
-	switch {
-	case p.Status != Active:
-		return &Refusal{Cause: RoamingNotAllowed, Diagnostic: ODBAllAPN, Err: fmt.Errorf("the SIM is %s", p.Status)}
-	case !p.allows(plmn):
-		return &Refusal{Cause: RoamingNotAllowed, Err: fmt.Errorf("network %v is not among the SIM's", plmn)}
-	case eutran && len(p.APNs) == 0:
-		return &Refusal{Cause: UnknownEPSSubscription, Err: fmt.Errorf("the SIM has no APN")}
-	}
-	return nil
-}
-
-// MayRegister says whether the SIM may register there over that RAT; the error is a *Refusal.
-func (p Profile) MayRegister(plmn identity.PLMN, rat RAT) error {
-	if err := p.MayAuthenticate(plmn, true); err != nil {
-		return err
-	}
-	if len(p.RATs) > 0 && !slices.Contains(p.RATs, rat) {
-		return &Refusal{Cause: RATNotAllowed, Err: fmt.Errorf("RAT %q is not among the SIM's", rat)}
-	}
-	return nil
-}
-
-// allows compares the whole PLMN: 001-01 does not allow 001-010.
-func (p Profile) allows(plmn identity.PLMN) bool {
-	return len(p.PLMNs) == 0 || slices.ContainsFunc(p.PLMNs, func(s string) bool {
-		allowed, err := identity.ParsePLMN(s)
-		return err == nil && allowed == plmn
-	})
-}
 
 // Displaced says whether the node of an old registration must be told that the SIM is now at next: not the node itself
 // when it registers again, and not one that has purged the SIM.

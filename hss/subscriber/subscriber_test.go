@@ -42,7 +42,7 @@ func TestWhoMayAttachWhere(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			err := row.p.MayRegister(plmn(t, row.plmn), row.rat)
+			_, err := row.p.MayRegister(plmn(t, row.plmn), row.rat, "")
 			if row.cause == 0 {
 				require.NoError(t, err)
 				return

@@ -112,10 +112,13 @@ const (
 	Milenage Algorithm = "milenage" // TS 35.206; what an empty Algorithm stands for too
 	TUAK     Algorithm = "tuak"     // TS 35.231
 	XOR      Algorithm = "xor"      // TS 34.108 8.1.2: for test SIMs only, it protects nothing
+
+	// GSMMilenage is that of a 2G SIM, TS 55.205: triplets only.
+	GSMMilenage Algorithm = "gsm-milenage"
 )
 
 // Algorithms are all there are.
-func Algorithms() []Algorithm { return []Algorithm{Milenage, TUAK, XOR} }
+func Algorithms() []Algorithm { return []Algorithm{Milenage, TUAK, XOR, GSMMilenage} }
 
 // Credentials are what a SIM and its HSS share.
 type Credentials struct {
@@ -135,7 +138,7 @@ type functions interface {
 
 func (c Credentials) functions() (functions, error) {
 	switch c.Algorithm {
-	case Milenage, "":
+	case Milenage, GSMMilenage, "":
 		return newMilenage(c)
 	case TUAK:
 		return newTUAK(c)
@@ -144,6 +147,9 @@ func (c Credentials) functions() (functions, error) {
 	}
 	return nil, fmt.Errorf("authentication algorithm %q is unknown", c.Algorithm)
 }
+
+// TripletsOnly says that the card is a 2G SIM, which knows no AUTN.
+func (c Credentials) TripletsOnly() bool { return c.Algorithm == GSMMilenage }
 
 // Validate says whether the keys fit the algorithm. The error does not show them.
 func (c Credentials) Validate() error {

@@ -6,7 +6,8 @@ import (
 )
 
 // answer makes the answer to req: with avps when err is nil, else with the result that err carries; 5012 for an error
-// that is no *Error. Session-Id and Proxy-Info of the request are kept, RFC 6733 6.2.
+// that is no *Error. Session-Id, Route-Record and Proxy-Info of the request are kept, in their
+// order, RFC 6733 6.2 and the answers of TS 29.272 7.2.
 func (n *Node) answer(req Message, avps []AVP, err error) Message {
 	ans := Message{Header: req.Header}
 	ans.Request, ans.Error, ans.Retransmitted = false, false, false
@@ -32,7 +33,7 @@ func (n *Node) answer(req Message, avps []AVP, err error) Message {
 		ans.AVPs = append(ans.AVPs, FailedAVP.Group(e.Failed...))
 	}
 	for _, a := range req.AVPs {
-		if a.Is(ProxyInfo) {
+		if a.Is(ProxyInfo) || a.Is(RouteRecord) {
 			ans.AVPs = append(ans.AVPs, a)
 		}
 	}

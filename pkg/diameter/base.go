@@ -23,6 +23,7 @@ const (
 	UnableToDeliver        uint32 = 3002
 	RealmNotServed         uint32 = 3003
 	TooBusy                uint32 = 3004
+	LoopDetected           uint32 = 3005
 	ApplicationUnsupported uint32 = 3007
 	InvalidHeaderBits      uint32 = 3008
 	UnknownPeer            uint32 = 3010
@@ -53,6 +54,7 @@ var (
 	ExperimentalResultCode      = Standard.AVP("Experimental-Result-Code")
 	ErrorMessage                = Standard.AVP("Error-Message")
 	FailedAVP                   = Standard.AVP("Failed-AVP")
+	RouteRecord                 = Standard.AVP("Route-Record")
 	ProxyInfo                   = Standard.AVP("Proxy-Info")
 	HostIPAddress               = Standard.AVP("Host-IP-Address")
 	VendorID                    = Standard.AVP("Vendor-Id")

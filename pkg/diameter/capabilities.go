@@ -73,7 +73,7 @@ func (n *Node) checkCER(cer Message, peer Peer) error {
 	if err := Standard.Command(ApplicationBase, CommandCapabilitiesExchange).checkRequest(cer); err != nil {
 		return err
 	}
-	if !n.cfg.allowed(peer.Host, peer.Realm, peer.Address.Addr()) {
+	if _, ok := n.cfg.allowed(peer.Host, peer.Realm, peer.Address.Addr()); !ok {
 		return &Error{Code: UnknownPeer, Err: fmt.Errorf("not among the peers of the configuration")}
 	}
 	if !n.shares(cer) {

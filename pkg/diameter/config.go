@@ -21,6 +21,7 @@ type Config struct {
 	CapabilitiesWithin time.Duration `yaml:"capabilities_within"` // from connection to CER
 	WriteWithin        time.Duration `yaml:"write_within"`        // a peer that does not read for so long is cut off
 	AnswerWithin       time.Duration `yaml:"answer_within"`       // for requests of our own
+	ReconnectAfter     time.Duration `yaml:"reconnect_after"`     // Tc of RFC 6733 2.1, for peers that we connect to
 
 	MaxStrangers int `yaml:"max_strangers"` // connections without a CER yet; beyond, the oldest is closed
 	MaxPeers     int `yaml:"max_peers"`     // open peers
@@ -32,6 +33,10 @@ type PeerConfig struct {
 	Host      string   `yaml:"host"`      // its Origin-Host, or *.domain for all below domain
 	Realm     string   `yaml:"realm"`     // its Origin-Realm; "" any
 	Addresses []string `yaml:"addresses"` // addresses or prefixes that it comes from; none: any
+	Agent     bool     `yaml:"agent"`     // it brings requests of other hosts, and takes ours to them
+	Routes    []string `yaml:"routes"`    // of an agent: realms of which any host is behind it, or * for all
+	Rate      int      `yaml:"rate"`      // requests a second that it may send; beyond, they are answered 3004; 0: any number
+	Connect   string   `yaml:"connect"`   // IP:port to connect to, over TCP; "": the peer connects to us
 }
 
 // DefaultConfig returns the defaults. Identity, realm and peers have none.
@@ -39,7 +44,8 @@ func DefaultConfig() Config {
 	return Config{
 		Listen: []string{"0.0.0.0:3868"}, Transports: []string{"tcp", "sctp"},
 		Watchdog: 30 * time.Second, CapabilitiesWithin: 10 * time.Second, WriteWithin: 5 * time.Second, AnswerWithin: 5 * time.Second,
-		MaxStrangers: 256, MaxPeers: 256, Workers: 128,
+		ReconnectAfter: 30 * time.Second,
+		MaxStrangers:   256, MaxPeers: 256, Workers: 128,
 	}
 }
 
@@ -79,6 +85,7 @@ func (c Config) Validate() error {
 	}
 	for key, d := range map[string]time.Duration{
 		"capabilities_within": c.CapabilitiesWithin, "write_within": c.WriteWithin, "answer_within": c.AnswerWithin,
+		"reconnect_after": c.ReconnectAfter,
 	} {
 		if d <= 0 {
 			fault("%s: %v, want more than 0", key, d)
@@ -99,6 +106,25 @@ func (p PeerConfig) validate() error {
 	}
 	if p.Realm != "" && !isIdentity(p.Realm) {
 		return fmt.Errorf("realm: %q is not a domain name", p.Realm)
+	}
+	if len(p.Routes) > 0 && !p.Agent {
+		return fmt.Errorf("routes: of a peer that is no agent")
+	}
+	for _, r := range p.Routes {
+		if r != "*" && !isIdentity(r) {
+			return fmt.Errorf("routes: %q is not a realm", r)
+		}
+	}
+	if p.Rate < 0 {
+		return fmt.Errorf("rate: %d, want 0 or more", p.Rate)
+	}
+	if p.Connect != "" {
+		if _, err := netip.ParseAddrPort(p.Connect); err != nil {
+			return fmt.Errorf("connect: %q is not IP:port", p.Connect)
+		}
+		if strings.HasPrefix(p.Host, "*") {
+			return fmt.Errorf("connect: needs one host, not %s", p.Host)
+		}
 	}
 	for _, a := range p.Addresses {
 		if _, err := parsePrefix(a); err != nil {
@@ -131,11 +157,16 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// allowed says whether a peer of that identity may come from that address. Identities are compared without case.
-func (c Config) allowed(host, realm string, from netip.Addr) bool {
-	return slices.ContainsFunc(c.Peers, func(p PeerConfig) bool {
+// allowed returns the entry by which a peer of that identity may come from that address. Identities are compared without
+// case.
+func (c Config) allowed(host, realm string, from netip.Addr) (PeerConfig, bool) {
+	i := slices.IndexFunc(c.Peers, func(p PeerConfig) bool {
 		return p.isHost(host) && (p.Realm == "" || strings.EqualFold(p.Realm, realm)) && p.isAddress(from)
 	})
+	if i < 0 {
+		return PeerConfig{}, false
+	}
+	return c.Peers[i], true
 }
 
 func (p PeerConfig) isHost(host string) bool {

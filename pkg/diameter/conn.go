@@ -29,12 +29,14 @@ const (
 // conn is an open connection to a peer. One goroutine reads, one writes, up to Workers work on requests, started as they
 // are needed. When all are busy the reader waits for one, so that TCP slows the peer down.
 type conn struct {
-	node *Node
-	log  *slog.Logger
-	peer Peer
-	key  string // of metrics: the peer's name in lower case
-	nc   net.Conn
-	r    *bufio.Reader
+	node   *Node
+	log    *slog.Logger
+	peer   Peer
+	config PeerConfig // the entry by which it is allowed
+	limit  bucket
+	key    string // of metrics: the peer's name in lower case
+	nc     net.Conn
+	r      *bufio.Reader
 
 	jobs  chan Message
 	crew  int           // workers there are; only the reader looks at it
@@ -61,6 +63,8 @@ func newConn(n *Node, nc net.Conn, r *bufio.Reader, p Peer) *conn {
 		jobs: make(chan Message), out: make(chan []byte, writeQueue), ended: make(chan struct{}),
 		idle: make(chan struct{}), since: time.Now(), pending: map[uint32]chan<- Message{}, dog: watchdog{interval: n.cfg.Watchdog},
 	}
+	c.config, _ = n.cfg.allowed(p.Host, p.Realm, p.Address.Addr())
+	c.limit = newBucket(c.config.Rate, c.since)
 	c.hopByHop.Store(rand.Uint32())
 	c.dog.restart(c.since, c.jitter())
 	return c
@@ -179,8 +183,20 @@ func (c *conn) request(ctx context.Context, m Message, broken error) error {
 	if m.Application == ApplicationBase {
 		return c.base(m, broken)
 	}
+	if !c.limit.take(time.Now()) {
+		return c.refuse(m, &Error{Code: TooBusy, Err: errors.New("more requests than the peer's rate")})
+	}
+	if err := c.checkOrigin(m); err != nil {
+		return c.refuse(m, err)
+	}
 	if err := c.node.route(m); err != nil {
 		return c.refuse(m, err)
+	}
+	if m.Retransmitted {
+		if b := c.node.duplicates.get(m, time.Now()); b != nil {
+			c.node.stats.duplicate()
+			return c.enqueue(b)
+		}
 	}
 	if broken == nil {
 		broken = Standard.Command(m.Application, m.Command).checkRequest(m)
@@ -312,7 +328,11 @@ func (c *conn) reply(req Message, avps []AVP, err error, took time.Duration) err
 	ans := c.node.answer(req, avps, err)
 	vendor, code := ans.result()
 	c.node.stats.request(CommandName(req.Header), c.key, resultLabel(vendor, code), took)
-	return c.enqueue(ans.Append(nil))
+	b := ans.Append(nil)
+	if took > 0 && !ans.Error && code/1000 != 4 { // what was worked on; a passing failure asks for another try
+		c.node.duplicates.put(req, b, time.Now())
+	}
+	return c.enqueue(b)
 }
 
 // enqueue hands octets to the writer.

@@ -64,6 +64,7 @@ type client struct {
 	net.Conn
 	r    *bufio.Reader
 	last uint32
+	host string // as the CER said
 }
 
 func dial(t *testing.T, address string) *client {
@@ -72,7 +73,7 @@ func dial(t *testing.T, address string) *client {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = nc.Close() })
 	require.NoError(t, nc.SetDeadline(time.Now().Add(patience)))
-	return &client{t: t, Conn: nc, r: bufio.NewReader(nc)}
+	return &client{t: t, Conn: nc, r: bufio.NewReader(nc), host: mmeHost}
 }
 
 func (c *client) send(messages ...Message) {
@@ -129,6 +130,7 @@ func (c *client) base(command uint32, avps ...AVP) Message {
 func (c *client) cer() Message { return c.cerOf(mmeHost) }
 
 func (c *client) cerOf(host string) Message {
+	c.host = host
 	m := c.request(ApplicationBase, CommandCapabilitiesExchange, OriginHost.Text(host), OriginRealm.Text(mmeRealm))
 	m.AVPs = append(m.AVPs, HostIPAddress.Address(localAddress(c.Conn)), VendorID.Unsigned(Vendor3GPP), ProductName.Text("test"), s6aCommon()[0])
 	return m
@@ -138,7 +140,7 @@ func (c *client) air() Message {
 	m := c.request(s6a, 318, SessionID.Text("mme1;1;1"))
 	m.Proxiable = true
 	m.AVPs = append(m.AVPs, s6aCommon()...)
-	m.AVPs = append(m.AVPs, OriginHost.Text(mmeHost), OriginRealm.Text(mmeRealm), DestinationRealm.Text(ourRealm),
+	m.AVPs = append(m.AVPs, OriginHost.Text(c.host), OriginRealm.Text(mmeRealm), DestinationRealm.Text(ourRealm),
 		UserName.Text("001010000000001"), Standard.AVP("Visited-PLMN-Id").Octets([]byte{0, 0xf1, 0x10}))
 	return m
 }

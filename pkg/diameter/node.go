@@ -31,7 +31,9 @@ type Node struct {
 	sessions  atomic.Uint64 // low part of the next Session-Id
 	endToEnd  atomic.Uint32 // next End-to-End id
 
-	warnings warnings // about strangers
+	warnings   warnings // about strangers
+	seen       seen
+	duplicates *duplicates
 
 	mu        sync.Mutex
 	stopping  bool
@@ -49,7 +51,7 @@ type listener struct {
 func New(cfg Config, log *slog.Logger, stateID uint32, apps ...Application) *Node {
 	n := &Node{
 		cfg: cfg, log: log, stateID: stateID, apps: map[uint32]Application{},
-		stats: newStats(), peers: map[string]*conn{},
+		stats: newStats(), peers: map[string]*conn{}, duplicates: newDuplicates(),
 	}
 	for _, a := range apps {
 		n.apps[a.ID] = a
@@ -115,6 +117,14 @@ func (n *Node) Run(ctx context.Context) error {
 	group := new(errgroup.Group)
 	for _, l := range n.listeners {
 		group.Go(func() error { return n.accept(ctx, group, l) })
+	}
+	for _, p := range n.cfg.Peers {
+		if p.Connect != "" {
+			group.Go(func() error {
+				n.keepConnected(ctx, p)
+				return nil
+			})
+		}
 	}
 	<-ctx.Done()
 	n.closeListeners()

@@ -411,7 +411,7 @@ func TestOwnRequests(t *testing.T) {
 	cfg.AnswerWithin = 50 * time.Millisecond
 	n, address := start(t, cfg, answerNothing)
 	ctx := context.Background()
-	_, err := n.Send(ctx, mmeHost, mmeRealm, s6a, 317)
+	_, err := n.Send(ctx, Outgoing{Host: mmeHost, Realm: mmeRealm, Application: s6a, Command: 317})
 	require.ErrorIs(t, err, ErrNotConnected)
 
 	c := connect(t, address, mmeHost)
@@ -422,7 +422,10 @@ func TestOwnRequests(t *testing.T) {
 	send := func() <-chan outcome {
 		ch := make(chan outcome, 1)
 		go func() {
-			m, err := n.Send(ctx, mmeHost, mmeRealm, s6a, 317, UserName.Text("001010000000001"), Standard.AVP("Cancellation-Type").Unsigned(0))
+			m, err := n.Send(ctx, Outgoing{
+				Host: mmeHost, Realm: mmeRealm, Application: s6a, Command: 317,
+				AVPs: []AVP{UserName.Text("001010000000001"), Standard.AVP("Cancellation-Type").Unsigned(0)},
+			})
 			ch <- outcome{m, err}
 		}()
 		return ch
@@ -463,6 +466,7 @@ max_peers: 0, at least 1
 max_strangers: 0, at least 1
 peers[0].addresses: "1.2.3.4/33" is neither an address nor a prefix
 realm: "" is not a domain name
+reconnect_after: 0s, want more than 0
 transports[0]: "udp", want tcp or sctp
 watchdog: 0s, at least 6s (RFC 3539 3.4.1)
 workers: 0, at least 1

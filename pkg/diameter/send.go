@@ -16,20 +16,14 @@ var (
 
 func equalIdentity(a, b string) bool { return strings.EqualFold(a, b) }
 
-// Send sends a request of our own to the peer of that Origin-Host and waits for its answer, at most AnswerWithin. It
-// adds Session-Id, the application's common AVPs, our origin and the destination. An answer that is not a success is
-// returned together with its *Error.
-func (n *Node) Send(ctx context.Context, host, realm string, application, command uint32, avps ...AVP) (Message, error) {
-	c := n.lookup(host)
+// Send sends a request of our own towards its host and waits for the answer, at most AnswerWithin. An answer that is not
+// a success is returned together with its *Error.
+func (n *Node) Send(ctx context.Context, o Outgoing) (Message, error) {
+	c := n.next(o)
 	if c == nil {
-		return Message{}, fmt.Errorf("sending command %d to %s: %w", command, host, ErrNotConnected)
+		return Message{}, fmt.Errorf("sending command %d to %s: %w", o.Command, o.Host, ErrNotConnected)
 	}
-	req := Message{Header: Header{Request: true, Proxiable: true, Command: command, Application: application, EndToEnd: n.endToEnd.Add(1)}}
-	req.AVPs = append(req.AVPs, SessionID.Text(n.newSessionID()))
-	req.AVPs = append(req.AVPs, n.apps[application].Common...)
-	req.AVPs = append(req.AVPs, OriginHost.Text(n.cfg.Identity), OriginRealm.Text(n.cfg.Realm),
-		DestinationHost.Text(host), DestinationRealm.Text(realm))
-	req.AVPs = append(req.AVPs, avps...)
+	req := n.outgoing(o)
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.AnswerWithin)
 	defer cancel()
 	ans, err := c.exchange(ctx, req)
@@ -40,9 +34,30 @@ func (n *Node) Send(ctx context.Context, host, realm string, application, comman
 	}
 	n.stats.sentRequest(CommandName(req.Header), c.key, result)
 	if err != nil {
-		return Message{}, fmt.Errorf("sending command %d to %s: %w", command, host, err)
+		return Message{}, fmt.Errorf("sending command %d to %s: %w", o.Command, o.Host, err)
 	}
 	return ans, ans.Err()
+}
+
+// outgoing makes the message.
+func (n *Node) outgoing(o Outgoing) Message {
+	req := Message{Header: Header{
+		Request: true, Proxiable: true, Retransmitted: o.Retransmitted,
+		Command: o.Command, Application: o.Application, EndToEnd: o.EndToEnd,
+	}}
+	if req.EndToEnd == 0 {
+		req.EndToEnd = n.endToEnd.Add(1)
+	}
+	session := n.newSessionID()
+	if o.SessionID != "" {
+		session = n.cfg.Identity + ";" + o.SessionID
+	}
+	req.AVPs = append(req.AVPs, SessionID.Text(session))
+	req.AVPs = append(req.AVPs, n.apps[o.Application].Common...)
+	req.AVPs = append(req.AVPs, OriginHost.Text(n.cfg.Identity), OriginRealm.Text(n.cfg.Realm),
+		DestinationHost.Text(o.Host), DestinationRealm.Text(o.Realm))
+	req.AVPs = append(req.AVPs, o.AVPs...)
+	return req
 }
 
 // newSessionID returns a Session-Id as RFC 6733 8.8 recommends: identity, high and low 32 bits.

@@ -33,6 +33,7 @@ type stats struct {
 	frames   map[string]uint64 // framing errors, by peer
 	took     *prometheus.HistogramVec
 	stray    atomic.Uint64
+	repeated atomic.Uint64
 	panics   atomic.Uint64
 }
 
@@ -84,6 +85,8 @@ func (s *stats) malformed(peer string) {
 
 func (s *stats) strayAnswer() { s.stray.Add(1) }
 
+func (s *stats) duplicate() { s.repeated.Add(1) }
+
 func (s *stats) panicked() { s.panics.Add(1) }
 
 // Metrics of a node.
@@ -97,6 +100,8 @@ var (
 		"Connections closed because what the peer sent was no Diameter message.", []string{"peer"}, nil)
 	descStray = prometheus.NewDesc("diameter_stray_answers_total",
 		"Answers that nobody waited for.", nil, nil)
+	descDuplicates = prometheus.NewDesc("diameter_duplicates_total",
+		"Requests with the T bit that were answered as before.", nil, nil)
 	descPanics = prometheus.NewDesc("diameter_handler_panics_total",
 		"Requests answered 5012 because the handler panicked. Anything but 0 is a fault of ours.", nil, nil)
 	descPeers = prometheus.NewDesc("diameter_peer_up",
@@ -105,7 +110,7 @@ var (
 
 // Describe is part of prometheus.Collector.
 func (n *Node) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descRefused, descMalformed, descStray, descPanics, descPeers} {
+	for _, d := range []*prometheus.Desc{descRequests, descRefused, descMalformed, descStray, descDuplicates, descPanics, descPeers} {
 		ch <- d
 	}
 	n.stats.took.Describe(ch)
@@ -129,6 +134,7 @@ func (n *Node) Collect(ch chan<- prometheus.Metric) {
 	}
 	s.mu.Unlock()
 	counter(descStray, s.stray.Load())
+	counter(descDuplicates, s.repeated.Load())
 	counter(descPanics, s.panics.Load())
 	for _, p := range n.Peers() {
 		up := 1.0

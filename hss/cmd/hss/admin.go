@@ -53,7 +53,9 @@ func handleSIMs(n *node.Node, records *store.Store, edge *s6a.Server) {
 		if err != nil {
 			return nil, refusal(imsi, err)
 		}
-		edge.Withdraw(imsi, mme, sgsn)
+		if err := edge.Withdraw(r.Context(), imsi, mme, sgsn); err != nil {
+			return nil, refusal(imsi, err)
+		}
 		return subscriber.Subscriber{IMSI: imsi, MME: mme, SGSN: sgsn}, nil
 	})
 }

@@ -51,12 +51,12 @@ func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 			return err
 		}
 		edge := s6a.New(cfg.S6a, records, n.Log)
-		peers := diameter.New(cfg.Diameter, n.Log, uint32(time.Now().Unix()), edge.Application())
+		peers := diameter.New(cfg.Diameter, n.Log, uint32(time.Now().Unix()), edge.Application(), edge.S13())
 		if err := n.Step("listen for Diameter peers", peers.Listen); err != nil {
 			return err
 		}
 		n.Go("diameter", peers.Run)
-		n.Go("cancellations", func(ctx context.Context) error { return edge.Run(ctx, peers.Send) })
+		n.Go("requests of our own", func(ctx context.Context) error { return edge.Run(ctx, peers) })
 		for _, c := range []prometheus.Collector{peers, edge, redisUp(ctx, records)} {
 			n.Register(prometheus.WrapCollectorWithPrefix(metricPrefix, c))
 		}

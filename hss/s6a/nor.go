@@ -1,0 +1,159 @@
+package s6a
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/diameter"
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+// Bits of NOR-Flags, TS 29.272 7.3.49.
+const (
+	norReadyForSMSGSN  uint32 = 1 << 2
+	norReachableMME    uint32 = 1 << 3
+	norDeleteGateways  uint32 = 1 << 4
+	norReachableSGSN   uint32 = 1 << 5
+	norReadyForSMMME   uint32 = 1 << 6
+	norRemoveMMEForSMS uint32 = 1 << 9
+)
+
+// notification is a NOR, TS 29.272 5.2.5.1.
+type notification struct {
+	imsi        identity.IMSI
+	host, realm string
+	imei        string // "" when the device has not changed
+	reachable   bool
+	removeSMS   bool
+	deleteAll   bool // of the PDN-GW identities
+	apn         string
+	gateway     subscriber.Gateway // zero when none is notified
+}
+
+func parseNOR(req diameter.Request) (n notification, err error) {
+	if n.imsi, err = parseUser(req); err != nil {
+		return n, err
+	}
+	n.host, n.realm = req.Text(diameter.OriginHost), req.Text(diameter.OriginRealm)
+	if t, ok := req.First(terminalInformation); ok {
+		n.imei = terminalIMEI(t)
+	}
+	flags, _ := req.First(norFlags)
+	n.reachable = flags.Unsigned()&(norReachableMME|norReachableSGSN|norReadyForSMMME|norReadyForSMSGSN) != 0
+	n.removeSMS = flags.Unsigned()&norRemoveMMEForSMS != 0
+	n.deleteAll = flags.Unsigned()&norDeleteGateways != 0
+	if _, ok := req.First(alertReason); ok {
+		n.reachable = true
+	}
+	agent, ok := req.First(mip6AgentInfo)
+	if !ok {
+		return n, nil
+	}
+	apn, ok := req.First(serviceSelection)
+	if !ok { // 5.2.5.1.2: the PDN-GW's identity goes with its APN
+		return n, &diameter.Error{Code: diameter.MissingAVP, Failed: []diameter.AVP{serviceSelection.Text("")}, Err: errors.New("a PDN-GW without its APN")}
+	}
+	n.apn = strings.ToLower(apn.Text())
+	n.gateway = gatewayOf(agent)
+	return n, nil
+}
+
+// gatewayOf reads MIP6-Agent-Info, RFC 5447 4.2.1.
+func gatewayOf(agent diameter.AVP) (g subscriber.Gateway) {
+	for _, a := range agent.Members {
+		switch {
+		case a.Is(mipHomeAgentAddress) && a.Address().IsValid():
+			g.Addresses = append(g.Addresses, a.Address())
+		case a.Is(mipHomeAgentHost):
+			host, _ := diameter.First(a.Members, diameter.DestinationHost)
+			realm, _ := diameter.First(a.Members, diameter.DestinationRealm)
+			g.Host, g.Realm = host.Text(), realm.Text()
+		}
+	}
+	return g
+}
+
+// notify answers a NOR: it stores what the serving node says, and nothing of any other node's. A SIM that has moved to a
+// device that it is locked out of is cancelled.
+func (s *Server) notify(ctx context.Context, req diameter.Request) ([]diameter.AVP, error) {
+	n, err := parseNOR(req)
+	if err != nil {
+		return nil, err
+	}
+	s.saw(ctx, req)
+	sub, _, err := s.store.Get(ctx, n.imsi)
+	if err != nil {
+		return nil, s.asAnswer(err, n.realm, tryElsewhere())
+	}
+	served := false
+	for side, r := range sub.Sides() {
+		if !strings.EqualFold(r.Host, n.host) {
+			continue
+		}
+		served = true
+		if err := s.noteDevice(ctx, sub, side, n); err != nil {
+			return nil, s.asAnswer(err, n.realm, tryElsewhere())
+		}
+	}
+	if !served {
+		return nil, experimental(subscriber.UnknownServingNode, fmt.Errorf("%s does not serve the SIM", n.host))
+	}
+	if err := s.noteGateway(ctx, n); err != nil {
+		return nil, s.asAnswer(err, n.realm, tryElsewhere())
+	}
+	return supported(req), nil
+}
+
+// noteDevice stores what a NOR says about the registration on that side, and enforces the IMEI lock.
+func (s *Server) noteDevice(ctx context.Context, sub subscriber.Subscriber, side subscriber.Side, n notification) error {
+	if n.imei == "" && !n.reachable && !n.removeSMS {
+		return nil
+	}
+	verdict, refused := subscriber.DeviceAllowed, error(nil)
+	if n.imei != "" {
+		verdict, refused = sub.Profile.MayUse(n.imei)
+	}
+	err := s.store.EditRegistration(ctx, sub.IMSI, side, n.host, func(r subscriber.Registration) subscriber.Registration {
+		if n.imei != "" {
+			r.IMEI = n.imei
+		}
+		if n.reachable {
+			r.Reachable = s.now().UTC()
+		}
+		if n.removeSMS {
+			r.SMS = ""
+		}
+		return r
+	})
+	switch {
+	case errors.Is(err, store.ErrChanged): // the SIM has moved on meanwhile
+		return experimental(subscriber.UnknownServingNode, err)
+	case err != nil:
+		return err
+	case refused != nil:
+		q := subscriber.Request{
+			Kind: subscriber.Cancel, IMSI: sub.IMSI, Side: side, Host: n.host, Realm: n.realm, Cancellation: subscriber.SubscriptionWithdrawal,
+		}
+		return s.keep(ctx, q)
+	case verdict == subscriber.DeviceLearned:
+		return s.bind(ctx, sub.IMSI, n.imei)
+	}
+	return nil
+}
+
+// noteGateway stores which PDN-GW serves an APN.
+func (s *Server) noteGateway(ctx context.Context, n notification) error {
+	if n.deleteAll {
+		if err := s.store.DropGateways(ctx, n.imsi); err != nil {
+			return err
+		}
+	}
+	if n.gateway.IsZero() {
+		return nil
+	}
+	return s.store.PutGateway(ctx, n.imsi, n.apn, n.gateway)
+}

@@ -1,0 +1,484 @@
+package s6a
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fiorix/go-diameter/v4/diam"
+	"github.com/fiorix/go-diameter/v4/diam/avp"
+	"github.com/fiorix/go-diameter/v4/diam/datatype"
+	"github.com/fiorix/go-diameter/v4/diam/dict"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/hss/redistest"
+	"github.com/xepc/xepc/hss/subscriber"
+)
+
+// text returns the value of a base AVP.
+func text(t testing.TB, m *diam.Message, code uint32) string {
+	t.Helper()
+	a, err := m.FindAVP(code, 0)
+	require.NoError(t, err, "%v", m)
+	return string(a.Data.Serialize())
+}
+
+// expect receives a request of the HSS's.
+func (m *mme) expect(command uint32) *diam.Message {
+	m.t.Helper()
+	req := m.receive()
+	require.Equal(m.t, command, req.Header.CommandCode)
+	require.NotZero(m.t, req.Header.CommandFlags&diam.RequestFlag)
+	return req
+}
+
+// expectCLR receives a CLR of that type and answers it.
+func (m *mme) expectCLR(kind int) {
+	m.t.Helper()
+	clr := m.expect(317)
+	a, err := clr.FindAVP(avp.CancellationType, 10415)
+	require.NoError(m.t, err)
+	require.Equal(m.t, datatype.Enumerated(kind), a.Data)
+	require.Equal(m.t, string(imsi), text(m.t, clr, avp.UserName))
+	m.send(clr.Answer(2001))
+}
+
+// station answers whatever the HSS asks, and counts; its own requests are answered through ask.
+type station struct {
+	*mme
+	clrs    atomic.Int64
+	answers chan *diam.Message
+}
+
+func newStation(t testing.TB, address, host string) *station {
+	s := &station{mme: dialMME(t, address, host), answers: make(chan *diam.Message, 1)}
+	go func() {
+		for {
+			msg, err := diam.ReadMessage(s.conn, dict.Default)
+			if err != nil {
+				return
+			}
+			if msg.Header.CommandFlags&diam.RequestFlag == 0 {
+				s.answers <- msg
+				continue
+			}
+			s.clrs.Add(1)
+			if _, err := msg.Answer(2001).WriteTo(s.conn); err != nil {
+				return
+			}
+		}
+	}()
+	return s
+}
+
+func (s *station) ask(req *diam.Message) *diam.Message {
+	s.t.Helper()
+	s.send(req)
+	select {
+	case ans := <-s.answers:
+		return ans
+	case <-time.After(patience):
+		require.Fail(s.t, "no answer")
+		return nil
+	}
+}
+
+// races is how often two nodes race for the SIM; XEPC_RACES=10000 is the full size.
+func races(t testing.TB) int {
+	n, err := strconv.Atoi(os.Getenv("XEPC_RACES"))
+	if err != nil {
+		return 300
+	}
+	return n
+}
+
+// Two nodes race for one SIM: each ULR that displaces a node gives that node exactly one CLR, and who holds the
+// registration in the end has had one CLR for each time that it was displaced, and none since.
+func TestTwoNodesRaceForOneSIM(t *testing.T) {
+	r := redistest.Start(t)
+	h := startHSSOn(t, r, func(s *settings) { s.peers.AnswerWithin = patience })
+	h.server.lease = patience // no repetition: what is counted is what was decided
+	h.add(internet())
+	nodes := []*station{newStation(t, h.address, mme1), newStation(t, h.address, mme2)}
+	n := races(t)
+	displaced := [2]int64{} // by the store's own order of events
+	holder := -1
+	for range n {
+		var wg sync.WaitGroup
+		before := [2]int64{nodes[0].clrs.Load(), nodes[1].clrs.Load()}
+		for _, node := range nodes {
+			wg.Go(func() { node.requireResult(node.ask(node.ulr(2)), 2001) })
+		}
+		wg.Wait()
+		last := 0
+		if h.subscriber().MME.Host == mme2 {
+			last = 1
+		}
+		// The loser of the round was displaced once. The winner, too, if it held the SIM and the loser came between.
+		want := before
+		want[1-last]++
+		require.Eventually(t, func() bool { return nodes[1-last].clrs.Load() >= want[1-last] }, patience, time.Millisecond)
+		if holder == last && nodes[last].clrs.Load() > before[last] {
+			want[last]++
+		}
+		waiting, err := h.store.Waiting(context.Background())
+		require.NoError(t, err)
+		if waiting == 0 {
+			require.Equal(t, want, [2]int64{nodes[0].clrs.Load(), nodes[1].clrs.Load()}, "after the round")
+		}
+		displaced = want
+		holder = last
+	}
+	require.Eventually(t, func() bool {
+		waiting, err := h.store.Waiting(context.Background())
+		return err == nil && waiting == 0
+	}, patience, patienceStep)
+	require.Equal(t, displaced, [2]int64{nodes[0].clrs.Load(), nodes[1].clrs.Load()})
+	h.requireTold("CLR", "done", float64(displaced[0]+displaced[1]))
+}
+
+func TestCLRReachesANodeThatWasAway(t *testing.T) {
+	h := startHSS(t)
+	h.add(internet())
+	a := dialMME(t, h.address, mme1)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	require.NoError(t, a.conn.Close())
+	require.Eventually(t, func() bool { return len(h.node.Peers()) == 0 }, patience, patienceStep)
+	b := dialMME(t, h.address, mme2)
+	b.requireResult(b.exchange(b.ulr(2)), 2001)
+	b.requireResult(b.exchange(b.ulr(2)), 2001)
+	a = dialMME(t, h.address, mme1)
+	a.expectCLR(0)
+	h.requireTold("CLR", "done", 1)
+	a.requireResult(a.exchange(a.air(1, 0, nil)), 2001) // what comes next is no other CLR
+}
+
+func TestRequestsSurviveARestartOfTheHSS(t *testing.T) {
+	r := redistest.Start(t)
+	h := startHSSOn(t, r, nil)
+	h.add(internet())
+	a := dialMME(t, h.address, mme1)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	require.NoError(t, a.conn.Close())
+	require.Eventually(t, func() bool { return len(h.node.Peers()) == 0 }, patience, patienceStep)
+	b := dialMME(t, h.address, mme2)
+	b.requireResult(b.exchange(b.ulr(2)), 2001)
+	require.NoError(t, b.conn.Close())
+	h.stop()
+	r.Kill() // and of Redis
+	r.Resume(t)
+
+	again := startHSSOn(t, r, nil)
+	a = dialMME(t, again.address, mme1)
+	a.expectCLR(0)
+	again.requireTold("CLR", "done", 1)
+	waiting, err := again.store.Waiting(context.Background())
+	require.NoError(t, err)
+	require.Zero(t, waiting)
+}
+
+func TestRepetitionHasTheTBitAndTheSameIdentifiers(t *testing.T) {
+	r := redistest.Start(t)
+	h := startHSSOn(t, r, func(s *settings) { s.peers.AnswerWithin = 20 * time.Millisecond })
+	h.add(internet())
+	a, b := dialMME(t, h.address, mme1), dialMME(t, h.address, mme2)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	b.requireResult(b.exchange(b.ulr(2)), 2001)
+	first := a.expect(317) // is not answered
+	require.Zero(t, first.Header.CommandFlags&diam.RetransmittedFlag)
+	second := a.expect(317)
+	require.NotZero(t, second.Header.CommandFlags&diam.RetransmittedFlag)
+	require.Equal(t, first.Header.EndToEndID, second.Header.EndToEndID)
+	require.NotEqual(t, first.Header.HopByHopID, second.Header.HopByHopID)
+	require.Equal(t, text(t, first, avp.SessionID), text(t, second, avp.SessionID))
+	a.send(second.Answer(2001))
+	h.requireTold("CLR", "done", 1)
+}
+
+func TestNodeThatRefusesOrDoesNotKnowTheSIMIsNotAskedAgain(t *testing.T) {
+	h := startHSS(t)
+	h.add(internet())
+	a, b := dialMME(t, h.address, mme1), dialMME(t, h.address, mme2)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	b.requireResult(b.exchange(b.ulr(2)), 2001)
+	a.send(a.expect(317).Answer(5012))
+	h.requireTold("CLR", "refused", 1)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	clr := b.expect(317)
+	unknown := diam.NewMessage(317, diam.ProxiableFlag, ApplicationID, clr.Header.HopByHopID, clr.Header.EndToEndID, dict.Default)
+	b.add(unknown, avp.SessionID, avp.Mbit, 0, datatype.UTF8String(text(t, clr, avp.SessionID)))
+	b.add(unknown, avp.OriginHost, avp.Mbit, 0, datatype.DiameterIdentity(mme2))
+	b.add(unknown, avp.OriginRealm, avp.Mbit, 0, datatype.DiameterIdentity(mmeRealm))
+	b.add(unknown, avp.ExperimentalResult, avp.Mbit, 0, group(
+		diam.NewAVP(avp.VendorID, avp.Mbit, 0, datatype.Unsigned32(10415)), diam.NewAVP(avp.ExperimentalResultCode, avp.Mbit, 0, datatype.Unsigned32(5001))))
+	b.send(unknown)
+	h.requireTold("CLR", "done", 1)
+}
+
+func TestRequestIsGivenUpInTheEnd(t *testing.T) {
+	r := redistest.Start(t)
+	h := startHSSOn(t, r, func(s *settings) { s.s6a.GiveUpAfter = 200 * time.Millisecond })
+	h.add(internet())
+	a := dialMME(t, h.address, mme1)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	require.NoError(t, a.conn.Close())
+	require.Eventually(t, func() bool { return len(h.node.Peers()) == 0 }, patience, patienceStep)
+	b := dialMME(t, h.address, mme2)
+	b.requireResult(b.exchange(b.ulr(2)), 2001)
+	h.requireTold("CLR", "given_up", 1)
+	waiting, err := h.store.Waiting(context.Background())
+	require.NoError(t, err)
+	require.Zero(t, waiting)
+}
+
+func TestTheInstanceThatHoldsThePeerTellsIt(t *testing.T) {
+	r := redistest.Start(t)
+	one, two := startHSSOn(t, r, nil), startHSSOn(t, r, nil)
+	one.add(internet())
+	a, b := dialMME(t, one.address, mme1), dialMME(t, two.address, mme2)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	b.requireResult(b.exchange(b.ulr(2)), 2001) // at the other instance
+	a.expectCLR(0)
+	one.requireTold("CLR", "done", 1)
+	require.Zero(t, testutil.ToFloat64(two.server.requests.WithLabelValues("CLR", "done")))
+	a.requireResult(a.exchange(a.air(1, 0, nil)), 2001) // no second CLR comes first
+}
+
+func TestRequestsGoThroughTheAgentThatTheNodeWasSeenBehind(t *testing.T) {
+	r := redistest.Start(t)
+	h := startHSSOn(t, r, nil)
+	h.add(internet())
+	dra1, dra2 := dialMME(t, h.address, "dra1."+mmeRealm), dialMME(t, h.address, "dra2."+mmeRealm)
+	behind := func(agent *mme, host string) *mme { return &mme{t: t, host: host, conn: agent.conn} }
+	a, b := behind(dra1, mme1), behind(dra2, mme2)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	b.requireResult(b.exchange(b.ulr(2)), 2001)
+	clr := dra1.expect(317)
+	require.Equal(t, mme1, text(t, clr, avp.DestinationHost))
+	require.Equal(t, mmeRealm, text(t, clr, avp.DestinationRealm))
+	dra1.send(clr.Answer(2001))
+	h.requireTold("CLR", "done", 1)
+
+	// The node moves behind the other agent, and the HSS restarts.
+	c := behind(dra1, mme2)
+	c.requireResult(c.exchange(c.air(1, 0, nil)), 2001)
+	c.requireResult(c.exchange(c.ulr(2)), 2001)
+	h.stop()
+	again := startHSSOn(t, r, nil)
+	dra1, dra2 = dialMME(t, again.address, "dra1."+mmeRealm), dialMME(t, again.address, "dra2."+mmeRealm)
+	a = behind(dra2, mme1)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	clr = dra1.expect(317)
+	require.Equal(t, mme2, text(t, clr, avp.DestinationHost))
+	dra1.send(clr.Answer(2001))
+	again.requireTold("CLR", "done", 1)
+}
+
+// lossy forwards to Redis, and swallows an answer and closes when it is told to.
+func lossy(t *testing.T, to string) (address string, lose *atomic.Bool) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	lose = new(atomic.Bool)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			up, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = c.Close()
+				continue
+			}
+			pump := func(from, to net.Conn, answers bool) {
+				defer func() { _, _ = from.Close(), to.Close() }()
+				b := make([]byte, 64<<10)
+				for {
+					n, err := from.Read(b)
+					if err != nil || (answers && lose.CompareAndSwap(true, false)) {
+						return
+					}
+					if _, err := to.Write(b[:n]); err != nil {
+						return
+					}
+				}
+			}
+			go pump(c, up, false)
+			go pump(up, c, true)
+		}
+	}()
+	return l.Addr().String(), lose
+}
+
+// Wherever in a ULR an answer of Redis' is lost: the displaced node gets exactly one CLR.
+func TestExactlyOneCLRWhenAnAnswerOfRedisIsLost(t *testing.T) {
+	for lost := range 4 { // Get, Intend, Register, and none
+		t.Run(fmt.Sprintf("answer %d", lost+1), func(t *testing.T) {
+			r := redistest.Start(t)
+			address, lose := lossy(t, r.Address)
+			h := startHSSOn(t, r, func(s *settings) { s.redis = address })
+			h.server.poll = time.Hour // the proxy must not eat the poll's answers
+			h.add(internet())
+			a, b := newStation(t, h.address, mme1), newStation(t, h.address, mme2)
+			a.requireResult(a.ask(a.ulr(2)), 2001)
+			b.requireResult(b.ask(b.air(1, 0, nil)), 2001)
+			done := make(chan *diam.Message, 1)
+			go func() {
+				b.send(b.ulr(2))
+				done <- <-b.answers
+			}()
+			time.AfterFunc(time.Duration(lost)*200*time.Microsecond, func() { lose.Store(true) })
+			first := <-done
+			lose.Store(false)
+			if rc, err := first.FindAVP(avp.ResultCode, 0); err == nil && rc.Data == datatype.Unsigned32(3004) {
+				b.requireResult(b.ask(b.ulr(2)), 2001) // as an MME does
+			}
+			h.server.poll = 0
+			require.Equal(t, mme2, h.subscriber().MME.Host)
+			require.NoError(t, h.server.collectSoon(t, h))
+			require.Eventually(t, func() bool {
+				waiting, err := h.store.Waiting(context.Background())
+				return err == nil && waiting == 0
+			}, patience, patienceStep)
+			require.EqualValues(t, 1, a.clrs.Load())
+			require.Zero(t, b.clrs.Load())
+		})
+	}
+}
+
+// collectSoon looks for requests until none waits.
+func (s *Server) collectSoon(t *testing.T, h *hss) error {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		if err := s.collect(context.Background(), h.node); err != nil {
+			return err
+		}
+		if waiting, err := h.store.Waiting(context.Background()); err == nil && waiting == 0 {
+			return nil
+		}
+		time.Sleep(patienceStep)
+	}
+	return nil
+}
+
+func TestProfileChangeIsToldWithTheSmallestMessage(t *testing.T) {
+	h := startHSS(t)
+	h.add(subscriber.Profile{MSISDN: "882120000001", APNs: []subscriber.APN{{Name: "internet"}, {Name: "meters.example"}, {Name: "cameras.example"}}})
+	a := dialMME(t, h.address, mme1)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	change := func(f func(p *subscriber.Profile)) {
+		t.Helper()
+		ctx := context.Background()
+		rec, err := h.store.Load(ctx, imsi)
+		require.NoError(t, err)
+		next := rec.Stored
+		next.APNs = append([]subscriber.APN(nil), next.APNs...)
+		f(&next)
+		_, _, err = h.store.Change(ctx, imsi, rec.Revision, rec.Stored, next)
+		require.NoError(t, err)
+		after := h.subscriber()
+		c := subscriber.Change{IMSI: imsi, At: time.Now(), Before: rec.Subscriber, After: after}
+		require.NoError(t, h.server.Tell(ctx, c))
+		require.NoError(t, h.server.Tell(ctx, c), "once more tells nobody twice")
+	}
+	codes := func(g datatype.Type) (all []uint32) {
+		for _, m := range g.(*diam.GroupedAVP).AVP {
+			all = append(all, m.Code)
+		}
+		return all
+	}
+
+	change(func(p *subscriber.Profile) { p.AMBR.Uplink = 5_000 })
+	idr := a.expect(319)
+	require.Equal(t, []uint32{avp.AMBR}, codes(find(t, idr, avp.SubscriptionData)))
+	a.send(idr.Answer(2001))
+	h.requireTold("IDR", "done", 1)
+
+	change(func(p *subscriber.Profile) { p.APNs[1].QCI = 7 })
+	idr = a.expect(319)
+	data := find(t, idr, avp.SubscriptionData)
+	require.Equal(t, []uint32{avp.APNConfigurationProfile}, codes(data))
+	profile := in(data, avp.APNConfigurationProfile)
+	require.Equal(t, datatype.Enumerated(1), in(profile, avp.AllAPNConfigurationsIncludedIndicator))
+	require.Equal(t, []uint32{avp.ContextIdentifier, avp.AllAPNConfigurationsIncludedIndicator, avp.APNConfiguration}, codes(profile))
+	require.Equal(t, datatype.Unsigned32(2), in(in(profile, avp.APNConfiguration), avp.ContextIdentifier))
+	a.send(idr.Answer(2001))
+	h.requireTold("IDR", "done", 2)
+
+	change(func(p *subscriber.Profile) { p.APNs = p.APNs[:2] })
+	dsr := a.expect(320)
+	require.Equal(t, datatype.Unsigned32(1<<3), find(t, dsr, avp.DSRFlags))
+	require.Equal(t, datatype.Unsigned32(3), find(t, dsr, avp.ContextIdentifier))
+	a.send(dsr.Answer(2001))
+	h.requireTold("DSR", "done", 1)
+
+	change(func(p *subscriber.Profile) { p.APNs = p.APNs[1:] })
+	idr = a.expect(319)
+	profile = in(find(t, idr, avp.SubscriptionData), avp.APNConfigurationProfile)
+	require.Equal(t, datatype.Enumerated(0), in(profile, avp.AllAPNConfigurationsIncludedIndicator), "places have moved: all of them")
+	a.send(idr.Answer(2001))
+	h.requireTold("IDR", "done", 3)
+
+	change(func(p *subscriber.Profile) { p.Status = subscriber.Suspended })
+	a.expectCLR(2)
+	h.requireTold("CLR", "done", 1)
+	require.True(t, h.subscriber().MME.IsZero())
+	a.requireExperimental(a.exchange(a.ulr(2)), 5004)
+}
+
+func TestNetworkThatIsNoLongerAllowedIsCancelled(t *testing.T) {
+	h := startHSS(t)
+	h.add(internet())
+	a := dialMME(t, h.address, mme1)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	before := h.subscriber()
+	after := before
+	after.Profile.PLMNs = []string{"001-01", "262-01"}
+	require.NoError(t, h.server.Tell(context.Background(), subscriber.Change{IMSI: imsi, Before: before, After: after}))
+	a.requireResult(a.exchange(a.air(1, 0, nil)), 2001) // nothing is to be told: the networks are ours to know
+	after.Profile.PLMNs = []string{"262-01"}
+	require.NoError(t, h.server.Tell(context.Background(), subscriber.Change{IMSI: imsi, Before: before, After: after}))
+	a.expectCLR(2)
+}
+
+func TestResetGoesToEveryKnownNode(t *testing.T) {
+	h := startHSS(t)
+	h.add(internet())
+	a, b := dialMME(t, h.address, mme1), dialMME(t, h.address, mme2)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	b.requireResult(b.exchange(b.ulr(0)), 2001)
+	n, err := h.server.Reset(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	for _, m := range []*mme{a, b} {
+		rsr := m.expect(322)
+		require.Equal(t, m.host, text(t, rsr, avp.DestinationHost))
+		m.send(rsr.Answer(2001))
+	}
+	h.requireTold("RSR", "done", 2)
+}
+
+func TestInitialAttachAtAnMMEEndsTheSGSNsRegistration(t *testing.T) {
+	h := startHSS(t)
+	h.add(internet())
+	a, b := dialMME(t, h.address, mme1), dialMME(t, h.address, mme2)
+	b.requireResult(b.exchange(b.ulr(0)), 2001) // as SGSN
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	require.False(t, h.subscriber().SGSN.IsZero(), "no indication: both stay")
+	a.requireResult(a.exchange(a.ulr(2|32)), 2001)
+	b.expectCLR(4)
+	require.True(t, h.subscriber().SGSN.IsZero())
+	b.requireResult(b.exchange(b.ulr(0)), 2001)
+	a.requireResult(a.exchange(a.ulr(2|1)), 2001)
+	b.expectCLR(1)
+}

@@ -1,0 +1,93 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+// maxEdits bounds how often an edit starts over because the registration changed under it.
+const maxEdits = 16
+
+// EditRegistration changes what is known of a registration while it is that host's. The error is ErrUnknown without a
+// registration on that side, or ErrChanged when it is another node's.
+func (s *Store) EditRegistration(ctx context.Context, imsi identity.IMSI, side subscriber.Side, host string, f func(subscriber.Registration) subscriber.Registration) error {
+	for range maxEdits {
+		within, cancel := context.WithTimeout(ctx, s.within)
+		text, err := s.redis.HGet(within, key(imsi), string(side)).Result()
+		cancel()
+		if errors.Is(err, redis.Nil) {
+			return ErrUnknown
+		}
+		if err != nil {
+			return unavailable(err)
+		}
+		var r subscriber.Registration
+		if err := decode(text, &r); err != nil {
+			return err
+		}
+		if !strings.EqualFold(r.Host, host) {
+			return ErrChanged
+		}
+		next, err := json.Marshal(f(r))
+		if err != nil {
+			return fmt.Errorf("encoding the registration: %w", err)
+		}
+		answer, err := s.batcher.do(&call{script: s.edit, keys: []string{key(imsi)}, args: []any{string(side), text, next}})
+		if err != nil {
+			return unavailable(err)
+		}
+		if answer[0] == "done" {
+			return nil
+		}
+	}
+	return ErrChanged
+}
+
+// The PDN-GWs of a SIM's APNs are a hash beside its record: pgw:{IMSI}, APN → JSON of subscriber.Gateway.
+
+func gatewayKey(imsi identity.IMSI) string { return "pgw:{" + string(imsi) + "}" }
+
+// PutGateway stores which PDN-GW serves an APN.
+func (s *Store) PutGateway(ctx context.Context, imsi identity.IMSI, apn string, g subscriber.Gateway) error {
+	j, err := json.Marshal(g)
+	if err != nil {
+		return fmt.Errorf("encoding a PDN-GW: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	return unavailable(s.redis.HSet(ctx, gatewayKey(imsi), apn, j).Err())
+}
+
+// DropGateways forgets the PDN-GWs of a SIM.
+func (s *Store) DropGateways(ctx context.Context, imsi identity.IMSI) error {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	return unavailable(s.redis.Del(ctx, gatewayKey(imsi)).Err())
+}
+
+// Gateways returns the PDN-GWs of a SIM by APN.
+func (s *Store) Gateways(ctx context.Context, imsi identity.IMSI) (map[string]subscriber.Gateway, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	texts, err := s.redis.HGetAll(ctx, gatewayKey(imsi)).Result()
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	all := make(map[string]subscriber.Gateway, len(texts))
+	for apn, text := range texts {
+		var g subscriber.Gateway
+		if err := decode(text, &g); err != nil {
+			return nil, err
+		}
+		all[apn] = g
+	}
+	return all, nil
+}
