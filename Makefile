@@ -6,7 +6,7 @@ PROGRAMS := hss/cmd/hss controlplane/cmd/pgwc userplane/cmd/pgwu testbed/cmd/tes
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt generate generate-check demo bench bench-hss fuzz
+.PHONY: help build test lint fmt generate generate-check demo bench bench-userplane bench-hss fuzz
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ demo: build ## attach simulated UEs to a whole network in namespaces and move re
 
 bench: ## measure the data path in the kernel; needs root
 	$(GO) run ./userplane/datapath/bench
+
+bench-userplane: ## measure the user plane: packets in the kernel, PFCP over the wire; needs root
+	$(GO) run ./userplane/datapath/bench
+	$(GO) run ./userplane/sxb/bench
 
 bench-hss: ## measure the HSS over a Redis of its own, beside a handler that does nothing
 	@.ci/need redis-server=redis-server

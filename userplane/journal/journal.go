@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -74,7 +73,7 @@ type Journal struct {
 	mu       sync.Mutex
 	lock     *os.File
 	segments []*segment // oldest first; the last is being written
-	index    map[Key]place
+	index    index
 	live     int64 // octets of the operations that are up to date
 	total    int64 // octets of all frames
 	roll     bool  // the last segment's end is unsound: begin another
@@ -93,6 +92,30 @@ type place struct {
 	segment     uint64
 	offset      int64 // of the value in the file
 	size, whole int32 // of the value; of the operation
+}
+
+// index says where the live values stand: by kind, then by id, for a map of plain numbers is twice as fast.
+type index map[uint8]map[uint64]place
+
+func (x index) get(key Key) (place, bool) {
+	p, ok := x[key.Kind][key.ID]
+	return p, ok
+}
+
+func (x index) set(key Key, p place) {
+	of := x[key.Kind]
+	if of == nil {
+		of = map[uint64]place{}
+		x[key.Kind] = of
+	}
+	of[key.ID] = p
+}
+
+func (x index) len() (n int) {
+	for _, of := range x {
+		n += len(of)
+	}
+	return n
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -123,7 +146,7 @@ func Open(opts Options, load func(Key, []byte) error) (*Journal, Found, error) {
 	if err != nil {
 		return nil, Found{}, err
 	}
-	j := &Journal{opts: opts, lock: lock, index: map[Key]place{}}
+	j := &Journal{opts: opts, lock: lock, index: index{}}
 	found, err := j.read()
 	if err == nil && load != nil {
 		err = j.each(load)
@@ -135,18 +158,18 @@ func Open(opts Options, load func(Key, []byte) error) (*Journal, Found, error) {
 		_ = j.Close()
 		return nil, Found{}, err
 	}
-	found.Live = len(j.index)
+	found.Live = j.index.len()
 	return j, found, nil
 }
 
 // Read hands each live value of a journal to load without locking it: for commands while the daemon is down.
 func Read(opts Options, load func(Key, []byte) error) (Found, error) {
-	j := &Journal{opts: opts, index: map[Key]place{}}
+	j := &Journal{opts: opts, index: index{}}
 	found, err := j.scan()
 	if err != nil || found.Fresh != "" {
 		return found, err
 	}
-	found.Live = len(j.index)
+	found.Live = j.index.len()
 	return found, j.each(load)
 }
 
@@ -177,7 +200,7 @@ func (j *Journal) read() (Found, error) {
 				return found, fmt.Errorf("removing an outdated journal: %w", err)
 			}
 		}
-		j.segments, j.index, j.live, j.total = nil, map[Key]place{}, 0, 0
+		j.segments, j.index, j.live, j.total = nil, index{}, 0, 0
 	}
 	return found, nil
 }
@@ -269,17 +292,19 @@ func frameAt(b []byte, at int) ([]byte, bool) {
 // apply brings the index up to date with the operations of one frame.
 func (j *Journal) apply(number uint64, base int64, payload []byte) error {
 	return operations(payload, func(op operation) {
-		if old, ok := j.index[op.key]; ok {
+		if old, ok := j.index.get(op.key); ok {
 			j.live -= int64(old.whole)
-			delete(j.index, op.key)
+			if op.deleted {
+				delete(j.index[op.key.Kind], op.key.ID)
+			}
 		}
 		if op.deleted {
 			return
 		}
-		j.index[op.key] = place{
+		j.index.set(op.key, place{
 			segment: number, offset: base + int64(op.at),
 			size: int32(op.size), whole: int32(op.whole),
-		}
+		})
 		j.live += int64(op.whole)
 	})
 }
@@ -287,8 +312,10 @@ func (j *Journal) apply(number uint64, base int64, payload []byte) error {
 // each hands over every live value, segment by segment.
 func (j *Journal) each(load func(Key, []byte) error) error {
 	bySegment := map[uint64][]Key{}
-	for key, p := range j.index {
-		bySegment[p.segment] = append(bySegment[p.segment], key)
+	for kind, places := range j.index {
+		for id, p := range places {
+			bySegment[p.segment] = append(bySegment[p.segment], Key{kind, id})
+		}
 	}
 	for _, s := range j.segments {
 		keys := bySegment[s.number]
@@ -300,7 +327,7 @@ func (j *Journal) each(load func(Key, []byte) error) error {
 			return fmt.Errorf("reading the journal: %w", err)
 		}
 		for _, key := range keys {
-			p := j.index[key]
+			p, _ := j.index.get(key)
 			if p.offset+int64(p.size) > int64(len(b)) {
 				return fmt.Errorf("%s changed while it was read", s.path)
 			}
@@ -341,7 +368,13 @@ func (j *Journal) begin() error {
 func (j *Journal) Keys() []Key {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return slices.Collect(maps.Keys(j.index))
+	all := make([]Key, 0, j.index.len())
+	for kind, places := range j.index {
+		for id := range places {
+			all = append(all, Key{kind, id})
+		}
+	}
+	return all
 }
 
 // Size of the journal.
@@ -356,7 +389,7 @@ type Size struct {
 func (j *Journal) Size() Size {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return Size{Octets: j.total, Live: j.live, Keys: len(j.index), Segments: len(j.segments)}
+	return Size{Octets: j.total, Live: j.live, Keys: j.index.len(), Segments: len(j.segments)}
 }
 
 // Close lets another process open the journal. It need not be called: the kernel does it for a killed process.

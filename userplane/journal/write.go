@@ -107,7 +107,7 @@ func (j *Journal) clean() error {
 		}
 		base := int64(at + frameHeader)
 		_ = operations(payload, func(op operation) { // indexed before, so well formed
-			p, ok := j.index[op.key]
+			p, ok := j.index.get(op.key)
 			if !op.deleted && ok && p.segment == oldest.number && p.offset == base+int64(op.at) {
 				moved.Put(op.key, payload[op.at:op.at+op.size])
 			}

@@ -62,5 +62,5 @@ func (sh *shard) makeSession(
 	if err := sh.commit(r, nil, &s, session.Diff(nil, table), s.CP.SEID, answer); err != nil {
 		return nil, err
 	}
-	return answer, sh.keep(nil, &s, l.now)
+	return answer, sh.keep(nil, &s, true, l.now)
 }

@@ -22,7 +22,7 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 		sh.e.refuse(r, s.CP.SEID, err)
 		return
 	}
-	if err := sh.keep(&s, &next, l.now); err != nil {
+	if err := sh.keep(&s, &next, true, l.now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
 	}
 	held := next.FTEIDs()

@@ -47,7 +47,8 @@ func (sh *shard) tick(s session.Session, now time.Time) {
 		return
 	}
 	changes := session.Diff(table, after)
-	if !changes.Empty() || inactive || len(next.Unconfirmed) != len(s.Unconfirmed) {
+	recorded := !changes.Empty() || inactive || len(next.Unconfirmed) != len(s.Unconfirmed)
+	if recorded {
 		if err := sh.record(&next); err != nil {
 			sh.e.log.Error("report not made", "seid", uint64(s.SEID), "err", err)
 			sh.timers.set(s.SEID, session.At(now.Add(sh.e.cfg.ReportRetry)))
@@ -57,7 +58,7 @@ func (sh *shard) tick(s session.Session, now time.Time) {
 			sh.e.log.Error("a spent quota is not enforced", "seid", uint64(s.SEID), "err", err)
 		}
 	}
-	if err := sh.keep(&s, &next, now); err != nil {
+	if err := sh.keep(&s, &next, recorded, now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
 	}
 	if inactive {
@@ -143,7 +144,7 @@ func (sh *shard) told(seid pfcp.SEID, answer pfcp.Message, err error) bool {
 		next := s
 		next.CP = response.FSEID.Value
 		if err := sh.record(&next); err == nil {
-			_ = sh.keep(&s, &next, time.Now())
+			_ = sh.keep(&s, &next, true, time.Now())
 		}
 	}
 	return true
@@ -169,7 +170,7 @@ func (sh *shard) reported(seid pfcp.SEID, reports []pfcp.UsageReport, answer pfc
 	if err := sh.record(&next); err != nil {
 		sh.e.log.Error("confirmation not recorded: the reports are sent again after a restart", "seid", uint64(seid), "err", err)
 	}
-	if err := sh.keep(&s, &next, now); err != nil {
+	if err := sh.keep(&s, &next, false, now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(seid), "err", err)
 	}
 	sh.tick(next, now) // what came due meanwhile

@@ -84,6 +84,7 @@ func (sh *shard) run(ctx context.Context) error {
 		case w := <-sh.inbox:
 			sh.e.stats.waited(time.Since(w.queued))
 			sh.e.guard(w.request, func() { w.do(sh) })
+			w.request.Release() // sessions keep nothing of it but what they have encoded
 		case f := <-sh.commands:
 			f()
 		case <-more:
@@ -179,10 +180,13 @@ func (sh *shard) putSession(s *session.Session) (err error) {
 	return nil
 }
 
-// keep takes a session over as it is from now on; before is nil for a new one.
-func (sh *shard) keep(before, next *session.Session, now time.Time) (err error) {
-	if sh.form, err = next.AppendBinary(sh.form[:0]); err != nil {
-		return err
+// keep takes a session over as it is from now on; before is nil for a new one. recorded says that it is what was put
+// into the journal last.
+func (sh *shard) keep(before, next *session.Session, recorded bool, now time.Time) (err error) {
+	if !recorded {
+		if sh.form, err = next.AppendBinary(sh.form[:0]); err != nil {
+			return err
+		}
 	}
 	sh.sessions.put(next.SEID, sh.form)
 	if before == nil || !sameEnds(before, next) {
@@ -197,7 +201,7 @@ func (sh *shard) keep(before, next *session.Session, now time.Time) (err error) 
 
 // begin takes a session over that the journal brought. What came due while nobody looked is looked at at once.
 func (sh *shard) begin(s *session.Session, now time.Time) error {
-	err := sh.keep(nil, s, now)
+	err := sh.keep(nil, s, false, now)
 	if s.Next(session.At(now), sh.e.cfg.Poll) != 0 || len(s.Unconfirmed) > 0 {
 		sh.timers.set(s.SEID, session.At(now))
 	}
