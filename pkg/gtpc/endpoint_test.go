@@ -119,6 +119,41 @@ func TestADuplicateGetsTheSameOctets(t *testing.T) {
 	require.ErrorIs(t, r.Respond(1, Reject(r.Header.Type, &Error{Cause: CauseSystemFailure})), errAnswered)
 }
 
+func TestASequenceNumberUsedAgainForAnotherRequestIsNoDuplicate(t *testing.T) {
+	requests := make(chan *Request, 10)
+	e, peer := start(t, nil, func(r *Request) { requests <- r })
+	deletion := octets(t, "48 24 00 0d 00 00 00 07 00 00 01 00   49 00 01 00 05")
+	send(t, peer, deletion)
+	r := <-requests
+	require.NoError(t, r.Respond(1, &DeleteSessionResponse{Cause: CauseRequestAccepted}))
+	receive(t, peer)
+
+	deletion[16] = 6 // an SGW that restarted counts from the start again, and means another bearer
+	send(t, peer, deletion)
+	require.Equal(t, EBI(6), (<-requests).Message.(*DeleteSessionRequest).LinkedEBI.Value)
+	deletion[7] = 8 // or another session
+	send(t, peer, deletion)
+	require.Equal(t, TEID(8), (<-requests).Header.TEID)
+	require.Zero(t, e.Stats().Duplicates)
+}
+
+func TestTheRetransmissionOfADroppedRequestIsHandedOver(t *testing.T) {
+	requests := make(chan *Request, 10)
+	e, peer := start(t, nil, func(r *Request) { requests <- r })
+	for range 2 {
+		send(t, peer, octets(t, messages[0].hex))
+		(<-requests).Drop()
+		require.Zero(t, e.Stats().Cached)
+	}
+	send(t, peer, octets(t, messages[0].hex))
+	r := <-requests
+	require.NoError(t, r.Respond(r.ReplyTEID(), Reject(r.Header.Type, &Error{Cause: CauseMissingOrUnknownAPN})))
+	answer := receive(t, peer)
+	r.Drop() // too late: it has its answer
+	send(t, peer, octets(t, messages[0].hex))
+	require.Equal(t, answer, receive(t, peer))
+}
+
 func TestAPanicIsACountedReject(t *testing.T) {
 	e, peer := start(t, nil, func(*Request) { panic("a bug") })
 	send(t, peer, octets(t, messages[0].hex))

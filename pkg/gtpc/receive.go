@@ -22,6 +22,7 @@ type Request struct {
 	Err error
 
 	endpoint *Endpoint
+	key      servedKey
 	sender   TEID // of the Sender F-TEID: where an answer goes that no session stands behind
 }
 
@@ -80,19 +81,20 @@ func (e *Endpoint) otherVersion(from netip.AddrPort, datagram []byte) {
 
 // message handles one GTPv2 message. err is what is wrong with its header.
 func (e *Endpoint) message(from netip.AddrPort, h Header, ies []byte, err error, handle func(*Request)) {
+	key := e.transactions.key(from, h, ies)
 	defer func() {
 		if p := recover(); p != nil {
 			e.stats.add(&e.stats.Panics)
 			e.cfg.Log.Error("panic in a GTP-C message", slog.Any("panic", p), slog.String("type", h.Type.String()),
 				slog.String("stack", string(debug.Stack())))
-			r := &Request{Peer: from, Header: h, endpoint: e}
+			r := &Request{Peer: from, Header: h, endpoint: e, key: key}
 			r.rejectUnlessAnswered(&Error{Cause: CauseSystemFailure, Err: fmt.Errorf("panic: %v", p)})
 		}
 	}()
 
 	switch h.Type {
 	case TypeEchoRequest, TypeCreateSessionRequest, TypeModifyBearerRequest, TypeDeleteSessionRequest:
-		e.request(from, h, ies, err, handle)
+		e.request(from, key, h, ies, err, handle)
 	case TypeEchoResponse, TypeDeleteBearerResponse, TypeVersionNotSupportedIndication:
 		e.response(from, h, ies, err)
 	default:
@@ -100,13 +102,15 @@ func (e *Endpoint) message(from netip.AddrPort, h Header, ies []byte, err error,
 	}
 }
 
-func (e *Endpoint) request(from netip.AddrPort, h Header, ies []byte, err error, handle func(*Request)) {
+func (e *Endpoint) request(
+	from netip.AddrPort, key servedKey, h Header, ies []byte, err error, handle func(*Request),
+) {
 	if h.Type == TypeEchoRequest {
 		e.answerEcho(from, h, ies, err)
 		return
 	}
 	e.mu.Lock()
-	v, answer := e.transactions.arrive(from, h, time.Now())
+	v, answer := e.transactions.arrive(from.Addr(), key, time.Now())
 	e.mu.Unlock()
 	switch v {
 	case resend:
@@ -131,7 +135,7 @@ func (e *Endpoint) request(from netip.AddrPort, h Header, ies []byte, err error,
 	} else {
 		e.notePeer(from.Addr(), in.restart)
 	}
-	r := &Request{Peer: from, Header: h, Message: in.message, Err: err, endpoint: e, sender: in.sender}
+	r := &Request{Peer: from, Header: h, Message: in.message, Err: err, endpoint: e, key: key, sender: in.sender}
 	handle(r)
 	if err != nil {
 		r.rejectUnlessAnswered(err)
@@ -206,13 +210,21 @@ func (r *Request) Respond(teid TEID, m Outgoing) error {
 	}
 	e := r.endpoint
 	e.mu.Lock()
-	err = e.transactions.answer(r.Peer, r.Header, octets)
+	err = e.transactions.answer(r.Peer.Addr(), r.key, octets)
 	e.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	e.send(r.Peer, octets)
 	return nil
+}
+
+// Drop forgets a request for which there is no room now: it is not answered, and its retransmission is handed over
+// like a new one.
+func (r *Request) Drop() {
+	r.endpoint.mu.Lock()
+	defer r.endpoint.mu.Unlock()
+	r.endpoint.transactions.drop(r.Peer.Addr(), r.key)
 }
 
 // rejectUnlessAnswered refuses the request with the cause of err.

@@ -2,7 +2,9 @@ package gtpc
 
 import (
 	"errors"
+	"hash/maphash"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -26,6 +28,7 @@ type transactions struct {
 	maxPeers   int           // addresses that have requests remembered
 	maxPending int
 
+	seed    maphash.Seed
 	peers   map[netip.Addr]*servedPeer
 	served  int
 	pending map[Sequence]*call
@@ -34,11 +37,14 @@ type transactions struct {
 }
 
 // servedKey tells one request of a peer from another. The port belongs to it: each is a sequence space of its
-// own, TS 29.274 7.6.
+// own, TS 29.274 7.6. So does what the request says: a retransmission repeats its octets (7.6), while a peer that
+// restarted may use a sequence number again at once.
 type servedKey struct {
 	port     uint16
 	sequence Sequence
 	kind     MessageType
+	teid     TEID
+	digest   uint64 // of the IEs
 }
 
 type servedPeer struct {
@@ -76,15 +82,22 @@ func newTransactions(cfg EndpointConfig) *transactions {
 	return &transactions{
 		t3: cfg.T3, n3: cfg.N3, lifetime: cfg.ResponseLifetime,
 		maxServed: cfg.MaxCached, maxPerPeer: cfg.MaxCachedPerPeer, maxPeers: cfg.MaxPeers, maxPending: cfg.MaxPending,
+		seed:    maphash.MakeSeed(),
 		peers:   make(map[netip.Addr]*servedPeer),
 		pending: make(map[Sequence]*call),
 	}
 }
 
+// key is what tells a request from others. It needs no lock.
+func (t *transactions) key(from netip.AddrPort, h Header, ies []byte) servedKey {
+	return servedKey{
+		port: from.Port(), sequence: h.Sequence, kind: h.Type, teid: h.TEID, digest: maphash.Bytes(t.seed, ies),
+	}
+}
+
 // arrive registers a request and says what to do with it; with resend the octets are the answer.
-func (t *transactions) arrive(from netip.AddrPort, h Header, now time.Time) (verdict, []byte) {
-	p := t.peers[from.Addr()]
-	key := servedKey{port: from.Port(), sequence: h.Sequence, kind: h.Type}
+func (t *transactions) arrive(from netip.Addr, key servedKey, now time.Time) (verdict, []byte) {
+	p := t.peers[from]
 	if p != nil {
 		t.expire(p, now)
 		if s := p.requests[key]; s != nil {
@@ -101,7 +114,7 @@ func (t *transactions) arrive(from netip.AddrPort, h Header, now time.Time) (ver
 			return overload, nil
 		}
 		p = &servedPeer{requests: make(map[servedKey]*served)}
-		t.peers[from.Addr()] = p
+		t.peers[from] = p
 	}
 	if (t.served >= t.maxServed || len(p.requests) >= t.maxPerPeer) && !t.evict(p) {
 		return overload, nil
@@ -114,12 +127,12 @@ func (t *transactions) arrive(from netip.AddrPort, h Header, now time.Time) (ver
 
 // answer keeps the answer to a request for its duplicates. A request that is no longer remembered is answered
 // without; one that has its answer already is an error.
-func (t *transactions) answer(to netip.AddrPort, h Header, octets []byte) error {
-	p := t.peers[to.Addr()]
+func (t *transactions) answer(to netip.Addr, key servedKey, octets []byte) error {
+	p := t.peers[to]
 	if p == nil {
 		return nil
 	}
-	s := p.requests[servedKey{port: to.Port(), sequence: h.Sequence, kind: h.Type}]
+	s := p.requests[key]
 	switch {
 	case s == nil:
 		return nil
@@ -128,6 +141,22 @@ func (t *transactions) answer(to netip.AddrPort, h Header, octets []byte) error 
 	}
 	s.answer = octets
 	return nil
+}
+
+// drop forgets a request that was not acted on, so that its retransmission is taken for a new one.
+func (t *transactions) drop(from netip.Addr, key servedKey) {
+	p := t.peers[from]
+	if p == nil || p.requests[key] == nil || p.requests[key].answer != nil {
+		return
+	}
+	delete(p.requests, key)
+	for i := len(p.order) - 1; i >= 0; i-- { // the one that came last, as a rule
+		if p.order[i] == key {
+			p.order = slices.Delete(p.order, i, i+1)
+			break
+		}
+	}
+	t.served--
 }
 
 // expire forgets the requests of a peer whose time is over.

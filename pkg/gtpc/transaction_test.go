@@ -21,33 +21,34 @@ func testTransactions(change func(*EndpointConfig)) *transactions {
 	return newTransactions(cfg)
 }
 
-func request(sequence Sequence) Header {
-	return Header{Type: TypeCreateSessionRequest, Sequence: sequence}
+func request(sequence Sequence) servedKey {
+	return servedKey{port: sgw.Port(), kind: TypeCreateSessionRequest, sequence: sequence}
 }
 
 func TestADuplicateIsActedOnOnce(t *testing.T) {
 	tr := testTransactions(nil)
-	v, _ := tr.arrive(sgw, request(1), epoch)
+	v, _ := tr.arrive(sgw.Addr(), request(1), epoch)
 	require.Equal(t, deliver, v)
-	v, _ = tr.arrive(sgw, request(1), epoch.Add(time.Second))
+	v, _ = tr.arrive(sgw.Addr(), request(1), epoch.Add(time.Second))
 	require.Equal(t, inProgress, v)
 
-	require.NoError(t, tr.answer(sgw, request(1), []byte{1, 2, 3}))
-	v, octets := tr.arrive(sgw, request(1), epoch.Add(2*time.Second))
+	require.NoError(t, tr.answer(sgw.Addr(), request(1), []byte{1, 2, 3}))
+	v, octets := tr.arrive(sgw.Addr(), request(1), epoch.Add(2*time.Second))
 	require.Equal(t, resend, v)
 	require.Equal(t, []byte{1, 2, 3}, octets)
-	require.ErrorIs(t, tr.answer(sgw, request(1), []byte{4}), errAnswered)
+	require.ErrorIs(t, tr.answer(sgw.Addr(), request(1), []byte{4}), errAnswered)
 
-	otherPort := netip.AddrPortFrom(sgw.Addr(), 40000)
-	v, _ = tr.arrive(otherPort, request(1), epoch)
+	otherPort := request(1)
+	otherPort.port = 40000
+	v, _ = tr.arrive(sgw.Addr(), otherPort, epoch)
 	require.Equal(t, deliver, v, "another port is another sequence space")
 }
 
 func TestARequestIsForgottenAfterItsLifetime(t *testing.T) {
 	tr := testTransactions(nil)
-	tr.arrive(sgw, request(1), epoch)
-	require.NoError(t, tr.answer(sgw, request(1), []byte{1}))
-	v, _ := tr.arrive(sgw, request(1), epoch.Add(tr.lifetime))
+	tr.arrive(sgw.Addr(), request(1), epoch)
+	require.NoError(t, tr.answer(sgw.Addr(), request(1), []byte{1}))
+	v, _ := tr.arrive(sgw.Addr(), request(1), epoch.Add(tr.lifetime))
 	require.Equal(t, deliver, v)
 	tr.sweep(epoch.Add(3 * tr.lifetime))
 	require.Empty(t, tr.peers)
@@ -56,20 +57,20 @@ func TestARequestIsForgottenAfterItsLifetime(t *testing.T) {
 
 func TestMemoryForRequestsIsBounded(t *testing.T) {
 	tr := testTransactions(func(c *EndpointConfig) { c.MaxCachedPerPeer, c.MaxPeers, c.MaxCached = 2, 2, 3 })
-	require.Equal(t, deliver, first(tr.arrive(sgw, request(1), epoch)))
-	require.Equal(t, deliver, first(tr.arrive(sgw, request(2), epoch)))
-	require.Equal(t, overload, first(tr.arrive(sgw, request(3), epoch)), "the oldest is in progress and must stay")
-	require.NoError(t, tr.answer(sgw, request(1), []byte{1}))
-	require.Equal(t, deliver, first(tr.arrive(sgw, request(3), epoch)), "an answered one makes room")
+	require.Equal(t, deliver, first(tr.arrive(sgw.Addr(), request(1), epoch)))
+	require.Equal(t, deliver, first(tr.arrive(sgw.Addr(), request(2), epoch)))
+	require.Equal(t, overload, first(tr.arrive(sgw.Addr(), request(3), epoch)), "the oldest is in progress and must stay")
+	require.NoError(t, tr.answer(sgw.Addr(), request(1), []byte{1}))
+	require.Equal(t, deliver, first(tr.arrive(sgw.Addr(), request(3), epoch)), "an answered one makes room")
 	require.Equal(t, uint64(1), tr.evicted)
 
 	second := netip.MustParseAddrPort("10.10.0.3:2123")
-	require.Equal(t, deliver, first(tr.arrive(second, request(1), epoch)))
-	require.Equal(t, overload, first(tr.arrive(second, request(2), epoch)), "the total is bounded too")
+	require.Equal(t, deliver, first(tr.arrive(second.Addr(), request(1), epoch)))
+	require.Equal(t, overload, first(tr.arrive(second.Addr(), request(2), epoch)), "the total is bounded too")
 	third := netip.MustParseAddrPort("10.10.0.4:2123")
-	require.Equal(t, overload, first(tr.arrive(third, request(1), epoch)), "so are the peers")
+	require.Equal(t, overload, first(tr.arrive(third.Addr(), request(1), epoch)), "so are the peers")
 	require.Equal(t, 3, tr.served)
-	require.Equal(t, deliver, first(tr.arrive(third, request(1), epoch.Add(tr.lifetime))), "idle peers make room")
+	require.Equal(t, deliver, first(tr.arrive(third.Addr(), request(1), epoch.Add(tr.lifetime))), "idle peers make room")
 }
 
 func first(v verdict, _ []byte) verdict { return v }
