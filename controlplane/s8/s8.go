@@ -151,7 +151,8 @@ func (s *Server) receive(r *gtpc.Request) {
 		return
 	}
 	if !sh.inbox.offer(func(sh *shard) { sh.request(r) }, s.cfg.MaxWaiting) {
-		s.stats.overload() // not answered: the peer's retransmission may find room
+		s.stats.overload()
+		r.Drop() // its retransmission may find room; a refusal would make an SGW forget what it wants deleted
 	}
 }
 

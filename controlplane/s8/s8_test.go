@@ -303,6 +303,47 @@ func TestARestartedSGWLosesItsSessions(t *testing.T) {
 	require.Equal(t, "999700000000002", list[0].IMSI, "the request that showed the restart is served")
 }
 
+// TestARequestThatFoundNoRoomIsTakenWhenItIsSentAgain: T3 of the SGW is what spreads the load, so the request that
+// was dropped must not be taken for one in progress.
+func TestARequestThatFoundNoRoomIsTakenWhenItIsSentAgain(t *testing.T) {
+	s, _ := server(t, func(c *Config) { c.Shards, c.MaxWaiting = 1, 1 })
+	block, blocked := make(chan struct{}), make(chan struct{})
+	s.shards[0].inbox.put(func(*shard) { close(blocked); <-block })
+	<-blocked
+	s.shards[0].inbox.put(func(*shard) {})
+	g := newGateway(t, s, "")
+	request := g.send(message.NewCreateSessionRequest(0, 1, g.createIEs(imsi)...))
+	require.Eventually(t, func() bool { return s.Stats().Overloads == 1 }, waitLimit, waitStep)
+	close(block)
+	require.Eventually(t, func() bool { return s.Stats().Waiting == 0 }, waitLimit, waitStep)
+	g.sendOctets(request)
+	m, err := message.ParseCreateSessionResponse(g.receive())
+	require.NoError(t, err)
+	requireCause(t, 16, m.Cause)
+}
+
+// TestRequestsOfAnSGWThatRestartedAreForgotten: nobody waits for their answers, and they must not pile up.
+func TestRequestsOfAnSGWThatRestartedAreForgotten(t *testing.T) {
+	s, up := server(t, func(c *Config) { c.Shards = 1 })
+	hold := make(chan struct{})
+	up.set(func(u *userPlane) { u.hold = hold })
+	g := newGateway(t, s, "127.81.0.4")
+	for range 3 {
+		g.sequence++
+		g.send(message.NewCreateSessionRequest(0, g.sequence, g.createIEs(imsi)...))
+	}
+	g.recovery++
+	g.send(message.NewEchoRequest(4, ie.NewRecovery(g.recovery)))
+	g.receive()
+	close(hold)
+	require.Eventually(t, func() bool { return up.count() == 0 && taken(s) == 0 }, waitLimit, waitStep)
+	left := make(chan int)
+	require.Eventually(t, func() bool {
+		s.shards[0].inbox.put(func(sh *shard) { left <- len(sh.refs) })
+		return <-left == 0
+	}, waitLimit, waitStep)
+}
+
 func TestUnknownTEIDs(t *testing.T) {
 	s, _ := server(t, nil)
 	g := newGateway(t, s, "")

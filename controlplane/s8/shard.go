@@ -172,6 +172,8 @@ func (sh *shard) act(key session.Key, action session.Action) (event session.Even
 		sh.put(a.Connection)
 	case session.Forget:
 		sh.forget(a.Connection)
+	case session.DropRequest:
+		sh.takeRequest(a.Ref).Drop()
 	case session.EndConnection:
 		sh.endConnection(a)
 	default:

@@ -92,6 +92,9 @@ type AnswerRefused struct {
 	Err  *gtpc.Error
 }
 
+// DropRequest leaves a request without an answer: the peer that made it has restarted since.
+type DropRequest struct{ Ref Ref }
+
 // EndConnection tells the SGW that the connection is gone: TS 29.274 7.2.9.2. Nothing waits for its answer.
 type EndConnection struct {
 	Connection Connection
@@ -110,6 +113,7 @@ func (AnswerCreated) action()  {}
 func (AnswerModified) action() {}
 func (AnswerDeleted) action()  {}
 func (AnswerRefused) action()  {}
+func (DropRequest) action()    {}
 func (EndConnection) action()  {}
 
 func release(c Connection) Action { return Release{Node: c.Node, Pool: c.Pool, Address: c.Address} }

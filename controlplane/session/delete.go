@@ -97,17 +97,21 @@ func nodeRestarted(s State, e NodeRestarted) (State, []Action) {
 // peerRestarted ends the connection if its SGW has lost it (TS 23.007 18). Attempts of the SGW's former life
 // that wait have no one to answer to.
 func peerRestarted(s State, e PeerRestarted) (State, []Action) {
+	var dropped []Action
 	s.waiting = slices.DeleteFunc(slices.Clone(s.waiting), func(r Request) bool {
 		c, ok := r.(CreateSession)
-		return ok && c.Remote.Addr() == e.Peer
+		if ok = ok && c.Remote.Addr() == e.Peer; ok {
+			dropped = append(dropped, DropRequest{Ref: c.Ref})
+		}
+		return ok
 	})
 	switch {
 	case s.Phase == PhaseIdle, s.Phase == PhaseActive && s.Connection.Remote.Addr() != e.Peer:
 		return s, nil
-	case s.Phase == PhaseActive:
+	case s.Phase == PhaseActive: // nothing waits then
 		s.lostPeer = e.Peer
 		return tearDown(s)
 	}
 	s.lostPeer = e.Peer
-	return s, nil
+	return s, dropped
 }

@@ -216,6 +216,8 @@ func describe(a Action) string {
 		return fmt.Sprintf("answer ref=%d cause=16 teid=%#x", a.Ref, a.Connection.Remote.TEID)
 	case AnswerRefused:
 		return fmt.Sprintf("answer ref=%d teid=%#x refused: %v", a.Ref, a.TEID, a.Err)
+	case DropRequest:
+		return fmt.Sprintf("drop-request ref=%d", a.Ref)
 	case EndConnection:
 		return fmt.Sprintf("end-connection teid=%#x cause=%d", a.Connection.Remote.TEID, a.Cause)
 	}
