@@ -166,13 +166,14 @@ func (l *SessionLog) Dropped() uint64 { return l.dropped.Load() }
 
 // Run writes until ctx ends, and then what still waits.
 func (l *SessionLog) Run(ctx context.Context) error {
+	writing := context.WithoutCancel(ctx) // what was taken is written to its end
 	for {
 		select {
 		case e := <-l.events:
-			l.write(ctx, e)
+			l.write(writing, e)
 		case <-ctx.Done():
 			for len(l.events) > 0 {
-				l.write(context.WithoutCancel(ctx), <-l.events)
+				l.write(writing, <-l.events)
 			}
 			return nil
 		}
