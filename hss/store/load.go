@@ -112,3 +112,28 @@ func (s *Store) sealedMany(ctx context.Context, imsis []identity.IMSI, f func(id
 	}
 	return nil
 }
+
+// Holders returns the IMSIs that names stand for as the index has it, without a look at the records.
+func (s *Store) Holders(ctx context.Context, by Name, names []string) (map[string][]identity.IMSI, error) {
+	all := map[string][]identity.IMSI{}
+	for chunk := range slices.Chunk(names, scanCount) {
+		within, cancel := context.WithTimeout(ctx, s.within)
+		answers := make([]*redis.StringCmd, len(chunk))
+		_, err := s.redis.Pipelined(within, func(pipe redis.Pipeliner) error {
+			for i, name := range chunk {
+				answers[i] = pipe.HGet(within, nameKey(by, name), name)
+			}
+			return nil
+		})
+		cancel()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return nil, unavailable(err)
+		}
+		for i, name := range chunk {
+			if text := answers[i].Val(); text != "" {
+				all[name] = fields[identity.IMSI](text)
+			}
+		}
+	}
+	return all, nil
+}

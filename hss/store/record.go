@@ -32,6 +32,7 @@ type Record struct {
 	Stored   subscriber.Profile
 	Revision Revision
 	KEK      string // id of the key that seals its keys
+	Sealed   []byte // its keys
 	SEQ      uint64 // the last given out
 }
 
@@ -39,7 +40,7 @@ var recordFields = []string{"v", "rev", "profile", "mme", "sgsn", "key", "seq"}
 
 func (s *Store) record(imsi identity.IMSI, fields []any, t subscriber.Templates) (Record, error) {
 	text := func(i int) string { t, _ := fields[i].(string); return t }
-	r := Record{Subscriber: subscriber.Subscriber{IMSI: imsi}, Revision: Revision(text(1)), KEK: kekOf(text(5))}
+	r := Record{Subscriber: subscriber.Subscriber{IMSI: imsi}, Revision: Revision(text(1)), KEK: kekOf(text(5)), Sealed: []byte(text(5))}
 	switch text(0) {
 	case "":
 		return r, ErrUnknown

@@ -70,7 +70,8 @@ func (m Match) byProfile() bool {
 	return m.Status != "" || m.Batch != "" || m.Template != "" || m.APN != "" || m.Node != ""
 }
 
-func (m Match) matches(r Record) bool {
+// Matches says whether a SIM is among them.
+func (m Match) Matches(r Record) bool {
 	at := func(g subscriber.Registration) bool { return !g.IsZero() && strings.EqualFold(g.Host, m.Node) }
 	return strings.HasPrefix(string(r.IMSI), m.Prefix) && r.IMSI > m.After &&
 		(m.Status == "" || r.Profile.Status == m.Status) &&
@@ -90,7 +91,7 @@ func (s *Store) Search(ctx context.Context, m Match, limit int) ([]Record, error
 	if m.byProfile() {
 		err := s.Each(ctx, m.Prefix, func(page []Record) error {
 			for _, r := range page {
-				if m.matches(r) {
+				if m.Matches(r) {
 					first.add(r)
 				}
 			}
@@ -127,7 +128,7 @@ func (s *Store) searchAtNode(ctx context.Context, m Match, limit int) ([]Record,
 			return nil, err
 		}
 		for _, r := range page {
-			if m.matches(r) {
+			if m.Matches(r) {
 				all = append(all, r)
 			}
 		}

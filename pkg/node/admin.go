@@ -72,6 +72,9 @@ func (n *Node) Handle(pattern string, handle func(*http.Request) (any, error)) {
 	})
 }
 
+// HandleHTTP serves pattern on the admin API by a handler of the node's own.
+func (n *Node) HandleHTTP(pattern string, h http.Handler) { n.admin.Handle(pattern, h) }
+
 type adminError struct {
 	Error string `json:"error"`
 }

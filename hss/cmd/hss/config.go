@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/xepc/xepc/hss/provision"
 	"github.com/xepc/xepc/hss/s6a"
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/pkg/diameter"
@@ -18,12 +19,15 @@ type Config struct {
 	S6a      s6a.Config      `yaml:"s6a"`
 	Redis    store.Config    `yaml:"redis"`
 	KEK      store.KEKConfig `yaml:"kek"`
+
+	Provision provision.Config `yaml:"provision"`
 }
 
 func defaultConfig() *Config {
 	return &Config{
 		Config: node.DefaultConfig(nodeName), Diameter: diameter.DefaultConfig(), S6a: s6a.DefaultConfig(),
 		Redis: store.DefaultConfig(), KEK: store.KEKConfig{Env: "HSS_KEK"},
+		Provision: provision.DefaultConfig(),
 	}
 }
 
@@ -34,6 +38,7 @@ func (c *Config) Validate() error {
 		under("diameter", c.Diameter.Validate()),
 		under("s6a", c.S6a.Validate()),
 		under("redis", c.Redis.Validate()),
+		under("provision", c.Provision.Validate()),
 	)
 }
 

@@ -126,7 +126,7 @@ func (d *daemon) start() {
 	d.t.Cleanup(d.kill)
 	client := node.NewClient(d.socket)
 	require.Eventually(d.t, func() bool {
-		return client.Do(context.Background(), "GET", "/peers", nil, nil) == nil
+		return client.Do(context.Background(), "GET", "/v1/peers", nil, nil) == nil
 	}, patience, 10*time.Millisecond, "%s", &d.log)
 }
 
@@ -281,7 +281,7 @@ func TestWhatIsRefused(t *testing.T) {
 		code        int
 		says        string
 	}{
-		{"no IMSI", "", []string{"sim", "show", socket}, node.ExitUsage, "want one IMSI"},
+		{"no IMSI", "", []string{"sim", "show", socket}, node.ExitUsage, "want IMSI, iccid:ICCID"},
 		{"a bad IMSI", "", []string{"sim", "show", socket, "alice"}, node.ExitRefused, `IMSI "alice"`},
 		{"no keys", "", []string{"sim", "add", socket, "--imsi", "999700000000001"}, node.ExitRefused, "k: 0 characters"},
 		{"both OP and OPc", "", append(good, "--op", opHex), node.ExitRefused, "want one of opc and op"},

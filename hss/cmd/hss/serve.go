@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net/http"
 	"os"
 	"runtime/debug"
 	"time"
@@ -57,11 +56,13 @@ func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 		}
 		n.Go("diameter", peers.Run)
 		n.Go("requests of our own", func(ctx context.Context) error { return edge.Run(ctx, peers) })
-		for _, c := range []prometheus.Collector{peers, edge, redisUp(ctx, records)} {
+		api, err := openProvisioning(cfg, n, records, edge, peers) //nolint:contextcheck // requests come with contexts of their own
+		if err != nil {
+			return err
+		}
+		for _, c := range []prometheus.Collector{peers, edge, api, redisUp(ctx, records)} {
 			n.Register(prometheus.WrapCollectorWithPrefix(metricPrefix, c))
 		}
-		handleSIMs(n, records, edge)
-		n.Handle("GET /peers", func(*http.Request) (any, error) { return peers.Peers(), nil })
 		return nil
 	})
 	if records != nil {

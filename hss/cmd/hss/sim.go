@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -8,16 +10,15 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/urfave/cli/v2"
 
-	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/hss/provision"
 	"github.com/xepc/xepc/hss/subscriber"
-	"github.com/xepc/xepc/pkg/diameter"
 	"github.com/xepc/xepc/pkg/identity"
 	"github.com/xepc/xepc/pkg/node"
 	"github.com/xepc/xepc/pkg/output"
@@ -25,17 +26,23 @@ import (
 
 const defaultLimit = 1000
 
+const whichSIM = "IMSI, iccid:ICCID or msisdn:MSISDN"
+
 func simCommand() *cli.Command {
 	return &cli.Command{
-		Name: "sim", Usage: "SIMs: add, show, list, remove",
-		Subcommands: []*cli.Command{
+		Name: "sim", Usage: "SIMs: add, show, list, set, activate, suspend, resume, terminate, remove, import, export, log",
+		Subcommands: append([]*cli.Command{
 			addCommand(),
 			{
-				Name: "show", Usage: "show one SIM: its profile and where it is registered; keys are never shown", ArgsUsage: "IMSI",
-				Flags: []cli.Flag{node.SocketFlag(nodeName), output.Flag()},
+				Name: "show", Usage: "show one SIM: its profile and where it is registered; keys are never shown", ArgsUsage: "SIM",
+				Description: "SIM is an " + whichSIM + ".", Flags: shown(),
 				Action: func(c *cli.Context) error {
-					var sub subscriber.Subscriber
-					if err := onSIM(c, http.MethodGet, &sub); err != nil {
+					args, err := arguments(c, whichSIM)
+					if err != nil {
+						return err
+					}
+					sub, err := ask[subscriber.Subscriber](c, http.MethodGet, "/sims/"+url.PathEscape(args[0]), nil)
+					if err != nil {
 						return err
 					}
 					return output.Show(c, sub, append(columns(), details()...))
@@ -43,42 +50,156 @@ func simCommand() *cli.Command {
 			},
 			{
 				Name: "list", Usage: "list SIMs by IMSI",
-				Flags: []cli.Flag{
-					node.SocketFlag(nodeName), output.Flag(),
-					&cli.StringFlag{Name: "imsi", Usage: "only those whose IMSI begins with `DIGITS`"},
+				Description: "A long list comes in pages: give the last IMSI of one to --after for the next.",
+				Flags: shown(append(matchFlags(),
+					&cli.StringFlag{Name: "msisdn", Usage: "only the one with that `MSISDN`"},
+					&cli.StringFlag{Name: "iccid", Usage: "only those on the card with that `ICCID`"},
+					&cli.StringFlag{Name: "after", Usage: "only those behind that `IMSI`"},
 					&cli.IntFlag{Name: "limit", Value: defaultLimit, Usage: "at most `N`"},
-				},
+				)...),
 				Action: func(c *cli.Context) error {
-					query := url.Values{"imsi": {c.String("imsi")}, "limit": {strconv.Itoa(c.Int("limit"))}}
-					var all []subscriber.Subscriber
-					if err := node.ClientFor(c).Do(c.Context, http.MethodGet, "/sims?"+query.Encode(), nil, &all); err != nil {
+					names := matchNames()
+					for _, n := range []string{"msisdn", "iccid", "after", "limit"} {
+						names[n] = n
+					}
+					all, err := ask[[]subscriber.Subscriber](c, http.MethodGet, "/sims"+query(c, names), nil)
+					if err != nil {
 						return err
 					}
 					return output.List(c, all, columns())
 				},
 			},
 			{
-				Name: "remove", Usage: "remove one SIM and cancel it where it is registered", ArgsUsage: "IMSI",
-				Flags: []cli.Flag{node.SocketFlag(nodeName)},
+				Name: "set", Usage: "change the profile of a SIM; where it is registered is told at once", ArgsUsage: "SIM KEY=VALUE...",
+				Description: `KEY is one of the profile, with dots inside (ambr.uplink, card.batch, iot.periodic_tau); VALUE is as YAML has it; null gives
+the key back to the template. --file merges a YAML file instead.
+
+   hss sim set 999700000000001 ambr.uplink=50000000 'apns=[{name: internet, static_ipv4: 10.1.2.3}]'`,
+				Flags: shown(&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "merge `FILE` (YAML; - is standard input)"}),
 				Action: func(c *cli.Context) error {
-					var sub subscriber.Subscriber
-					if err := onSIM(c, http.MethodDelete, &sub); err != nil {
+					if c.NArg() < 1 {
+						return cli.Exit("want "+whichSIM+", then KEY=VALUE: see hss sim set --help", node.ExitUsage)
+					}
+					patch, err := patchFrom(c)
+					if err != nil {
+						return cli.Exit(err, node.ExitUsage)
+					}
+					n, err := clientFor(c)
+					if err != nil {
 						return err
 					}
-					_, err := fmt.Fprintf(c.App.Writer, "removed %s\n", sub.IMSI)
-					return err
+					var sub subscriber.Subscriber
+					if err := n.send(c.Context, http.MethodPatch, "/sims/"+url.PathEscape(c.Args().First()), "application/merge-patch+json", bytes.NewReader(patch), &sub); err != nil {
+						return err
+					}
+					return output.Show(c, sub, append(columns(), details()...))
 				},
 			},
+			verbCommand("remove", http.MethodDelete, "", "remove a SIM and cancel it where it is registered", "removed"),
+			verbCommand("activate", http.MethodPost, "/activate", "put a SIM into service that never was", "active:"),
+			verbCommand("suspend", http.MethodPost, "/suspend", "take a SIM out of service for a while; its nodes drop it", "suspended:"),
+			verbCommand("resume", http.MethodPost, "/resume", "put a suspended SIM back into service", "active:"),
+			verbCommand("terminate", http.MethodPost, "/terminate", "take a SIM out of service for good; its nodes drop it", "terminated:"),
+			logCommand(),
+		}, bulkCommands()...),
+	}
+}
+
+func matchFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "imsi", Usage: "only those whose IMSI begins with `DIGITS`"},
+		&cli.StringFlag{Name: "status", Usage: "only those that are provisioned, active, suspended or terminated: `STATUS`"},
+		&cli.StringFlag{Name: "batch", Usage: "only those of that `BATCH`"},
+		&cli.StringFlag{Name: "template", Usage: "only those that refer to that `TEMPLATE`"},
+		&cli.StringFlag{Name: "apn", Usage: "only those that have that `APN`"},
+		&cli.StringFlag{Name: "node", Usage: "only those that are registered at that `HOST`"},
+	}
+}
+
+func matchNames() map[string]string {
+	return map[string]string{"imsi": "imsi", "status": "status", "batch": "batch", "template": "template", "apn": "apn", "node": "node"}
+}
+
+// verbCommand changes the SIMs that its argument stands for, and says so for each.
+func verbCommand(name, method, path, usage, says string) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: usage, ArgsUsage: "SIM", Flags: reach(),
+		Description: "SIM is an " + whichSIM + "; with an ICCID, all IMSIs of the card.",
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, whichSIM)
+			if err != nil {
+				return err
+			}
+			return say(c, method, "/sims/"+url.PathEscape(args[0])+path, says)
 		},
 	}
 }
 
-// onSIM asks the node about the SIM that the only argument names.
-func onSIM(c *cli.Context, method string, out any) error {
-	if c.NArg() != 1 {
-		return cli.Exit("want one IMSI: see "+c.Command.HelpName+" --help", node.ExitUsage)
+// say sends a request that answers with SIMs, and prints a line for each.
+func say(c *cli.Context, method, path, says string) error {
+	all, err := ask[[]subscriber.Subscriber](c, method, path, nil)
+	if err != nil {
+		return err
 	}
-	return node.ClientFor(c).Do(c.Context, method, "/sims/"+url.PathEscape(c.Args().First()), nil, out)
+	for _, sub := range all {
+		if _, err := fmt.Fprintf(c.App.Writer, "%s %s\n", says, sub.IMSI); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// patchFrom makes a JSON merge patch of the arguments behind the first, or of --file.
+func patchFrom(c *cli.Context) ([]byte, error) {
+	patch := map[string]any{}
+	if file := c.String("file"); file != "" {
+		b, err := readFile(c, file)
+		if err != nil {
+			return nil, fmt.Errorf("--file: %w", err)
+		}
+		if err := yaml.Unmarshal(b, &patch); err != nil {
+			return nil, fmt.Errorf("--file: %s", yaml.FormatError(err, false, false))
+		}
+	}
+	for _, arg := range c.Args().Tail() {
+		key, text, ok := strings.Cut(arg, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("%q, want KEY=VALUE", arg)
+		}
+		into := patch
+		parts := strings.Split(key, ".")
+		for _, part := range parts[:len(parts)-1] {
+			inner, ok := into[part].(map[string]any)
+			if !ok {
+				inner = map[string]any{}
+				into[part] = inner
+			}
+			into = inner
+		}
+		value, err := scalar(parts[len(parts)-1], text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		into[parts[len(parts)-1]] = value
+	}
+	if len(patch) == 0 {
+		return nil, errors.New("nothing to set: want KEY=VALUE, or --file")
+	}
+	return json.Marshal(patch)
+}
+
+// textKeys are words of digits, which YAML would read as numbers.
+var textKeys = []string{"msisdn", "iccid", "eid", "batch", "charging", "template", "name"}
+
+func scalar(key, text string) (any, error) {
+	if slices.Contains(textKeys, key) && text != "null" {
+		return text, nil
+	}
+	var value any
+	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
+		return nil, errors.New("not a value as YAML has it")
+	}
+	return value, nil
 }
 
 func addCommand() *cli.Command {
@@ -89,29 +210,34 @@ input), or in the environment. As flags they are seen by everybody who lists pro
 
    hss sim add --imsi 999700000000001 --apn internet --keys-file keys.yaml
    hss sim add --file sim.yaml`,
-		Flags: []cli.Flag{
-			node.SocketFlag(nodeName), output.Flag(),
+		Flags: shown(
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the whole SIM from `FILE` (YAML: imsi, k, opc or op, seq, and the profile); flags add to it"},
 			&cli.StringFlag{Name: "keys-file", Usage: "read k, and opc or op, from `FILE` (YAML)"},
 			&cli.StringFlag{Name: "imsi", Usage: "`IMSI`"},
+			&cli.StringFlag{Name: "algorithm", Usage: "milenage, tuak or xor: `ALGORITHM`"},
 			&cli.StringFlag{Name: "k", EnvVars: []string{"HSS_SIM_K"}, Usage: "K, 32 hexadecimal `DIGITS`"},
 			&cli.StringFlag{Name: "opc", EnvVars: []string{"HSS_SIM_OPC"}, Usage: "OPc, 32 hexadecimal `DIGITS`"},
 			&cli.StringFlag{Name: "op", EnvVars: []string{"HSS_SIM_OP"}, Usage: "OP, 32 hexadecimal `DIGITS`"},
+			&cli.StringFlag{Name: "transport-key", Usage: "`ID` of the transport key that k, opc and op are encrypted with"},
 			&cli.Uint64Flag{Name: "seq", Usage: "last `SEQ` that the card may have seen elsewhere"},
+			&cli.StringFlag{Name: "iccid", Usage: "`ICCID` of the card"},
+			&cli.StringFlag{Name: "batch", Usage: "order or lot of the card: `BATCH`"},
+			&cli.StringFlag{Name: "template", Usage: "`TEMPLATE` from which comes what is not said here"},
+			&cli.StringFlag{Name: "status", Usage: "provisioned, active or suspended: `STATUS`", DefaultText: "active"},
 			&cli.StringFlag{Name: "msisdn", Usage: "`MSISDN`"},
 			&cli.StringSliceFlag{Name: "apn", Usage: "an `APN` that it may use; repeat, the first is the default"},
 			&cli.StringSliceFlag{Name: "static", Usage: "a fixed address, as `APN=ADDRESS`; repeat"},
 			&cli.Uint64Flag{Name: "ambr-uplink", Usage: "bit rate of all its APNs together, in `BIT/S`"},
 			&cli.Uint64Flag{Name: "ambr-downlink", Usage: "bit rate of all its APNs together, in `BIT/S`"},
 			&cli.StringSliceFlag{Name: "plmn", Usage: "a network where it may attach, as `MCC-MNC`; repeat, none means everywhere"},
-		},
+		),
 		Action: func(c *cli.Context) error {
 			sim, err := simFrom(c)
 			if err != nil {
 				return cli.Exit(err, node.ExitUsage)
 			}
-			var sub subscriber.Subscriber
-			if err := node.ClientFor(c).Do(c.Context, http.MethodPost, "/sims", sim, &sub); err != nil {
+			sub, err := ask[subscriber.Subscriber](c, http.MethodPost, "/sims", sim)
+			if err != nil {
 				return err
 			}
 			return output.Show(c, sub, columns())
@@ -120,8 +246,8 @@ input), or in the environment. As flags they are seen by everybody who lists pro
 }
 
 // simFrom puts a SIM together from the file and the flags.
-func simFrom(c *cli.Context) (newSIM, error) {
-	var sim newSIM
+func simFrom(c *cli.Context) (provision.NewSIM, error) {
+	var sim provision.NewSIM
 	if c.NArg() != 0 {
 		return sim, fmt.Errorf("%q: want flags only", c.Args().First())
 	}
@@ -130,13 +256,18 @@ func simFrom(c *cli.Context) (newSIM, error) {
 			return sim, fmt.Errorf("--%s: %w", flag, err)
 		}
 	}
-	for flag, to := range map[string]*verbatim{"k": &sim.K, "opc": &sim.OPc, "op": &sim.OP} {
+	for flag, to := range map[string]*provision.Verbatim{"imsi": &sim.IMSI, "k": &sim.K, "opc": &sim.OPc, "op": &sim.OP} {
 		if c.IsSet(flag) {
-			*to = verbatim(c.String(flag))
+			*to = provision.Verbatim(c.String(flag))
 		}
 	}
-	if c.IsSet("imsi") {
-		sim.IMSI = verbatim(c.String("imsi"))
+	for flag, to := range map[string]*string{
+		"iccid": &sim.Card.ICCID, "batch": &sim.Card.Batch, "template": &sim.Template, "transport-key": &sim.TransportKey,
+		"algorithm": (*string)(&sim.Algorithm), "status": (*string)(&sim.Status),
+	} {
+		if c.IsSet(flag) {
+			*to = c.String(flag)
+		}
 	}
 	if c.IsSet("seq") {
 		sim.SEQ = c.Uint64("seq")
@@ -166,21 +297,22 @@ func simFrom(c *cli.Context) (newSIM, error) {
 	return sim, nil
 }
 
-func readYAML(c *cli.Context, file string, sim *newSIM) error {
-	var b []byte
-	var err error
-	switch file {
-	case "":
-		return nil
-	case "-":
-		b, err = io.ReadAll(c.App.Reader)
-	default:
-		b, err = os.ReadFile(file)
+func readFile(c *cli.Context, file string) ([]byte, error) {
+	if file == "-" {
+		return io.ReadAll(c.App.Reader)
 	}
+	return os.ReadFile(file)
+}
+
+func readYAML(c *cli.Context, file string, into any) error {
+	if file == "" {
+		return nil
+	}
+	b, err := readFile(c, file)
 	if err != nil {
 		return err
 	}
-	if err := yaml.UnmarshalWithOptions(b, sim, yaml.Strict()); err != nil {
+	if err := yaml.UnmarshalWithOptions(b, into, yaml.Strict()); err != nil {
 		return errors.New(yaml.FormatError(err, false, false)) // without the source, which has keys
 	}
 	return nil
@@ -238,6 +370,12 @@ func details() []output.Column[subscriber.Subscriber] {
 			return s.MME.At.Format(time.RFC3339)
 		}},
 		{Name: "imei", Value: func(s sub) any { return s.MME.IMEI }},
+		{Name: "template", Value: func(s sub) any { return s.Profile.Template }},
+		{Name: "iccid", Value: func(s sub) any { return s.Profile.Card.ICCID }},
+		{Name: "batch", Value: func(s sub) any { return s.Profile.Card.Batch }},
+		{Name: "added", Value: func(s sub) any { return dateText(s.Profile.Card.Added) }},
+		{Name: "status since", Value: func(s sub) any { return dateText(s.Profile.Card.StatusAt) }},
+		{Name: "imei lock", Value: func(s sub) any { return lockText(s.Profile.IMEILock) }},
 	}
 }
 
@@ -278,42 +416,24 @@ func orAll(s string) string {
 	return s
 }
 
-func peerCommand() *cli.Command {
-	type peer = diameter.PeerStatus
-	return &cli.Command{
-		Name: "peer", Usage: "Diameter peers: list",
-		Subcommands: []*cli.Command{{
-			Name: "list", Usage: "list the open peers", Flags: []cli.Flag{node.SocketFlag(nodeName), output.Flag()},
-			Action: func(c *cli.Context) error {
-				var all []peer
-				if err := node.ClientFor(c).Do(c.Context, http.MethodGet, "/peers", nil, &all); err != nil {
-					return err
-				}
-				return output.List(c, all, []output.Column[peer]{
-					{Name: "host", Value: func(p peer) any { return p.Host }},
-					{Name: "realm", Value: func(p peer) any { return p.Realm }},
-					{Name: "address", Value: func(p peer) any { return p.Address }},
-					{Name: "transport", Value: func(p peer) any { return p.Transport }},
-					{Name: "state", Value: func(p peer) any { return p.State }},
-					{Name: "since", Value: func(p peer) any { return p.Since.Format(time.RFC3339) }},
-					{Name: "received", Value: func(p peer) any { return p.Received }},
-					{Name: "sent", Value: func(p peer) any { return p.Sent }},
-				})
-			},
-		}},
+func dateText(t time.Time) string {
+	if t.IsZero() {
+		return ""
 	}
+	return t.Format(time.RFC3339)
 }
 
-func kekCommand() *cli.Command {
-	return &cli.Command{
-		Name: "kek", Usage: "the key that encrypts the SIMs' keys in Redis: generate",
-		Subcommands: []*cli.Command{{
-			Name: "generate", Usage: "print a new line for the file that kek.file names",
-			Flags: []cli.Flag{&cli.StringFlag{Name: "id", Value: time.Now().UTC().Format("2006-01-02"), DefaultText: "today's date", Usage: "`NAME` of the key, stored with every record that it seals"}},
-			Action: func(c *cli.Context) error {
-				_, err := fmt.Fprintln(c.App.Writer, store.GenerateKEK(c.String("id")))
-				return err
-			},
-		}},
+func lockText(l subscriber.IMEILock) string {
+	var parts []string
+	parts = append(parts, l.IMEIs...)
+	for _, t := range l.TACs {
+		parts = append(parts, "TAC "+t)
 	}
+	if l.Learn && len(l.IMEIs) == 0 {
+		parts = append(parts, "the first device that it is seen in")
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
 }

@@ -1,0 +1,331 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/xepc/xepc/hss/provision"
+	"github.com/xepc/xepc/pkg/node"
+)
+
+const rowsAtOnce = 2000 // of an import in one request
+
+func bulkCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "import", Usage: "add SIMs of a CSV with a header", ArgsUsage: "FILE",
+			Description: `Columns, in any order: imsi, k, opc or op, algorithm, transport_key, seq, iccid, eid, batch, msisdn, status, template, apns
+(words of APN or APN=ADDRESS), plmns, rats, ambr_uplink, ambr_downlink, charging, imeis, tacs, imei_learn, imei_absent, iot.
+
+An import may be repeated: a SIM that is there with the same values is left as it is, one with others is an error, or with
+--update is changed. FILE.progress says how far it is, so that one which was interrupted goes on there; FILE.errors.csv gets
+the rows that were left out with the reason of each. "-" reads standard input, which cannot be resumed.`,
+			Flags: reach(
+				&cli.BoolFlag{Name: "dry-run", Usage: "only check, change nothing"},
+				&cli.BoolFlag{Name: "update", Usage: "change SIMs that are there with other values; rows need no keys then"},
+				&cli.StringFlag{Name: "errors", Usage: "put the rows that are left out into `FILE`", DefaultText: "FILE.errors.csv"},
+				&cli.BoolFlag{Name: "restart", Usage: "begin at the first row, whatever FILE.progress says"},
+			),
+			Action: importSIMs,
+		},
+		{
+			Name: "export", Usage: "write SIMs as CSV, all but their keys, in no order", Flags: reach(matchFlags()...),
+			Action: func(c *cli.Context) error { return copyAnswer(c, "/export"+query(c, matchNames())) },
+		},
+	}
+}
+
+// importing is an import on its way.
+type importing struct {
+	c        *cli.Context
+	client   *client
+	path     string // of the requests
+	progress string // file; "" none
+	errors   string // file
+	header   []string
+	done     int // rows of the file
+	total    provision.ImportResult
+	failed   *csv.Writer // nil until the first row is left out
+	file     *os.File
+}
+
+func importSIMs(c *cli.Context) (err error) {
+	args, err := arguments(c, "FILE")
+	if err != nil {
+		return err
+	}
+	n := &importing{c: c, path: "/import?" + url.Values{"dry_run": {strconv.FormatBool(c.Bool("dry-run"))}, "update": {strconv.FormatBool(c.Bool("update"))}}.Encode()}
+	if n.client, err = clientFor(c); err != nil {
+		return err
+	}
+	from, closeFile, err := n.open(args[0])
+	if err != nil {
+		return cli.Exit(err, node.ExitUsage)
+	}
+	defer closeFile()
+	begin := time.Now()
+	err = n.run(from)
+	if n.failed != nil {
+		n.failed.Flush()
+		err = errors.Join(err, n.failed.Error(), n.file.Close())
+	}
+	if err != nil {
+		if n.progress != "" && n.done > 0 {
+			err = fmt.Errorf("%w\n%d rows are done: the same command goes on behind them", err, n.done)
+		}
+		return err
+	}
+	if n.progress != "" {
+		_ = os.Remove(n.progress) // done: there may be none
+	}
+	return n.report(time.Since(begin))
+}
+
+// open opens the file and skips what was done before.
+func (n *importing) open(name string) (*csv.Reader, func(), error) {
+	n.errors = n.c.String("errors")
+	if n.errors == "" {
+		n.errors = strings.TrimPrefix(name, "-") + ".errors.csv"
+	}
+	in := n.c.App.Reader
+	closeFile := func() {}
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, closeFile, err
+		}
+		in, closeFile = bufio.NewReaderSize(f, 1<<20), func() { _ = f.Close() }
+		if !n.c.Bool("dry-run") {
+			n.progress = name + ".progress"
+		}
+	}
+	r := csv.NewReader(in)
+	r.FieldsPerRecord = -1
+	var err error
+	if n.header, err = r.Read(); err != nil {
+		return nil, closeFile, fmt.Errorf("the header of %s: %w", name, err)
+	}
+	if n.progress == "" || n.c.Bool("restart") {
+		return r, closeFile, nil
+	}
+	text, err := os.ReadFile(n.progress)
+	if errors.Is(err, os.ErrNotExist) {
+		return r, closeFile, nil
+	}
+	skip := 0
+	if err == nil {
+		skip, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	}
+	if err != nil {
+		return nil, closeFile, fmt.Errorf("%s: %w: --restart begins anew", n.progress, err)
+	}
+	for ; n.done < skip; n.done++ {
+		if _, err := r.Read(); err != nil {
+			return nil, closeFile, fmt.Errorf("row %d, which was done before: %w: another file? --restart begins anew", n.done+1, err)
+		}
+	}
+	_, err = fmt.Fprintf(n.c.App.Writer, "%d rows were done before\n", skip)
+	return r, closeFile, err
+}
+
+func (n *importing) run(r *csv.Reader) error {
+	for {
+		var part [][]string
+		for len(part) < rowsAtOnce {
+			cells, err := r.Read()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("row %d: %w", n.done+len(part)+1, err)
+			}
+			part = append(part, cells)
+		}
+		if len(part) == 0 {
+			return nil
+		}
+		if err := n.send(part); err != nil {
+			return err
+		}
+	}
+}
+
+// send sends rows, keeps those that were left out, and notes how far the import is.
+func (n *importing) send(part [][]string) error {
+	var body bytes.Buffer
+	w := csv.NewWriter(&body)
+	if err := errors.Join(w.Write(n.header), w.WriteAll(part)); err != nil {
+		return err
+	}
+	var result provision.ImportResult
+	if err := n.client.send(n.c.Context, http.MethodPost, n.path, "text/csv", &body, &result); err != nil {
+		return err
+	}
+	for _, e := range result.Errors {
+		if err := n.leaveOut(n.done+e.Row, part[e.Row-1], e); err != nil {
+			return err
+		}
+	}
+	n.done += len(part)
+	n.total.Rows += result.Rows
+	n.total.Added += result.Added
+	n.total.Updated += result.Updated
+	n.total.Unchanged += result.Unchanged
+	n.total.Errors = append(n.total.Errors, result.Errors...)
+	if n.progress == "" {
+		return nil
+	}
+	return os.WriteFile(n.progress, []byte(strconv.Itoa(n.done)+"\n"), 0o600)
+}
+
+// leaveOut writes a row into the file of errors: its number, the reason, the IMSI, and no keys.
+func (n *importing) leaveOut(row int, _ []string, e provision.RowError) error {
+	if n.failed == nil {
+		f, err := os.OpenFile(n.errors, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		if err != nil {
+			return fmt.Errorf("the file for rows that are left out: %w", err)
+		}
+		n.file, n.failed = f, csv.NewWriter(f)
+		if err := n.failed.Write([]string{"row", "imsi", "reason"}); err != nil {
+			return err
+		}
+	}
+	return n.failed.Write([]string{strconv.Itoa(row), e.IMSI, e.Reason})
+}
+
+func (n *importing) report(took time.Duration) error {
+	verb := "done"
+	if n.c.Bool("dry-run") {
+		verb = "would be done"
+	}
+	if _, err := fmt.Fprintf(n.c.App.Writer, "%s: %d rows in %.1f s: %d added, %d updated, %d unchanged, %d left out\n",
+		verb, n.total.Rows, took.Seconds(), n.total.Added, n.total.Updated, n.total.Unchanged, len(n.total.Errors)); err != nil {
+		return err
+	}
+	if len(n.total.Errors) > 0 {
+		first := n.total.Errors[0]
+		return &node.Refused{Message: fmt.Sprintf("%d rows were left out, as %s (%s): see %s", len(n.total.Errors), first.IMSI, first.Reason, n.errors)}
+	}
+	return nil
+}
+
+// copyAnswer writes an answer as it comes.
+func copyAnswer(c *cli.Context, path string) error {
+	n, err := clientFor(c)
+	if err != nil {
+		return err
+	}
+	body, err := n.open(c.Context, http.MethodGet, path, "", nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if _, err := io.Copy(c.App.Writer, body); err != nil {
+		return fmt.Errorf("%w: %w", errCut, err)
+	}
+	return nil
+}
+
+func dumpCommand() *cli.Command {
+	return &cli.Command{
+		Name: "dump", Usage: "write all SIMs and templates; keys stay sealed, so that the copy is of use with the KEK only", Flags: reach(),
+		Action: func(c *cli.Context) error { return copyAnswer(c, "/dump") },
+	}
+}
+
+const linesAtOnce = 1000 // of a restore in one request
+
+func restoreCommand() *cli.Command {
+	return &cli.Command{
+		Name: "restore", Usage: "put in what a dump has; SIMs that are there are left as they are", ArgsUsage: "FILE",
+		Description: `It may be repeated, and goes on where it was. The KEKs with which the dump's keys are sealed must be in the file that kek.file
+names. "-" reads standard input.`,
+		Flags: reach(),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "FILE")
+			if err != nil {
+				return err
+			}
+			n, err := clientFor(c)
+			if err != nil {
+				return err
+			}
+			in := c.App.Reader
+			if args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return cli.Exit(err, node.ExitUsage)
+				}
+				defer func() { _ = f.Close() }()
+				in = f
+			}
+			return restore(c, n, bufio.NewReaderSize(in, 1<<20))
+		},
+	}
+}
+
+func restore(c *cli.Context, n *client, in *bufio.Reader) error {
+	var total provision.RestoreResult
+	var part bytes.Buffer
+	lines, whole := 0, false
+	flush := func() error {
+		if lines == 0 {
+			return nil
+		}
+		var result provision.RestoreResult
+		if err := n.send(c.Context, http.MethodPost, "/restore", "application/x-ndjson", &part, &result); err != nil {
+			return err
+		}
+		total.SIMs, total.There, total.Templates = total.SIMs+result.SIMs, total.There+result.There, total.Templates+result.Templates
+		total.Errors = append(total.Errors, result.Errors...)
+		part.Reset()
+		lines = 0
+		return nil
+	}
+	for first := true; ; first = false {
+		line, err := in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) && len(bytes.TrimSpace(line)) == 0 {
+			break
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		var kind map[string]json.RawMessage
+		if jerr := json.Unmarshal(line, &kind); jerr != nil || first && kind["header"] == nil {
+			return cli.Exit("this is no dump of hss dump", node.ExitUsage)
+		}
+		whole = kind["end"] != nil
+		part.Write(line)
+		if lines++; lines == linesAtOnce {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(c.App.Writer, "%d SIMs and %d templates put in, %d SIMs were there, %d left out\n", total.SIMs, total.Templates, total.There, len(total.Errors)); err != nil {
+		return err
+	}
+	switch {
+	case len(total.Errors) > 0:
+		return &node.Refused{Message: "left out: " + strings.Join(total.Errors[:min(10, len(total.Errors))], "; ")}
+	case !whole:
+		return &node.Refused{Message: "the dump is cut off: its last line is missing"}
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/xepc/xepc/hss/provision"
+	"github.com/xepc/xepc/hss/s6a"
+	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/pkg/diameter"
+	"github.com/xepc/xepc/pkg/identity"
+	"github.com/xepc/xepc/pkg/node"
+)
+
+// openProvisioning serves the REST API on the admin socket, and where provision.listen says.
+func openProvisioning(cfg *Config, n *node.Node, records *store.Store, edge *s6a.Server, peers *diameter.Node) (*provision.Service, error) {
+	var service *provision.Service
+	network := provision.Network{
+		Peers: func() any { return peers.Peers() },
+		Locate: func(ctx context.Context, imsi identity.IMSI, current bool) (any, error) {
+			return edge.Locate(ctx, peers, imsi, current)
+		},
+		Reset: edge.Reset,
+	}
+	err := n.Step("open provisioning", func() (err error) {
+		if service, err = provision.New(cfg.Provision, records, edge, n.Log); err != nil {
+			return err
+		}
+		n.HandleHTTP(provision.Prefix+"/", service.Handler(provision.Socket, network))
+		if cfg.Provision.Listen == "" {
+			return nil
+		}
+		return listenREST(cfg.Provision, n, service.Handler(service.Bearer, network))
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.Go("provisioning", service.Run)
+	return service, nil
+}
+
+const maxHeader = 16 << 10 // octets
+
+func listenREST(cfg provision.Config, n *node.Node, h http.Handler) error {
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listening for the REST API: %w: is provision.listen free and an address of this host?", err)
+	}
+	if cfg.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.Certificate, cfg.Key)
+		if err != nil {
+			_ = l.Close()
+			return fmt.Errorf("reading provision.certificate and provision.key: %w", err)
+		}
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	} else if host, _, _ := net.SplitHostPort(l.Addr().String()); !net.ParseIP(host).IsLoopback() {
+		n.Log.Warn("the REST API has no TLS: tokens and keys of SIMs are in clear on the network", "key", "provision.certificate", "address", l.Addr().String())
+	}
+	n.Log.Info("REST API", "address", l.Addr().String(), "tls", cfg.Certificate != "")
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader}
+	n.Go("REST API", func(context.Context) error {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	n.OnStop(func(ctx context.Context) {
+		if err := s.Shutdown(ctx); err != nil {
+			_ = s.Close()
+		}
+	})
+	return nil
+}

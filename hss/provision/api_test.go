@@ -1,0 +1,274 @@
+package provision
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/hss/subscriber"
+)
+
+func TestRoles(t *testing.T) {
+	b := newBed(t)
+	status, text := b.do(0, http.MethodGet, "/sims", "")
+	require.Equal(t, 401, status, text)
+	b.tokens[0] = "0000"
+	status, _ = b.do(0, http.MethodGet, "/sims", "")
+	require.Equal(t, 401, status)
+
+	resp, err := http.Get(b.url + OpenAPIPath + ".json")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	var spec struct {
+		Paths map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+			Summary     string
+			Description string
+		}
+	}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&spec))
+	operations := 0
+	for path, methods := range spec.Paths {
+		path = strings.TrimPrefix(path, Prefix)
+		path = strings.NewReplacer("{sim}", imsi1, "{imei}", "35609204079300", "{plmn}", "001-01", "{name}", "x").Replace(path)
+		for method, o := range methods {
+			operations++
+			need, err := ParseRole(strings.TrimSuffix(strings.TrimPrefix(o.Description, "Role: "), "."))
+			require.NoError(t, err, o.OperationID)
+			require.NotEmpty(t, o.Summary)
+			for _, role := range []Role{Read, Operate, Admin} {
+				body := ""
+				if method == "put" || method == "post" {
+					body = "{}"
+				}
+				status, text := b.do(role, strings.ToUpper(method), path, body)
+				if role < need {
+					require.Equal(t, 403, status, "%s as %s: %s", o.OperationID, role, text)
+				} else {
+					require.NotEqual(t, 403, status, "%s as %s: %s", o.OperationID, role, text)
+				}
+			}
+		}
+	}
+	require.Greater(t, operations, 25, "the document has all operations")
+
+	lines, err := os.ReadFile(b.file)
+	require.NoError(t, err)
+	require.NotContains(t, string(lines), b.tokens[Read], "hashes only")
+	require.NoError(t, os.WriteFile(b.file, []byte(strings.Replace(string(lines), "reader", "#", 1)), 0o600))
+	status, _ = b.do(Read, http.MethodGet, "/sims", "")
+	require.Equal(t, 401, status, "withdrawn at once")
+	require.NoError(t, os.Remove(b.file))
+	status, _ = b.do(Admin, http.MethodGet, "/sims", "")
+	require.Equal(t, 401, status, "a file that is gone lets nobody in")
+}
+
+func TestTokenFaults(t *testing.T) {
+	for _, bad := range []string{"a read", "a write " + strings.Repeat("0", 64), "a read 00"} {
+		_, err := ParseTokens(bad)
+		require.Error(t, err, bad)
+	}
+	_, _, err := GenerateToken("two words", Read)
+	require.Error(t, err)
+	require.Error(t, Config{Listen: "x", AuditEntries: 1, Key: "k", SessionLogKeep: -1, RepairEvery: 1}.Validate())
+}
+
+func TestKeysNeverComeBack(t *testing.T) {
+	b := newBed(t)
+	everything := new(strings.Builder)
+	for _, request := range []struct{ method, path, body string }{
+		{http.MethodPost, "/sims", newSIM(imsi1, "")},
+		{http.MethodPost, "/sims", newSIM(imsi1, "")},
+		{http.MethodPost, "/sims", newSIM(imsi2, `,"ki":"`+kHex+`"`)},
+		{http.MethodPost, "/sims", strings.Replace(newSIM(imsi2, ""), kHex, kHex+"zz", 1)},
+		{http.MethodPost, "/sims", strings.Replace(newSIM(imsi2, ""), `"`+kHex+`"`, `{"a":"`+kHex+`"}`, 1)},
+		{http.MethodPost, "/sims", `["` + kHex + `"]`},
+		{http.MethodPost, "/sims", `{"imsi": "` + kHex + `"`},
+		{http.MethodPost, "/sims", newSIM(imsi2, `,"op":"`+opHex+`"`)},
+		{http.MethodPost, "/import", "imsi,k,opc\n" + imsi2 + "," + kHex + "1," + opcHex + "\n" + imsi1 + "," + opHex + "," + opcHex + "\n"},
+		{http.MethodPost, "/import", "imsi,k,opc\n" + imsi2 + ",\"" + kHex + "x\"," + opcHex + "\n"},
+		{http.MethodGet, "/sims", ""},
+		{http.MethodGet, "/sims/" + imsi1, ""},
+		{http.MethodPost, "/sims/" + imsi1 + "/vector", ""},
+		{http.MethodGet, "/export", ""},
+		{http.MethodGet, "/dump", ""},
+		{http.MethodGet, "/audit", ""},
+	} {
+		_, text := b.do(Admin, request.method, request.path, request.body)
+		everything.WriteString(text)
+	}
+	everything.WriteString(b.log.String())
+	require.Contains(t, everything.String(), imsi1)
+	for _, secret := range []string{kHex, opcHex, opHex} {
+		require.NotContains(t, strings.ToLower(everything.String()), secret[:24])
+	}
+}
+
+func TestLifeOfASIM(t *testing.T) {
+	b := newBed(t)
+	const iccid = "8988211000000000001"
+	card := `,"card":{"iccid":"` + iccid + `","batch":"lot 7"},"msisdn":"882120000001","status":"provisioned"`
+	sub := ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, card))
+	require.Equal(t, subscriber.Provisioned, sub.Profile.Status)
+	require.False(t, sub.Profile.Card.Added.IsZero())
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi2, card))
+	b.refused(409, "msisdn: 882120000001 is that of IMSI", http.MethodPost, "/sims", newSIM("999700000000003", `,"msisdn":"882120000001"`))
+	b.refused(409, "exists", http.MethodPost, "/sims", newSIM(imsi1, card))
+
+	verb := func(ref, verb string) []subscriber.Subscriber {
+		t.Helper()
+		return ok[[]subscriber.Subscriber](b, http.MethodPost, "/sims/"+ref+"/"+verb, "")
+	}
+	b.refused(409, "is provisioned: it cannot resume", http.MethodPost, "/sims/"+imsi1+"/resume", "")
+	require.Len(t, verb(iccid, "activate"), 2, "both IMSIs of the card")
+	require.Empty(t, b.told.take(), "nobody serves it yet")
+	b.register(imsi1, "mme1")
+
+	all := verb("iccid:"+iccid, "suspend")
+	require.Equal(t, subscriber.Suspended, all[0].Profile.Status)
+	changes := b.told.take()
+	require.Len(t, changes, 1, "only the one that is registered")
+	require.Equal(t, subscriber.Active, changes[0].Before.Profile.Status)
+	require.Equal(t, subscriber.Suspended, changes[0].After.Profile.Status)
+	require.Equal(t, "mme1", changes[0].Before.MME.Host)
+	verb(imsi1, "suspend") // again: nothing is different, and nobody is told
+	require.Empty(t, b.told.take())
+	verb("msisdn:+882120000001", "resume")
+	require.Len(t, b.told.take(), 1)
+	verb(imsi1, "terminate")
+	for _, back := range []string{"activate", "resume", "suspend"} {
+		b.refused(409, "is terminated: it cannot "+back, http.MethodPost, "/sims/"+imsi1+"/"+back, "")
+	}
+	b.told.take()
+	gone := ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi1, "")
+	require.Equal(t, "mme1", gone[0].MME.Host)
+	changes = b.told.take()
+	require.Len(t, changes, 1)
+	require.True(t, changes[0].Removed())
+	b.refused(404, "no SIM has IMSI "+imsi1, http.MethodGet, "/sims/"+imsi1, "")
+	b.refused(404, "no SIM has ICCID", http.MethodGet, "/sims/iccid:898821100000000000", "")
+	require.Len(t, ok[[]subscriber.Subscriber](b, http.MethodGet, "/sims?iccid="+iccid, ""), 1)
+
+	audit := ok[[]store.Audit](b, http.MethodGet, "/audit?limit=1000", "")
+	require.Equal(t, "sim.remove", audit[0].Verb)
+	require.Equal(t, "adminer", audit[0].Who)
+	require.NotEmpty(t, audit[0].From)
+	var details []string
+	for _, a := range audit {
+		details = append(details, a.Verb+" "+a.Result+" "+a.Detail)
+	}
+	require.Contains(t, strings.Join(details, "\n"), "sim.resume SIM 999700000000001 is provisioned")
+	require.Contains(t, strings.Join(details, "\n"), "status: active → suspended")
+}
+
+func TestChangesOfAProfile(t *testing.T) {
+	b := newBed(t)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, ""))
+	b.register(imsi1, "mme1")
+	sub := ok[subscriber.Subscriber](b, http.MethodPatch, "/sims/"+imsi1, `{"ambr":{"uplink":5000},"iot":{"periodic_tau":3600},"card":{"batch":"x","added":"2001-01-01T00:00:00Z"}}`)
+	require.EqualValues(t, 5000, sub.Profile.AMBR.Uplink)
+	require.EqualValues(t, 100_000_000, sub.Profile.AMBR.Downlink)
+	require.NotEqual(t, 2001, sub.Profile.Card.Added.Year(), "dates are the record's own")
+	require.Len(t, b.told.take(), 1)
+	sub = ok[subscriber.Subscriber](b, http.MethodPatch, "/sims/"+imsi1, `{"ambr":null}`)
+	require.EqualValues(t, 100_000_000, sub.Profile.AMBR.Uplink)
+	b.refused(400, "status", http.MethodPatch, "/sims/"+imsi1, `{"status":"active"}`)
+	b.refused(400, "apns[0].qci", http.MethodPatch, "/sims/"+imsi1, `{"apns":[{"name":"internet","qci":10}]}`)
+	b.refused(400, "unknown field", http.MethodPatch, "/sims/"+imsi1, `{"abmr":{}}`)
+	b.refused(400, "template", http.MethodPatch, "/sims/"+imsi1, `{"template":"gone"}`)
+
+	sub = ok[[]subscriber.Subscriber](b, http.MethodPut, "/sims/"+imsi1+"/imeis/356092040793001", "")[0]
+	require.Equal(t, []string{"35609204079300"}, sub.Profile.IMEILock.IMEIs)
+	b.refused(400, "14 to 16 digits", http.MethodPut, "/sims/"+imsi1+"/imeis/1", "")
+	sub = ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi1+"/imeis/all", "")[0]
+	require.Empty(t, sub.Profile.IMEILock.IMEIs)
+
+	ok[[]subscriber.Subscriber](b, http.MethodPut, "/sims/"+imsi1+"/plmns/001-01", "")
+	sub = ok[[]subscriber.Subscriber](b, http.MethodPut, "/sims/"+imsi1+"/plmns/262-02", "")[0]
+	require.Equal(t, []string{"001-01", "262-02"}, sub.Profile.PLMNs)
+	ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi1+"/plmns/001-01", "")
+	b.refused(409, "only network", http.MethodDelete, "/sims/"+imsi1+"/plmns/262-02", "")
+
+	b.told.take()
+	locations := ok[[]Location](b, http.MethodGet, "/sims/"+imsi1+"/location", "")
+	require.Equal(t, "mme1", locations[0].MME.Host)
+	ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi1+"/location", "")
+	changes := b.told.take()
+	require.Len(t, changes, 1)
+	require.True(t, changes[0].Removed(), "the node is to drop it")
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi2, ""))
+	ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi2+"/location", "") // nowhere: nothing to cancel
+	require.Empty(t, b.told.take())
+	b.refused(502, "nobody", http.MethodPost, "/sims/"+imsi1+"/location", "")
+	require.Equal(t, Nodes{3}, ok[Nodes](b, http.MethodPost, "/reset", ""))
+}
+
+func TestNoChangeIsLostWhenItCannotBeTold(t *testing.T) {
+	b := newBed(t)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, ""))
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi2, ""))
+	b.register(imsi1, "mme1")
+	b.register(imsi2, "mme2")
+	b.told.setAway(true)
+	ok[[]subscriber.Subscriber](b, http.MethodPost, "/sims/"+imsi1+"/suspend", "")
+	ok[[]subscriber.Subscriber](b, http.MethodPost, "/sims/"+imsi1+"/resume", "")
+	ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi2, "")
+	noted, err := b.store.Changes(t.Context(), time.Now().Add(time.Hour), 100)
+	require.NoError(t, err)
+	require.Len(t, noted, 3)
+
+	b.told.setAway(false)
+	again, err := New(DefaultConfig(), b.store, b.told, b.service.log) // another instance, or this one restarted
+	require.NoError(t, err)
+	again.pushAgain(t.Context(), time.Now().Add(time.Hour))
+	removed := 0
+	for _, c := range b.told.take() {
+		if c.Removed() {
+			removed++
+			require.Equal(t, "mme2", c.Before.MME.Host)
+		} else {
+			require.Equal(t, subscriber.Active, c.After.Profile.Status, "as it is by now")
+		}
+	}
+	require.Equal(t, 1, removed)
+	noted, err = b.store.Changes(t.Context(), time.Now().Add(time.Hour), 100)
+	require.NoError(t, err)
+	require.Empty(t, noted)
+}
+
+func TestTemplateChangesReachTheNodes(t *testing.T) {
+	b := newBed(t)
+	ok[Template](b, http.MethodPut, "/templates/meter", `{"apns":[{"name":"meters"}]}`)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", `{"imsi":"`+imsi1+`","k":"`+kHex+`","opc":"`+opcHex+`","template":"meter"}`)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi2, ""))
+	b.register(imsi1, "mme1")
+	b.register(imsi2, "mme1")
+	ok[Template](b, http.MethodPut, "/templates/meter", `{"apns":[{"name":"meters"}],"ambr":{"uplink":7}}`)
+	var changes []subscriber.Change
+	require.Eventually(t, func() bool { changes = append(changes, b.told.take()...); return len(changes) == 1 }, patience, patienceStep)
+	require.EqualValues(t, 100_000_000, changes[0].Before.Profile.AMBR.Uplink)
+	require.EqualValues(t, 7, changes[0].After.Profile.AMBR.Uplink)
+	ok[subscriber.APN](b, http.MethodPut, "/apns/meters", `{"name":"meters","qci":6}`)
+	require.Eventually(t, func() bool { changes = append(changes, b.told.take()...); return len(changes) == 2 }, patience, patienceStep)
+	require.EqualValues(t, 9, changes[1].Before.Profile.APNs[0].QCI)
+	require.EqualValues(t, 6, changes[1].After.Profile.APNs[0].QCI)
+	require.Len(t, ok[[]Template](b, http.MethodGet, "/templates", ""), 1)
+	require.Len(t, ok[[]subscriber.APN](b, http.MethodGet, "/apns", ""), 1)
+	b.refused(409, "refer to", http.MethodDelete, "/templates/meter", "")
+	b.refused(400, "name", http.MethodPut, "/templates/Meter", `{}`)
+	b.refused(400, "static", http.MethodPut, "/apns/x", `{"name":"x","static_ipv4":"10.0.0.1"}`)
+	require.Eventually(t, func() bool {
+		for _, j := range ok[[]Job](b, http.MethodGet, "/jobs", "") {
+			if j.Ended.IsZero() || j.Failure != "" || j.Counts["told"] != 1 {
+				return false
+			}
+		}
+		return true
+	}, patience, patienceStep)
+}

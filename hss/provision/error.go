@@ -1,0 +1,43 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/xepc/xepc/hss/store"
+)
+
+// Refused is a request that was understood and refused.
+type Refused struct {
+	Status  int    // of HTTP
+	Message string // for the person who asked; never has a key
+}
+
+// Error returns the message.
+func (r *Refused) Error() string { return r.Message }
+
+func refuse(status int, format string, args ...any) error {
+	return &Refused{Status: status, Message: fmt.Sprintf(format, args...)}
+}
+
+func bad(format string, args ...any) error { return refuse(http.StatusBadRequest, format, args...) }
+
+// refusal gives an error of the store its status. what is the object of the request.
+func refusal(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrUnknown):
+		return refuse(http.StatusNotFound, "no %s", what)
+	case errors.Is(err, store.ErrExists):
+		return refuse(http.StatusConflict, "a %s exists: remove it first", what)
+	case errors.Is(err, store.ErrChanged):
+		return refuse(http.StatusConflict, "%s is being changed by others too: try again", what)
+	case errors.Is(err, store.ErrInUse):
+		return refuse(http.StatusConflict, "SIMs refer to %s: change them first", what)
+	case errors.Is(err, store.ErrUnavailable):
+		return refuse(http.StatusServiceUnavailable, "%v: try again when it is back", err)
+	}
+	return err
+}

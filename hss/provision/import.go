@@ -1,0 +1,335 @@
+package provision
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/aka"
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+// ImportOptions say what an import may do.
+type ImportOptions struct {
+	DryRun bool // only check
+	Update bool // change SIMs that are there with other values; else those are errors
+}
+
+// ImportResult is what became of the rows of one request.
+type ImportResult struct {
+	Rows      int        `json:"rows"`
+	Added     int        `json:"added"`
+	Updated   int        `json:"updated"`
+	Unchanged int        `json:"unchanged" doc:"there already with the same values: an import may be repeated"`
+	Errors    []RowError `json:"errors"`
+}
+
+// RowError is a row that was left out and why.
+type RowError struct {
+	Row    int    `json:"row"  doc:"1 is the first below the header of this request"`
+	IMSI   string `json:"imsi"`
+	Reason string `json:"reason"`
+}
+
+const maxImportRows = 10_000 // of one request
+
+// row is one row of an import on its way.
+type row struct {
+	number int
+	sim    NewSIM
+	new    store.New
+	keys   bool // it has keys
+}
+
+// importRows puts the SIMs of a CSV with a header in. It may be repeated: what is there is left as it is.
+func (v *Service) importRows(ctx context.Context, r io.Reader, o ImportOptions) (ImportResult, error) {
+	result := ImportResult{Errors: []RowError{}}
+	rows, err := v.readRows(ctx, r, &result)
+	if err != nil {
+		return result, err
+	}
+	if err := v.importChecked(ctx, rows, o, &result); err != nil {
+		return result, refusal("import", err)
+	}
+	for what, n := range map[string]int{"added": result.Added, "updated": result.Updated, "unchanged": result.Unchanged, "refused": len(result.Errors)} {
+		if !o.DryRun {
+			v.stats.rows.WithLabelValues(what).Add(float64(n))
+		}
+	}
+	if !o.DryRun && result.Added+result.Updated > 0 {
+		v.audit(ctx, "sim.import", fmt.Sprintf("%s to %s", rows[0].new.IMSI, rows[len(rows)-1].new.IMSI),
+			fmt.Sprintf("%d added, %d updated, %d unchanged, %d refused", result.Added, result.Updated, result.Unchanged, len(result.Errors)), nil)
+	}
+	return result, nil
+}
+
+func (r *ImportResult) refuse(number int, imsi string, err error) {
+	r.Errors = append(r.Errors, RowError{Row: number, IMSI: imsi, Reason: err.Error()})
+}
+
+// readRows parses and checks all rows; those with faults become errors of the result.
+func (v *Service) readRows(ctx context.Context, r io.Reader, result *ImportResult) ([]row, error) {
+	c := csv.NewReader(r)
+	c.FieldsPerRecord, c.ReuseRecord = -1, true
+	first, err := c.Read()
+	if err != nil {
+		return nil, bad("the header: %v", err)
+	}
+	columns, err := header(first)
+	if err != nil {
+		return nil, bad("the header: %v", err)
+	}
+	var rows []row
+	for number := 1; ; number++ {
+		cells, err := c.Read()
+		if errors.Is(err, io.EOF) {
+			result.Rows = number - 1
+			return rows, nil
+		}
+		if err != nil {
+			return nil, bad("row %d: %v", number, err)
+		}
+		if number > maxImportRows {
+			return nil, refuse(http.StatusRequestEntityTooLarge, "more than %d rows: send them in parts", maxImportRows)
+		}
+		sim, err := parseRow(columns, cells)
+		if err != nil {
+			result.refuse(number, string(sim.IMSI), err)
+			continue
+		}
+		one := row{number: number, sim: sim, keys: sim.K != ""}
+		if !one.keys { // for a SIM that is there
+			sim.K, sim.OPc, sim.Algorithm = placeholder, "", aka.XOR
+		}
+		if one.new, err = v.read(ctx, sim); err != nil {
+			if errors.Is(err, store.ErrUnavailable) || statusOf(err) == http.StatusServiceUnavailable {
+				return nil, err
+			}
+			result.refuse(number, string(sim.IMSI), err)
+			continue
+		}
+		rows = append(rows, one)
+	}
+}
+
+// placeholder stands for K in the check of a row that has none; it is never stored.
+const placeholder = "00000000000000000000000000000000"
+
+func (v *Service) importChecked(ctx context.Context, rows []row, o ImportOptions, result *ImportResult) error {
+	imsis := make([]identity.IMSI, len(rows))
+	for i, r := range rows {
+		imsis[i] = r.new.IMSI
+	}
+	there, err := v.there(ctx, imsis)
+	if err != nil {
+		return err
+	}
+	taken, err := v.takenMSISDNs(ctx, rows)
+	if err != nil {
+		return err
+	}
+	var fresh []row
+	var old []row
+	for _, r := range rows {
+		_, exists := there[r.new.IMSI]
+		switch {
+		case taken[r.number] != "":
+			result.refuse(r.number, string(r.new.IMSI), fmt.Errorf("msisdn: %s is that of IMSI %s", r.new.Profile.MSISDN, taken[r.number]))
+		case exists:
+			old = append(old, r)
+		case !r.keys:
+			result.refuse(r.number, string(r.new.IMSI), errors.New("k: a new SIM needs keys"))
+		default:
+			fresh = append(fresh, r)
+		}
+	}
+	if o.DryRun {
+		result.Added = len(fresh)
+	} else {
+		again, err := v.addRows(ctx, fresh, result)
+		if err != nil {
+			return err
+		}
+		old = append(old, again...)
+	}
+	return v.compareRows(ctx, old, o, result)
+}
+
+func (v *Service) there(ctx context.Context, imsis []identity.IMSI) (map[identity.IMSI]store.Record, error) {
+	records, err := v.store.LoadMany(ctx, imsis)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[identity.IMSI]store.Record, len(records))
+	for _, r := range records {
+		all[r.IMSI] = r
+	}
+	return all, nil
+}
+
+// takenMSISDNs returns by row number the IMSI of another card that has the row's MSISDN.
+func (v *Service) takenMSISDNs(ctx context.Context, rows []row) (map[int]identity.IMSI, error) {
+	var names []string
+	for _, r := range rows {
+		if r.new.Profile.MSISDN != "" {
+			names = append(names, string(r.new.Profile.MSISDN))
+		}
+	}
+	holders, err := v.store.Holders(ctx, store.ByMSISDN, names)
+	if err != nil {
+		return nil, err
+	}
+	taken := map[int]identity.IMSI{}
+	for _, r := range rows {
+		for _, imsi := range holders[string(r.new.Profile.MSISDN)] {
+			if imsi == r.new.IMSI {
+				continue
+			}
+			if err := v.unique(ctx, r.new); err != nil { // with the records, since an index may be stale
+				taken[r.number] = imsi
+			}
+			break
+		}
+	}
+	return taken, nil
+}
+
+// addRows puts new SIMs in, and returns those that came in otherwise meanwhile.
+func (v *Service) addRows(ctx context.Context, rows []row, result *ImportResult) ([]row, error) {
+	all := make([]store.New, len(rows))
+	for i, r := range rows {
+		all[i] = r.new
+	}
+	outcomes, err := v.store.AddMany(ctx, all, v.now())
+	if err != nil {
+		return nil, err
+	}
+	var again []row
+	for i, outcome := range outcomes {
+		switch {
+		case outcome == nil:
+			result.Added++
+		case errors.Is(outcome, store.ErrExists):
+			again = append(again, rows[i])
+		default:
+			result.refuse(rows[i].number, string(rows[i].new.IMSI), outcome)
+		}
+	}
+	return again, nil
+}
+
+// compareRows compares rows with the SIMs that are there, and changes those that differ when it may.
+func (v *Service) compareRows(ctx context.Context, rows []row, o ImportOptions, result *ImportResult) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	imsis := make([]identity.IMSI, len(rows))
+	for i, r := range rows {
+		imsis[i] = r.new.IMSI
+	}
+	keys, err := v.store.CredentialsMany(ctx, imsis)
+	if err != nil {
+		return err
+	}
+	records, err := v.there(ctx, imsis)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		record, ok := records[r.new.IMSI]
+		if !ok {
+			result.refuse(r.number, string(r.new.IMSI), errors.New("was removed meanwhile: import it again"))
+			continue
+		}
+		if r.keys && keys[r.new.IMSI] != r.new.Keys {
+			result.refuse(r.number, string(r.new.IMSI), errors.New("the SIM is there with other keys: remove it first"))
+			continue
+		}
+		next := r.over(record.Stored)
+		detail := difference(record.Stored, next)
+		switch {
+		case detail == "":
+			result.Unchanged++
+		case !o.Update:
+			result.refuse(r.number, string(r.new.IMSI), fmt.Errorf("the SIM is there with other values (%s): --update changes it", clip(detail)))
+		case record.Profile.Status != r.new.Profile.Status && r.sim.Status != "" && !record.Profile.Status.May(r.new.Profile.Status):
+			result.refuse(r.number, string(r.new.IMSI), fmt.Errorf("status: from %s to %s is no way", record.Profile.Status, r.new.Profile.Status))
+		case o.DryRun:
+			result.Updated++
+		default:
+			_, err := v.change(ctx, "sim.import", r.new.IMSI, func(stored, _ subscriber.Profile) (subscriber.Profile, error) { return r.withDates(v, stored), nil })
+			if err != nil {
+				result.refuse(r.number, string(r.new.IMSI), err)
+				continue
+			}
+			result.Updated++
+		}
+	}
+	return nil
+}
+
+// over is the row's profile with the dates of the record, and its status when the row has none.
+func (r row) over(stored subscriber.Profile) subscriber.Profile {
+	next := r.new.Profile
+	card := next.Card
+	next.Card = stored.Card
+	next.Card.ICCID, next.Card.EID, next.Card.Batch = card.ICCID, card.EID, card.Batch
+	if r.sim.Status == "" {
+		next.Status = stored.Status
+	}
+	return next
+}
+
+func (r row) withDates(v *Service, stored subscriber.Profile) subscriber.Profile {
+	next := r.over(stored)
+	if next.Status != stored.Status {
+		return next.WithStatus(next.Status, v.now())
+	}
+	return next
+}
+
+// writeCSV writes SIMs as an export: all but the keys.
+func (v *Service) writeCSV(ctx context.Context, w io.Writer, m store.Match) error {
+	c := csv.NewWriter(w)
+	var shown []column
+	var names []string
+	for _, col := range columns() {
+		if col.get != nil {
+			shown = append(shown, col)
+			names = append(names, col.name)
+		}
+	}
+	if err := c.Write(names); err != nil {
+		return err
+	}
+	cells := make([]string, len(shown))
+	err := v.store.Each(ctx, m.Prefix, func(page []store.Record) error {
+		for _, r := range page {
+			if !m.Matches(r) {
+				continue
+			}
+			for i, col := range shown {
+				cells[i] = col.get(subscriber.Subscriber{IMSI: r.IMSI, Profile: r.Stored})
+			}
+			if err := c.Write(cells); err != nil {
+				return err
+			}
+		}
+		c.Flush()
+		return c.Error()
+	})
+	return err
+}
+
+func statusOf(err error) int {
+	var refused *Refused
+	if errors.As(err, &refused) {
+		return refused.Status
+	}
+	return 0
+}

@@ -1,0 +1,413 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/identity"
+)
+
+// Reference is the SIM in a path.
+type Reference struct {
+	SIM string `path:"sim" doc:"an IMSI, iccid:ICCID or msisdn:MSISDN; of an ICCID with several IMSIs, all are meant where that makes sense"`
+}
+
+// MatchQuery is which SIMs a list or an export is of.
+type MatchQuery struct {
+	IMSI     string            `query:"imsi"     doc:"digits that the IMSI begins with"`
+	Status   subscriber.Status `query:"status"   enum:"provisioned,active,suspended,terminated"`
+	Batch    string            `query:"batch"`
+	Template string            `query:"template"`
+	APN      string            `query:"apn"`
+	Node     string            `query:"node"     doc:"Origin-Host where the SIM is registered"`
+}
+
+func (q MatchQuery) match() (store.Match, error) {
+	if strings.Trim(q.IMSI, "0123456789") != "" {
+		return store.Match{}, bad("imsi: %q has other characters than digits", q.IMSI)
+	}
+	return store.Match{
+		Prefix: q.IMSI, Status: q.Status, Batch: q.Batch, Template: q.Template, APN: identity.APN(strings.ToLower(q.APN)), Node: q.Node,
+	}, nil
+}
+
+func (r routes) sims() {
+	v := r.v
+	type list struct {
+		MatchQuery
+		MSISDN string        `query:"msisdn"`
+		ICCID  string        `query:"iccid"`
+		After  identity.IMSI `query:"after" doc:"go on behind this IMSI: the last of the page before"`
+		Limit  int           `query:"limit" default:"1000" minimum:"1" maximum:"10000"`
+	}
+	handle(r, op("sim-list", http.MethodGet, "/sims", Read, "List SIMs by IMSI"), func(ctx context.Context, in *list) ([]subscriber.Subscriber, error) {
+		m, err := in.match()
+		if err != nil {
+			return nil, err
+		}
+		m.After = in.After
+		return v.list(ctx, m, in.MSISDN, in.ICCID, in.Limit)
+	})
+	handle(r, op("sim-show", http.MethodGet, "/sims/{sim}", Read, "Show one SIM; keys are never shown"), func(ctx context.Context, in *Reference) (subscriber.Subscriber, error) {
+		imsi, err := v.one(ctx, in.SIM)
+		if err != nil {
+			return subscriber.Subscriber{}, err
+		}
+		sub, _, err := v.store.Get(ctx, imsi)
+		return sub, refusal(simNamed(imsi), err)
+	})
+	handle(r, op("sim-add", http.MethodPost, "/sims", Operate, "Add a SIM"), func(ctx context.Context, in *struct{ Body NewSIM }) (subscriber.Subscriber, error) {
+		return v.add(ctx, in.Body)
+	})
+	handle(r, op("sim-set", http.MethodPatch, "/sims/{sim}", Operate, "Change the profile of a SIM: a JSON merge patch, RFC 7396; null gives a key back to the template"),
+		func(ctx context.Context, in *struct {
+			Reference
+			RawBody []byte `contentType:"application/merge-patch+json"`
+		},
+		) (subscriber.Subscriber, error) {
+			imsi, err := v.one(ctx, in.SIM)
+			if err != nil {
+				return subscriber.Subscriber{}, err
+			}
+			return v.patch(ctx, imsi, in.RawBody)
+		})
+	handle(r, op("sim-remove", http.MethodDelete, "/sims/{sim}", Admin, "Remove a SIM and cancel it where it is registered"), func(ctx context.Context, in *Reference) ([]subscriber.Subscriber, error) {
+		return v.remove(ctx, in.SIM)
+	})
+}
+
+// list is Search, or Find when a name is given.
+func (v *Service) list(ctx context.Context, m store.Match, msisdn, iccid string, limit int) ([]subscriber.Subscriber, error) {
+	var records []store.Record
+	var err error
+	for by, name := range map[store.Name]string{store.ByMSISDN: strings.TrimPrefix(msisdn, "+"), store.ByICCID: iccid} {
+		if name == "" {
+			continue
+		}
+		imsis, err := v.store.Find(ctx, by, name)
+		if err != nil {
+			return nil, refusal("SIM", err)
+		}
+		if records, err = v.store.LoadMany(ctx, imsis); err != nil {
+			return nil, refusal("SIM", err)
+		}
+		records = slices.DeleteFunc(records, func(r store.Record) bool { return !m.Matches(r) })
+	}
+	if msisdn == "" && iccid == "" {
+		if records, err = v.store.Search(ctx, m, limit); err != nil {
+			return nil, refusal("SIM", err)
+		}
+	}
+	all := make([]subscriber.Subscriber, len(records))
+	for i, found := range records {
+		all[i] = found.Subscriber
+	}
+	return all, nil
+}
+
+func (r routes) simVerbs() {
+	v := r.v
+	for _, verb := range []struct {
+		name, summary string
+		from          []subscriber.Status
+		next          subscriber.Status
+	}{
+		{"activate", "Put a SIM into service that never was", []subscriber.Status{subscriber.Provisioned}, subscriber.Active},
+		{"suspend", "Take a SIM out of service for a while: its nodes drop it", []subscriber.Status{subscriber.Active}, subscriber.Suspended},
+		{"resume", "Put a suspended SIM back into service", []subscriber.Status{subscriber.Suspended}, subscriber.Active},
+		{"terminate", "Take a SIM out of service for good: its nodes drop it", subscriber.Statuses(), subscriber.Terminated},
+	} {
+		handle(r, op("sim-"+verb.name, http.MethodPost, "/sims/{sim}/"+verb.name, Operate, verb.summary), func(ctx context.Context, in *Reference) ([]subscriber.Subscriber, error) {
+			return v.setStatus(ctx, in.SIM, verb.name, verb.from, verb.next)
+		})
+	}
+	type device struct {
+		Reference
+		IMEI string `path:"imei" doc:"14 to 16 digits; the first 14 count"`
+	}
+	lock := func(name, method, path, summary string, step func(subscriber.IMEILock, string) (subscriber.IMEILock, error)) {
+		handle(r, op(name, method, path, Operate, summary), func(ctx context.Context, in *device) ([]subscriber.Subscriber, error) {
+			return v.each(ctx, in.SIM, func(imsi identity.IMSI) (subscriber.Subscriber, error) {
+				return v.change(ctx, strings.ReplaceAll(name, "-", "."), imsi, func(stored, _ subscriber.Profile) (subscriber.Profile, error) {
+					next, err := step(stored.IMEILock, in.IMEI)
+					stored.IMEILock = next
+					if err != nil {
+						err = bad("%v", err)
+					}
+					return stored, err
+				})
+			})
+		})
+	}
+	lock("imei-bind", http.MethodPut, "/sims/{sim}/imeis/{imei}", "Let the SIM be used in that device, and in no other that is not bound too", subscriber.IMEILock.Bind)
+	lock("imei-unbind", http.MethodDelete, "/sims/{sim}/imeis/{imei}", "Unbind a device; all stands for all", func(l subscriber.IMEILock, imei string) (subscriber.IMEILock, error) {
+		if imei == "all" {
+			imei = ""
+		}
+		return l.Unbind(imei)
+	})
+	type network struct {
+		Reference
+		PLMN string `path:"plmn" doc:"MCC-MNC"`
+	}
+	plmns := func(name, method, summary string, step func([]string, string) []string) {
+		handle(r, op(name, method, "/sims/{sim}/plmns/{plmn}", Operate, summary), func(ctx context.Context, in *network) ([]subscriber.Subscriber, error) {
+			plmn, err := identity.ParsePLMN(in.PLMN)
+			if err != nil {
+				return nil, bad("%v", err)
+			}
+			return v.each(ctx, in.SIM, func(imsi identity.IMSI) (subscriber.Subscriber, error) {
+				return v.change(ctx, strings.ReplaceAll(name, "-", "."), imsi, func(stored, whole subscriber.Profile) (subscriber.Profile, error) {
+					next := step(slices.Clone(whole.PLMNs), plmn.String())
+					if len(next) == 0 && len(whole.PLMNs) > 0 {
+						return stored, refuse(http.StatusConflict, "%s is the only network of SIM %s: without one it may attach everywhere; suspend it, or set plmns", plmn, imsi)
+					}
+					if slices.Equal(next, whole.PLMNs) {
+						return stored, nil
+					}
+					stored.PLMNs = next
+					return stored, nil
+				})
+			})
+		})
+	}
+	plmns("plmn-allow", http.MethodPut, "Let the SIM attach in that network too; the first one makes all others forbidden", func(all []string, plmn string) []string {
+		if slices.Contains(all, plmn) {
+			return all
+		}
+		return append(all, plmn)
+	})
+	plmns("plmn-deny", http.MethodDelete, "Take a network off the SIM's list: where it is registered there, it is cancelled", func(all []string, plmn string) []string {
+		return slices.DeleteFunc(all, func(s string) bool { return s == plmn })
+	})
+}
+
+// Location is where a SIM is registered.
+type Location struct {
+	IMSI identity.IMSI           `json:"imsi"`
+	MME  subscriber.Registration `json:"mme,omitzero"`
+	SGSN subscriber.Registration `json:"sgsn,omitzero"`
+}
+
+func (r routes) locations(network Network) {
+	v := r.v
+	handle(r, op("location-show", http.MethodGet, "/sims/{sim}/location", Read, "Show where a SIM is registered"), func(ctx context.Context, in *Reference) ([]Location, error) {
+		imsis, err := v.find(ctx, in.SIM)
+		if err != nil {
+			return nil, err
+		}
+		all := []Location{}
+		for _, imsi := range imsis {
+			sub, _, err := v.store.Get(ctx, imsi)
+			if err != nil {
+				return nil, refusal(simNamed(imsi), err)
+			}
+			all = append(all, Location{IMSI: imsi, MME: sub.MME, SGSN: sub.SGSN})
+		}
+		return all, nil
+	})
+	handle(r, op("location-cancel", http.MethodDelete, "/sims/{sim}/location", Operate, "Have the serving nodes drop a SIM; it may attach again"), func(ctx context.Context, in *Reference) ([]subscriber.Subscriber, error) {
+		return v.cancelLocation(ctx, in.SIM)
+	})
+	type locate struct {
+		Reference
+		Current bool `query:"current" doc:"have the device paged, if it must be"`
+	}
+	handle(r, op("location-ask", http.MethodPost, "/sims/{sim}/location", Operate, "Ask the serving nodes where a SIM is, and in which state"), func(ctx context.Context, in *locate) (any, error) {
+		imsi, err := v.one(ctx, in.SIM)
+		if err != nil {
+			return nil, err
+		}
+		all, err := network.Locate(ctx, imsi, in.Current)
+		if err != nil && !errors.Is(err, store.ErrUnknown) && !errors.Is(err, store.ErrUnavailable) {
+			err = refuse(http.StatusBadGateway, "%v", err)
+		}
+		err = refusal(simNamed(imsi), err)
+		v.audit(ctx, "location.ask", string(imsi), "", err)
+		return all, err
+	})
+	type logQuery struct {
+		Reference
+		Since time.Time `query:"since" required:"false"`
+		Until time.Time `query:"until" required:"false"`
+		Limit int       `query:"limit" default:"100" minimum:"1" maximum:"10000"`
+	}
+	handle(r, op("sim-log", http.MethodGet, "/sims/{sim}/log", Read, "Show a SIM's session log, newest first"), func(ctx context.Context, in *logQuery) ([]subscriber.Event, error) {
+		imsi, err := v.one(ctx, in.SIM)
+		if err != nil {
+			return nil, err
+		}
+		all, err := v.store.Events(ctx, imsi, in.Since, in.Until, in.Limit)
+		return all, refusal("SIM", err)
+	})
+	type challenge struct {
+		Reference
+		RAND string `query:"rand" doc:"32 hexadecimal digits; random when left out"`
+	}
+	handle(r, op("test-vector", http.MethodPost, "/sims/{sim}/vector", Operate, "Make a vector that the card accepts, to check its keys with; CK, IK and KASME are not shown"), func(ctx context.Context, in *challenge) (TestVector, error) {
+		imsi, err := v.one(ctx, in.SIM)
+		if err != nil {
+			return TestVector{}, err
+		}
+		return v.testVector(ctx, imsi, in.RAND)
+	})
+}
+
+func (r routes) templates() {
+	v := r.v
+	type Named struct {
+		Name string `path:"name"`
+	}
+	handle(r, op("template-list", http.MethodGet, "/templates", Read, "List the templates for profiles"), func(ctx context.Context, _ *struct{}) ([]Template, error) {
+		t, err := v.templates(ctx)
+		all := []Template{}
+		for name, p := range t.Profiles {
+			all = append(all, Template{Name: name, Profile: p})
+		}
+		slices.SortFunc(all, func(a, b Template) int { return strings.Compare(a.Name, b.Name) })
+		return all, err
+	})
+	handle(r, op("template-set", http.MethodPut, "/templates/{name}", Admin, "Make or change a template; serving nodes of its SIMs are told"),
+		func(ctx context.Context, in *struct {
+			Named
+			Body subscriber.Profile
+		},
+		) (Template, error) {
+			return v.putTemplate(ctx, in.Name, in.Body)
+		})
+	handle(r, op("template-remove", http.MethodDelete, "/templates/{name}", Admin, "Remove a template that no SIM refers to"), func(ctx context.Context, in *Named) (Template, error) {
+		return Template{Name: in.Name}, v.removeTemplate(ctx, in.Name)
+	})
+	handle(r, op("apn-list", http.MethodGet, "/apns", Read, "List the templates for APNs"), func(ctx context.Context, _ *struct{}) ([]subscriber.APN, error) {
+		t, err := v.templates(ctx)
+		all := []subscriber.APN{}
+		for _, a := range t.APNs {
+			all = append(all, a)
+		}
+		slices.SortFunc(all, func(a, b subscriber.APN) int { return strings.Compare(string(a.Name), string(b.Name)) })
+		return all, err
+	})
+	handle(r, op("apn-set", http.MethodPut, "/apns/{name}", Admin, "Make or change what an APN is for all SIMs that have it and say nothing else; serving nodes are told"),
+		func(ctx context.Context, in *struct {
+			Named
+			Body subscriber.APN
+		},
+		) (subscriber.APN, error) {
+			if in.Body.Name != "" && string(in.Body.Name) != in.Name {
+				return in.Body, bad("name: %q in the path and %q in the body", in.Name, in.Body.Name)
+			}
+			in.Body.Name = identity.APN(in.Name)
+			return v.putAPN(ctx, in.Body)
+		})
+	handle(r, op("apn-remove", http.MethodDelete, "/apns/{name}", Admin, "Remove the template of an APN; SIMs that have the APN go on with the defaults"), func(ctx context.Context, in *Named) (subscriber.APN, error) {
+		return subscriber.APN{Name: identity.APN(in.Name)}, v.removeAPN(ctx, identity.APN(in.Name))
+	})
+}
+
+func (r routes) bulk() {
+	v := r.v
+	handle(r, bulkOp(op("sim-import", http.MethodPost, "/import", Operate, "Add SIMs of a CSV with a header; it may be repeated")),
+		func(ctx context.Context, in *struct {
+			DryRun  bool   `query:"dry_run" doc:"only check"`
+			Update  bool   `query:"update"  doc:"change SIMs that are there with other values"`
+			RawBody []byte `contentType:"text/csv"`
+		},
+		) (ImportResult, error) {
+			return v.importRows(ctx, bytes.NewReader(in.RawBody), ImportOptions{DryRun: in.DryRun, Update: in.Update})
+		})
+	r.stream(op("sim-export", http.MethodGet, "/export", Read, "Export SIMs as CSV, all but their keys, in no order"), "text/csv", func(ctx context.Context, w io.Writer, m store.Match) error {
+		return v.writeCSV(ctx, w, m)
+	})
+	r.stream(op("dump", http.MethodGet, "/dump", Admin, "Dump everything as lines of JSON; keys stay sealed"), "application/x-ndjson", func(ctx context.Context, w io.Writer, _ store.Match) error {
+		v.audit(ctx, "dump", "", "", nil)
+		return v.dump(ctx, w)
+	})
+	handle(r, bulkOp(op("restore", http.MethodPost, "/restore", Admin, "Put in what lines of a dump have; it may be repeated, and leaves what is there as it is")),
+		func(ctx context.Context, in *struct {
+			RawBody []byte `contentType:"application/x-ndjson"`
+		},
+		) (RestoreResult, error) {
+			return v.restore(ctx, bytes.NewReader(in.RawBody))
+		})
+}
+
+// stream registers an operation whose answer is written as it is made. An error in the midst cuts the connection, so that
+// nobody takes half of it for the whole.
+func (r routes) stream(o huma.Operation, kind string, f func(context.Context, io.Writer, store.Match) error) {
+	huma.Register(r.api, o, func(ctx context.Context, in *MatchQuery) (*huma.StreamResponse, error) {
+		m, err := in.match()
+		if err != nil {
+			return nil, r.asHTTP(o, err)
+		}
+		return &huma.StreamResponse{Body: func(h huma.Context) {
+			h.SetHeader("Content-Type", kind)
+			if err := f(ctx, h.BodyWriter(), m); err != nil {
+				r.v.log.Error("an answer was cut off", "operation", o.OperationID, "err", err)
+				panic(http.ErrAbortHandler)
+			}
+		}}, nil
+	})
+}
+
+func (r routes) operation(network Network) {
+	v := r.v
+	handle(r, op("peer-list", http.MethodGet, "/peers", Read, "List the open Diameter peers"), func(context.Context, *struct{}) (any, error) { return network.Peers(), nil })
+	type auditQuery struct {
+		Since  time.Time `query:"since" required:"false"`
+		Until  time.Time `query:"until" required:"false"`
+		Who    string    `query:"who"`
+		Verb   string    `query:"verb"`
+		Object string    `query:"object" doc:"IMSI, name of a template, …"`
+		Limit  int       `query:"limit" default:"100" minimum:"1" maximum:"10000"`
+	}
+	handle(r, op("audit-list", http.MethodGet, "/audit", Admin, "List who did what, newest first"), func(ctx context.Context, in *auditQuery) ([]store.Audit, error) {
+		all, err := v.store.Audits(ctx, store.AuditMatch{Since: in.Since, Until: in.Until, Who: in.Who, Verb: in.Verb, Object: in.Object}, in.Limit)
+		if all == nil {
+			all = []store.Audit{}
+		}
+		return all, refusal("audit log", err)
+	})
+	handle(r, op("job-list", http.MethodGet, "/jobs", Read, "List what goes on behind the requests, and what has ended since the start"), func(context.Context, *struct{}) ([]Job, error) { return v.jobs.list(), nil })
+	handle(r, op("repair", http.MethodPost, "/repair", Admin, "Compare the indexes with the records and put them right, behind this request"), func(ctx context.Context, _ *struct{}) (Job, error) {
+		job, err := v.startRepair()
+		v.audit(ctx, "repair", "", "", err)
+		return job, err
+	})
+	handle(r, op("reset", http.MethodPost, "/reset", Admin, "Tell every node that registrations were lost (RSR), after a restore or a loss of records"), func(ctx context.Context, _ *struct{}) (Nodes, error) {
+		n, err := network.Reset(ctx)
+		err = refusal("nodes", err)
+		v.audit(ctx, "reset", "", fmt.Sprintf("%d nodes", n), err)
+		return Nodes{Nodes: n}, err
+	})
+	handle(r, op("kek-rotate", http.MethodPost, "/kek/rotate", Admin, "Seal the keys of all SIMs with the active key-encryption key, behind this request"), func(ctx context.Context, _ *struct{}) (Job, error) {
+		job, err := v.startRotation()
+		v.audit(ctx, "kek.rotate", v.store.ActiveKEK(), "", err)
+		return job, err
+	})
+	handle(r, op("kek-show", http.MethodGet, "/kek", Read, "Count the SIMs by the key-encryption key that seals their keys"), func(ctx context.Context, _ *struct{}) (KEKs, error) {
+		count, err := v.store.KEKs(ctx)
+		return KEKs{Active: v.store.ActiveKEK(), SIMs: count}, refusal("SIM", err)
+	})
+}
+
+// Nodes says how many nodes are told.
+type Nodes struct {
+	Nodes int `json:"nodes"`
+}
+
+// KEKs are the SIMs by key-encryption key.
+type KEKs struct {
+	Active string         `json:"active"`
+	SIMs   map[string]int `json:"sims"`
+}
