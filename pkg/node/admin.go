@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -40,6 +41,9 @@ type Unreachable struct {
 
 // Error says which socket was tried and what to do.
 func (u *Unreachable) Error() string {
+	if errors.Is(u.Err, fs.ErrPermission) {
+		return fmt.Sprintf("the node's socket %s is closed to you (%v): be root, or who the node runs as", u.Socket, u.Err)
+	}
 	return fmt.Sprintf("the node does not answer on %s (%v): is it running, and is --socket right?", u.Socket, u.Err)
 }
 
@@ -168,6 +172,9 @@ type Client struct {
 	http   http.Client
 }
 
+// answerTimeout is how long a command waits for a node that has taken its request.
+const answerTimeout = 30 * time.Second
+
 // NewClient returns a client of the node whose admin socket is at path. It connects at the first request.
 func NewClient(path string) *Client {
 	c := &Client{socket: path}
@@ -175,7 +182,8 @@ func NewClient(path string) *Client {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
-		DisableKeepAlives: true,
+		DisableKeepAlives:     true,
+		ResponseHeaderTimeout: answerTimeout,
 	}
 	return c
 }
@@ -203,6 +211,10 @@ func (c *Client) Do(ctx context.Context, method, path string, body, out any) err
 		var refused *net.OpError
 		if errors.As(err, &refused) && refused.Op == "dial" {
 			return &Unreachable{Socket: c.socket, Err: refused.Err}
+		}
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			return &Unreachable{Socket: c.socket, Err: fmt.Errorf("no answer within %v", answerTimeout)}
 		}
 		return fmt.Errorf("asking the node: %w", err)
 	}

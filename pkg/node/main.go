@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 )
@@ -28,9 +29,20 @@ func SocketFlag(name string) cli.Flag {
 // ClientFor returns a client of the node that SocketFlag names.
 func ClientFor(c *cli.Context) *Client { return NewClient(c.String("socket")) }
 
-// Prepare makes app and all its commands answer wrong usage alike: an error that says where the help is, and ExitUsage.
+// Version is what the program was built from, as Go stamped it: the version or commit, and the Go release.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version + " " + info.GoVersion
+}
+
+// Prepare gives app the flag --version, and makes it and all its commands answer wrong usage alike: an error that says
+// where the help is, and ExitUsage. An argument is wrong usage for a command whose ArgsUsage is empty.
 func Prepare(app *cli.App) *cli.App {
-	app.HideVersion = app.Version == ""
+	app.HideVersion = true // the library would put it into the help, and take -v
+	app.Flags = append(app.Flags, &cli.BoolFlag{Name: "version", Usage: "print the version and end", DisableDefaultText: true})
 	app.ExitErrHandler = func(*cli.Context, error) {} // ExitCode decides
 	app.OnUsageError = usageError
 	app.Action = unknownCommand
@@ -41,8 +53,11 @@ func Prepare(app *cli.App) *cli.App {
 func prepare(commands []*cli.Command) {
 	for _, c := range commands {
 		c.OnUsageError = usageError
-		if c.Action == nil {
+		switch {
+		case c.Action == nil:
 			c.Action = unknownCommand
+		case c.ArgsUsage == "":
+			c.Action = withoutArguments(c.Action)
 		}
 		prepare(c.Subcommands)
 	}
@@ -52,7 +67,20 @@ func usageError(c *cli.Context, err error, _ bool) error {
 	return cli.Exit(fmt.Sprintf("%v: see %s --help", err, name(c)), ExitUsage)
 }
 
+func withoutArguments(action cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if c.Args().Present() {
+			return cli.Exit(fmt.Sprintf("%s takes no argument, not %q: see %s --help", name(c), c.Args().First(), name(c)), ExitUsage)
+		}
+		return action(c)
+	}
+}
+
 func unknownCommand(c *cli.Context) error {
+	if c.Bool("version") {
+		_, err := fmt.Fprintf(c.App.Writer, "%s %s\n", c.App.Name, Version())
+		return err
+	}
 	if c.Args().Present() {
 		return cli.Exit(fmt.Sprintf("%q is no command of %s: see %s --help", c.Args().First(), name(c), name(c)), ExitUsage)
 	}

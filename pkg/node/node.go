@@ -96,7 +96,8 @@ type Node struct {
 
 // Serve runs a node until ctx ends, SIGINT or SIGTERM arrives, or a part of it fails. It calls setUp, which does the
 // start-up in named steps and hands over what runs; when setUp has returned nil the node is ready (/readyz). The log
-// goes to w. The error is nil after an orderly stop.
+// goes to w. The error is nil after an orderly stop, also one during the start-up. A second signal ends the process at
+// once.
 func Serve(ctx context.Context, name string, cfg Config, w io.Writer, setUp func(context.Context, *Node) error) error {
 	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
@@ -107,14 +108,20 @@ func Serve(ctx context.Context, name string, cfg Config, w io.Writer, setUp func
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	begin := time.Now()
+	n.Log.Info("starting", "version", Version())
 	err := n.start(cfg, setUp)
-	if err == nil {
+	switch {
+	case err == nil:
 		n.ready.Store(true)
 		n.Log.Info("ready", "after", time.Since(begin).Round(time.Millisecond))
-	} else {
+	case ctx.Err() != nil && errors.Is(err, context.Canceled): // stopped before it was ready
+		err = nil
+	}
+	if err != nil {
 		cancel()
 	}
 	<-running.Done()
+	cancel() // from now on a signal is not caught
 	n.ready.Store(false)
 	n.Log.Info("stopping")
 	stopping, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)

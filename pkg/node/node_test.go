@@ -1,16 +1,20 @@
 package node
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -108,6 +112,42 @@ func TestAFailedStepStopsTheNodeAndNamesItself(t *testing.T) {
 	require.EqualError(t, err, `start-up step "open the maps": no memory: lower sessions`)
 }
 
+func TestAStopDuringTheStartIsOrderly(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, Serve(ctx, "test", testConfig(t), io.Discard, func(ctx context.Context, n *Node) error {
+		return n.Step("wait for peers", func() error {
+			cancel()
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	}))
+}
+
+// TestASecondSignalEndsANodeThatDoesNotStop runs this test's own program as the node.
+func TestASecondSignalEndsANodeThatDoesNotStop(t *testing.T) {
+	if os.Getenv("STUBBORN") != "" {
+		_ = Serve(t.Context(), "test", testConfig(t), os.Stdout, func(_ context.Context, n *Node) error {
+			n.OnStop(func(ctx context.Context) { fmt.Println("never mind"); <-ctx.Done() })
+			return nil
+		})
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), "STUBBORN=1")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewScanner(out)
+	for _, word := range []string{"msg=ready", "never mind"} {
+		for lines.Scan() && !strings.Contains(lines.Text(), word) {
+		}
+		require.Contains(t, lines.Text(), word)
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	}
+	_ = cmd.Wait()
+	require.Equal(t, syscall.SIGTERM, cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
+}
+
 func TestAPartThatFailsStopsTheNode(t *testing.T) {
 	err := Serve(t.Context(), "test", testConfig(t), io.Discard, func(_ context.Context, n *Node) error {
 		n.Go("part", func(context.Context) error { return errors.New("socket gone") })
@@ -139,7 +179,7 @@ func TestValidateListsEveryFault(t *testing.T) {
 }
 
 func TestExitCodesOfWrongUsage(t *testing.T) {
-	for _, args := range [][]string{{"--nonsense"}, {"nonsense"}, {"noun", "nonsense"}, {"noun", "list", "--nonsense"}} {
+	for _, args := range [][]string{{"--nonsense"}, {"nonsense"}, {"noun", "nonsense"}, {"noun", "list", "--nonsense"}, {"noun", "list", "nonsense"}} {
 		var out bytes.Buffer
 		app := Prepare(&cli.App{
 			Name: "node", Writer: &out, ErrWriter: &out,
@@ -149,6 +189,18 @@ func TestExitCodesOfWrongUsage(t *testing.T) {
 		require.Equal(t, ExitUsage, ExitCode(err), "%v: %v", args, err)
 		require.ErrorContains(t, err, "--help", strings.Join(args, " "))
 	}
+}
+
+func TestVersion(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, Prepare(&cli.App{Name: "node", Writer: &out}).Run([]string{"node", "--version"}))
+	require.Regexp(t, `^node .*go1\.\d+`, out.String())
+}
+
+func TestAClientThatIsShutOutIsToldSo(t *testing.T) {
+	u := &Unreachable{Socket: "/run/a.sock", Err: os.NewSyscallError("connect", syscall.EACCES)}
+	require.ErrorContains(t, u, "be root")
+	require.Equal(t, ExitUnreachable, ExitCode(u))
 }
 
 const (

@@ -19,14 +19,14 @@ import (
 	"github.com/xepc/xepc/testbed/lab"
 )
 
-func main() { node.Main(app()) }
+func main() { node.Main(newApp()) }
 
-func app() *cli.App {
+func newApp() *cli.App {
 	prefix := &cli.StringFlag{
 		Name: "prefix", Value: lab.DefaultPrefix,
 		Usage: "`PREFIX` of the namespaces' names, so that several can run at once",
 	}
-	return node.Prepare(&cli.App{
+	return &cli.App{
 		Name:  "testbed",
 		Usage: "run the packet core in network namespaces on this host",
 		Commands: []*cli.Command{
@@ -51,7 +51,7 @@ func app() *cli.App {
 				Action: runClean,
 			},
 		},
-	})
+	}
 }
 
 func runDemo(c *cli.Context) error {

@@ -17,7 +17,7 @@ func TestHelpIsStable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			a := app()
+			a := node.Prepare(newApp())
 			a.Writer = &out
 			require.NoError(t, a.Run(args))
 			path := "testdata/" + name + ".txt"
@@ -44,7 +44,7 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestWrongSizeIsWrongUsage(t *testing.T) {
-	a := app()
+	a := node.Prepare(newApp())
 	a.Writer, a.ErrWriter = new(bytes.Buffer), new(bytes.Buffer)
 	err := a.Run([]string{"testbed", "demo", "--size", "many"})
 	require.Equal(t, node.ExitUsage, node.ExitCode(err))
