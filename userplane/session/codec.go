@@ -10,7 +10,7 @@ import (
 )
 
 // CodecVersion is the version of the octets that AppendBinary makes. It rises with every change to them.
-const CodecVersion = 3
+const CodecVersion = 4
 
 // errMalformed is what a record that AppendBinary did not make ends with.
 var errMalformed = errors.New("malformed session record")
@@ -43,14 +43,23 @@ func (s Session) AppendBinary(b []byte) ([]byte, error) {
 	for i := range s.URRs {
 		w.urr(&s.URRs[i])
 	}
+	w.uint(uint64(len(s.BARs)))
+	for _, b := range s.BARs {
+		w.uint(uint64(b.ID))
+		encodeOpt(&w, b.Delay, w.octet)
+		encodeOpt(&w, b.Count, w.octet)
+	}
+	w.uint(uint64(len(s.Endpoints)))
+	for i := range s.Endpoints {
+		w.endpoint(&s.Endpoints[i])
+	}
 	w.uint(uint64(len(s.Counted)))
 	for _, c := range s.Counted {
 		w.uint(uint64(c.Key.Direction))
 		w.addr(c.Key.Local)
 		w.uint(uint64(c.Key.TEID))
 		w.string(string(c.Key.Instance))
-		w.addr(c.Key.UE.Addr())
-		w.uint(uint64(max(c.Key.UE.Bits(), 0)))
+		w.prefix(c.Key.UE)
 		w.uint(c.Usage.Packets)
 		w.uint(c.Usage.Octets)
 	}
@@ -74,6 +83,10 @@ func (s *Session) UnmarshalBinary(b []byte) error {
 	s.FARs = list(&r, r.far)
 	s.QERs = list(&r, r.qer)
 	s.URRs = list(&r, r.urr)
+	s.BARs = list(&r, func() BAR {
+		return BAR{ID: pfcp.BARID(r.u32()), Delay: decodeOpt(&r, r.octet), Count: decodeOpt(&r, r.octet)}
+	})
+	s.Endpoints = list(&r, r.endpoint)
 	s.Counted = list(&r, func() Counted {
 		return Counted{
 			Key: Key{
@@ -129,6 +142,17 @@ func (w *encoder) pdr(p *PDR) {
 	w.uint(uint64(p.TEID))
 	w.string(string(p.Instance))
 	w.addr(p.UE)
+	w.prefix(p.UE6)
+	w.prefixes(p.Routes)
+	w.uint(uint64(len(p.Filters)))
+	for i := range p.Filters {
+		w.filter(&p.Filters[i])
+	}
+	w.string(string(p.QFIs))
+	w.uint(uint64(len(p.Endpoints)))
+	for _, id := range p.Endpoints {
+		w.uint(uint64(id))
+	}
 	encodeOpt(w, p.Removal, func(v pfcp.OuterHeaderRemoval) { w.uint(uint64(v)) })
 	w.uint(uint64(p.FARID))
 	w.uint(uint64(len(p.QERIDs)))
@@ -147,13 +171,14 @@ func (w *encoder) far(f *FAR) {
 	w.bool(f.Parameters)
 	encodeOpt(w, f.Destination, func(v pfcp.Interface) { w.uint(uint64(v)) })
 	w.string(string(f.Instance))
-	encodeOpt(w, f.Outer, func(v pfcp.OuterHeaderCreation) {
-		w.uint(uint64(v.Description))
-		w.uint(uint64(v.TEID))
-		w.addr(v.IPv4)
-		w.addr(v.IPv6)
-	})
+	encodeOpt(w, f.Outer, w.outer)
 	encodeOpt(w, f.Marking, func(v uint16) { w.uint(uint64(v)) })
+	w.addr(f.Redirect)
+	w.uint(uint64(len(f.Duplicates)))
+	for _, o := range f.Duplicates {
+		w.outer(o)
+	}
+	encodeOpt(w, f.BARID, func(v pfcp.BARID) { w.uint(uint64(v)) })
 	w.uint(uint64(f.Unserved))
 }
 
@@ -259,10 +284,12 @@ func (r *decoder) pdr() PDR {
 	return PDR{
 		ID: pfcp.PDRID(r.u32()), Precedence: pfcp.Precedence(r.u32()), Source: pfcp.Interface(r.u32()),
 		Local: r.addr(), TEID: pfcp.TEID(r.u32()), Instance: pfcp.NetworkInstance(r.string()), UE: r.addr(),
-		Removal: decodeOpt(r, func() pfcp.OuterHeaderRemoval { return pfcp.OuterHeaderRemoval(r.u32()) }),
-		FARID:   pfcp.FARID(r.u32()),
-		QERIDs:  list(r, func() pfcp.QERID { return pfcp.QERID(r.u32()) }),
-		URRIDs:  list(r, func() pfcp.URRID { return pfcp.URRID(r.u32()) }),
+		UE6: r.prefix(), Routes: list(r, r.prefix), Filters: list(r, r.filter), QFIs: r.octets(),
+		Endpoints: list(r, func() pfcp.TrafficEndpointID { return pfcp.TrafficEndpointID(r.octet()) }),
+		Removal:   decodeOpt(r, func() pfcp.OuterHeaderRemoval { return pfcp.OuterHeaderRemoval(r.u32()) }),
+		FARID:     pfcp.FARID(r.u32()),
+		QERIDs:    list(r, func() pfcp.QERID { return pfcp.QERID(r.u32()) }),
+		URRIDs:    list(r, func() pfcp.URRID { return pfcp.URRID(r.u32()) }),
 	}
 }
 
@@ -271,12 +298,10 @@ func (r *decoder) far() FAR {
 		ID: pfcp.FARID(r.u32()), Action: pfcp.ApplyAction(r.u32()), Parameters: r.bool(),
 		Destination: decodeOpt(r, func() pfcp.Interface { return pfcp.Interface(r.u32()) }),
 		Instance:    pfcp.NetworkInstance(r.string()),
-		Outer: decodeOpt(r, func() pfcp.OuterHeaderCreation {
-			return pfcp.OuterHeaderCreation{
-				Description: uint16(r.u32()), TEID: pfcp.TEID(r.u32()), IPv4: r.addr(), IPv6: r.addr(),
-			}
-		}),
-		Marking:  decodeOpt(r, func() uint16 { return uint16(r.u32()) }),
+		Outer:       decodeOpt(r, r.outer),
+		Marking:     decodeOpt(r, func() uint16 { return uint16(r.u32()) }),
+		Redirect:    r.addr(), Duplicates: list(r, r.outer),
+		BARID:    decodeOpt(r, func() pfcp.BARID { return pfcp.BARID(r.octet()) }),
 		Unserved: uint16(r.u32()),
 	}
 }

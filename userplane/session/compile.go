@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -29,74 +30,205 @@ func (i Instances) resolve(name pfcp.NetworkInstance) (pfcp.NetworkInstance, boo
 }
 
 // Compile resolves a session's rules into the entries of the data path. Of several PDRs with the same key the one
-// with the lowest precedence value matches every packet, so that the others have no entry; of equals, the one with
-// the lowest id. The errors are *pfcp.Error and name the rule that cannot be served.
+// with the lowest precedence value matches first; of equals, the one with the lowest id. What stands behind one that
+// matches every packet has no rule. The errors are *pfcp.Error and name the rule that cannot be served.
 func (s Session) Compile(instances Instances) (Table, error) {
-	c := compiler{s: s, instances: instances, ue: s.UE()}
+	c := compiler{s: &s, instances: instances, ue: s.UE(), ue6: s.UE6()}
 	t := make(Table, len(s.PDRs))
-	for i := range s.PDRs {
-		e, err := c.entry(&s.PDRs[i])
-		if err != nil {
-			return nil, err
-		}
-		if other, ok := t[e.Key]; ok && !e.Origin.before(other.Origin) {
+	for _, p := range c.inOrder() {
+		if len(p.Endpoints) == 0 {
+			if err := c.add(t, p); err != nil {
+				return nil, err
+			}
 			continue
 		}
-		t[e.Key] = e
+		for _, id := range p.Endpoints {
+			at, ok := find(s.Endpoints, id, idOfEndpoint)
+			if !ok {
+				return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IETrafficEndpointID, "there is no traffic endpoint %d", id)
+			}
+			of := p.at(&s.Endpoints[at])
+			if err := c.add(t, &of); err != nil {
+				return nil, err
+			}
+		}
 	}
-	if err := c.meters(t); err != nil {
-		return nil, err
-	}
+	c.limit(t)
 	return t, nil
 }
 
-func (o Origin) before(other Origin) bool {
-	if o.Precedence != other.Precedence {
-		return o.Precedence < other.Precedence
+// at is the PDR with what a traffic endpoint says in its place.
+func (p *PDR) at(e *Endpoint) PDR {
+	of := *p
+	of.Local, of.TEID, of.Instance, of.UE, of.UE6, of.Routes = e.Local, e.TEID, e.Instance, e.UE, e.UE6, e.Routes
+	if len(e.QFIs) > 0 {
+		of.QFIs = append(slices.Clone(p.QFIs), e.QFIs...)
 	}
-	return o.PDRID < other.PDRID
+	return of
 }
 
 type compiler struct {
-	s         Session
+	s         *Session
 	instances Instances
 	ue        netip.Addr
+	ue6       netip.Prefix
 }
 
-func (c *compiler) entry(p *PDR) (Entry, error) {
-	fault := func(ie uint16, format string, args ...any) (Entry, error) {
-		return Entry{}, refuse(pfcp.RulePDR, uint32(p.ID), ie, format, args...)
+// inOrder are the PDRs in the order in which they match.
+func (c *compiler) inOrder() []*PDR {
+	all := make([]*PDR, len(c.s.PDRs))
+	for i := range c.s.PDRs {
+		all[i] = &c.s.PDRs[i]
 	}
-	e := Entry{Rule: Rule{Origin: Origin{SEID: c.s.SEID, PDRID: p.ID, FARID: p.FARID, Precedence: p.Precedence}}}
+	slices.SortStableFunc(all, func(a, b *PDR) int { return cmp.Compare(a.Precedence, b.Precedence) })
+	return all
+}
+
+// add puts the rule of a PDR behind the rules of its keys.
+func (c *compiler) add(t Table, p *PDR) error {
+	r, err := c.rule(p)
+	if err != nil {
+		return err
+	}
+	keys, err := c.keys(p)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		e, ok := t[key]
+		switch {
+		case !ok:
+			e = Entry{Key: key, Rule: r}
+		case e.closed(r):
+			continue
+		default:
+			e.More = append(e.More, r)
+		}
+		for _, route := range p.Routes {
+			if key.UE.IsValid() && route.Addr().Is4() == key.UE.Addr().Is4() && !slices.Contains(e.Routes, route) {
+				e.Routes = append(e.Routes, route)
+			}
+		}
+		slices.SortFunc(e.Routes, func(a, b netip.Prefix) int {
+			return cmp.Or(cmp.Compare(b.Bits(), a.Bits()), a.Addr().Compare(b.Addr()))
+		})
+		t[key] = e
+	}
+	return nil
+}
+
+// closed says whether a rule of the entry takes every packet that next could match.
+func (e *Entry) closed(next Rule) (closed bool) {
+	for _, r := range e.Rules {
+		closed = closed || len(r.Filters) == 0 && len(r.QFIs) == 0 && (len(r.Sources) == 0 || slices.Equal(r.Sources, next.Sources))
+	}
+	return closed
+}
+
+// rule resolves a PDR.
+func (c *compiler) rule(p *PDR) (Rule, error) {
+	r := Rule{Origin: Origin{SEID: c.s.SEID, PDRID: p.ID, FARID: p.FARID, Precedence: p.Precedence}, QFIs: p.QFIs}
+	var err error
+	if r.Filters, err = c.filters(p); err != nil {
+		return Rule{}, err
+	}
 	far, err := c.far(p)
 	if err != nil {
-		return Entry{}, err
+		return Rule{}, err
 	}
-	e.Origin.FARID = far.ID
+	r.Origin.FARID = far.ID
 	if p.Direction() == Uplink {
-		err = c.uplink(&e, p, far)
+		err = c.uplink(&r, p, far)
 	} else {
-		err = c.downlink(&e, p, far)
+		err = c.downlink(&r, p, far)
 	}
 	if err != nil {
-		return Entry{}, err
+		return Rule{}, err
 	}
-	if err := c.quality(&e, p); err != nil {
-		return Entry{}, err
+	if err := c.quality(&r, p); err != nil {
+		return Rule{}, err
 	}
+	return r, c.usage(&r, p)
+}
+
+// filters resolves those that refer to others by their id.
+func (c *compiler) filters(p *PDR) ([]Filter, error) {
+	var all []Filter
+	for i := range p.Filters {
+		f := &p.Filters[i]
+		if f.Refers {
+			if f = c.named(f.ID.Value); f == nil {
+				return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IESDFFilter, "there is no SDF filter with id %d", p.Filters[i].ID.Value)
+			}
+		}
+		if f.Filter.all() {
+			return nil, nil
+		}
+		all = append(all, f.Filter)
+	}
+	return all, nil
+}
+
+func (c *compiler) named(id uint32) *SDF {
+	for i := range c.s.PDRs {
+		for j := range c.s.PDRs[i].Filters {
+			if f := &c.s.PDRs[i].Filters[j]; !f.Refers && f.ID == pfcp.Some(id) {
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+func (c *compiler) usage(r *Rule, p *PDR) error {
 	for _, id := range p.URRIDs {
 		at, ok := find(c.s.URRs, id, idOfURR)
 		if !ok {
-			return fault(pfcp.IEURRID, "there is no URR %d", id)
+			return refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEURRID, "there is no URR %d", id)
 		}
 		if err := c.s.URRs[at].check(); err != nil {
-			return Entry{}, err
+			return err
 		}
-		if !e.Origin.URRID.Present {
-			e.Origin.URRID = pfcp.Some(id)
+		if !r.Origin.URRID.Present {
+			r.Origin.URRID = pfcp.Some(id)
 		}
 	}
-	return e, nil
+	return nil
+}
+
+// keys are those that a PDR's packets are looked up by.
+func (c *compiler) keys(p *PDR) ([]Key, error) {
+	missing := func(ie uint16) ([]Key, error) {
+		return nil, &pfcp.Error{
+			Cause: pfcp.CauseConditionalIEMissing, Offending: ie,
+			FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RulePDR, ID: uint32(p.ID)}),
+		}
+	}
+	if p.Direction() == Uplink || p.Source == pfcp.InterfaceCPFunction {
+		if p.TEID == 0 {
+			return missing(pfcp.IEFTEID)
+		}
+		return []Key{{Direction: p.Direction(), Local: p.Local, TEID: p.TEID}}, nil
+	}
+	ue, ue6 := p.UE, p.UE6
+	if !ue.IsValid() && !ue6.IsValid() {
+		ue, ue6 = c.ue, c.ue6
+	}
+	if !ue.IsValid() && !ue6.IsValid() {
+		return missing(pfcp.IEUEIPAddress)
+	}
+	instance, ok := c.instances.resolve(p.Instance)
+	if !ok {
+		return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IENetworkInstance, "network instance %q is not configured", p.Instance)
+	}
+	var keys []Key
+	if ue.IsValid() {
+		keys = append(keys, Key{Direction: Downlink, Instance: instance, UE: UE(ue)})
+	}
+	if ue6.IsValid() {
+		keys = append(keys, Key{Direction: Downlink, Instance: instance, UE: ue6})
+	}
+	return keys, nil
 }
 
 // far is the PDR's FAR, unless a quota of its URRs is spent: then the packets are dropped, or the FAR for Quota
@@ -123,59 +255,115 @@ func (c *compiler) far(p *PDR) (*FAR, error) {
 	return &c.s.FARs[at], nil
 }
 
-// action says what a FAR does with a packet. Anything but plain forwarding and dropping is refused.
+// action says what a FAR does with a packet.
 func (f *FAR) action() (Action, error) {
-	const served = pfcp.ActionForward | pfcp.ActionDrop
-	switch {
-	case f.Action&^served != 0:
-		return 0, refuse(pfcp.RuleFAR, uint32(f.ID), pfcp.IEApplyAction, "apply action %#x: only FORW and DROP are served", uint16(f.Action))
-	case f.Action == pfcp.ActionDrop:
-		return ActionDrop, nil
-	case f.Action == pfcp.ActionForward:
-		return ActionForward, nil
+	const base = pfcp.ActionForward | pfcp.ActionDrop | pfcp.ActionBuffer
+	if f.Action&^(base|pfcp.ActionNotifyCP|pfcp.ActionDuplicate) == 0 {
+		notify := f.Action&pfcp.ActionNotifyCP != 0
+		switch f.Action & base {
+		case pfcp.ActionDrop:
+			return ActionDrop, nil
+		case pfcp.ActionForward:
+			if !notify {
+				return ActionForward, nil
+			}
+		case pfcp.ActionBuffer: // nobody keeps the packets yet
+			return 0, refuse(pfcp.RuleFAR, uint32(f.ID), pfcp.IEApplyAction, "buffering is not served")
+		}
 	}
 	return 0, refuse(pfcp.RuleFAR, uint32(f.ID), pfcp.IEApplyAction, "apply action %#x is none, or contradicts itself", uint16(f.Action))
 }
 
-// destination checks the forwarding parameters of a FAR that forwards.
-func (f *FAR) destination(want ...pfcp.Interface) error {
-	if !f.Destination.Present {
-		return &pfcp.Error{
-			Cause: pfcp.CauseConditionalIEMissing, Offending: pfcp.IEForwardingParameters,
-			FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RuleFAR, ID: uint32(f.ID)}),
+// apply resolves what a FAR does and where to, in a rule. Forwards says that the caller has to look where to.
+func (c *compiler) apply(r *Rule, far *FAR, want ...pfcp.Interface) (forwards bool, err error) {
+	if r.Action, err = far.action(); err != nil {
+		return false, err
+	}
+	r.Notify = far.Action&pfcp.ActionNotifyCP != 0 && r.Action == ActionBuffer
+	if far.Action&pfcp.ActionDuplicate != 0 {
+		for _, o := range far.Duplicates {
+			t, err := c.tunnel(far, o)
+			if err != nil {
+				return false, err
+			}
+			r.Copies = append(r.Copies, t)
 		}
 	}
-	if !slices.Contains(want, f.Destination.Value) {
-		return refuse(pfcp.RuleFAR, uint32(f.ID), pfcp.IEDestinationInterface, "destination %v is not served from this side", f.Destination.Value)
+	if r.Action != ActionForward {
+		return false, nil
 	}
-	if f.Unserved != 0 {
-		return refuse(pfcp.RuleFAR, uint32(f.ID), f.Unserved, "IE type %d of a FAR is not served", f.Unserved)
+	if !far.Destination.Present {
+		return false, &pfcp.Error{
+			Cause: pfcp.CauseConditionalIEMissing, Offending: pfcp.IEForwardingParameters,
+			FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RuleFAR, ID: uint32(far.ID)}),
+		}
 	}
-	if f.Marking.Present && f.Marking.Value != 0 {
-		return refuse(pfcp.RuleFAR, uint32(f.ID), pfcp.IETransportLevelMarking, "transport level marking is not served")
+	if !slices.Contains(want, far.Destination.Value) {
+		return false, refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEDestinationInterface, "destination %v is not served from this side", far.Destination.Value)
 	}
-	return nil
+	if far.Unserved != 0 {
+		return false, refuse(pfcp.RuleFAR, uint32(far.ID), far.Unserved, "IE type %d of a FAR is not served", far.Unserved)
+	}
+	if far.Marking.Present && uint8(far.Marking.Value) != 0 { // a mask of 0 marks nothing
+		r.Marking = far.Marking
+	}
+	r.Redirect = far.Redirect
+	return true, nil
 }
 
-func (c *compiler) uplink(e *Entry, p *PDR, far *FAR) (err error) {
-	if p.TEID == 0 {
-		return &pfcp.Error{
-			Cause: pfcp.CauseConditionalIEMissing, Offending: pfcp.IEFTEID,
-			FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RulePDR, ID: uint32(p.ID)}),
+// tunnel is the remote end that an Outer Header Creation names.
+func (c *compiler) tunnel(far *FAR, outer pfcp.OuterHeaderCreation) (Tunnel, error) {
+	fault := func(format string, args ...any) (Tunnel, error) {
+		return Tunnel{}, refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEOuterHeaderCreation, format, args...)
+	}
+	t := Tunnel{Local: c.s.Slice, TEID: outer.TEID}
+	switch {
+	case outer.Description&pfcp.CreateGTPUUDPIPv4 != 0 && c.s.Slice.Is4():
+		t.Remote = outer.IPv4
+	case outer.Description&pfcp.CreateGTPUUDPIPv6 != 0 && c.s.Slice.Is6():
+		t.Remote = outer.IPv6
+	default:
+		return fault("outer header %#x: the slice is %v", outer.Description, c.s.Slice)
+	}
+	if t.TEID == 0 || !t.Remote.IsValid() || t.Remote.IsUnspecified() || t.Remote.IsMulticast() {
+		return fault("outer header to TEID %#x at %v", uint32(t.TEID), t.Remote)
+	}
+	return t, nil
+}
+
+func (r *Rule) into(t Tunnel) { r.Local, r.Remote, r.RemoteTEID = t.Local, t.Remote, t.TEID }
+
+// uplink resolves a PDR for packets from the UE: into a network, or to the control plane.
+func (c *compiler) uplink(r *Rule, p *PDR, far *FAR) error {
+	ue, ue6 := p.UE, p.UE6
+	if !ue.IsValid() && !ue6.IsValid() {
+		ue, ue6 = c.ue, c.ue6 // pfcpsim's uplink PDR has none: the session's own is the only right one
+	}
+	if far.Destination.Value != pfcp.InterfaceCPFunction { // a UE asks for its router before it has an address
+		if ue.IsValid() {
+			r.Sources = append(r.Sources, UE(ue))
+		}
+		if ue6.IsValid() {
+			r.Sources = append(r.Sources, ue6)
+		}
+		if len(r.Sources) > 0 {
+			r.Sources = append(r.Sources, p.Routes...)
 		}
 	}
-	e.Key = Key{Direction: Uplink, Local: p.Local, TEID: p.TEID}
-	source := p.UE
-	if !source.IsValid() {
-		source = c.ue // pfcpsim's uplink PDR has none: the session's own address is the only right one
+	forwards, err := c.apply(r, far, pfcp.InterfaceCore, pfcp.InterfaceSGiLAN, pfcp.InterfaceCPFunction)
+	if r.Action == ActionBuffer {
+		return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEApplyAction, "packets from the UE are not buffered")
 	}
-	if source.IsValid() {
-		e.Sources = []netip.Prefix{UE(source)}
-	}
-	if e.Action, err = far.action(); err != nil || e.Action == ActionDrop {
+	if err != nil || !forwards {
 		return err
 	}
-	if err := far.destination(pfcp.InterfaceCore, pfcp.InterfaceSGiLAN); err != nil {
+	if far.Destination.Value == pfcp.InterfaceCPFunction {
+		if !far.Outer.Present {
+			return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEOuterHeaderCreation, "to the control plane without a tunnel")
+		}
+		t, err := c.tunnel(far, far.Outer.Value)
+		r.into(t)
+		r.KeepHeader = !p.removesGTPU()
 		return err
 	}
 	if far.Outer.Present {
@@ -185,7 +373,7 @@ func (c *compiler) uplink(e *Entry, p *PDR, far *FAR) (err error) {
 		return refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEOuterHeaderRemoval, "the outer header must be removed towards the core")
 	}
 	var ok bool
-	if e.Instance, ok = c.instances.resolve(far.Instance); !ok {
+	if r.Instance, ok = c.instances.resolve(far.Instance); !ok {
 		return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IENetworkInstance, "network instance %q is not configured", far.Instance)
 	}
 	return nil
@@ -199,107 +387,94 @@ func (p *PDR) removesGTPU() bool {
 	return false
 }
 
-func (c *compiler) downlink(e *Entry, p *PDR, far *FAR) (err error) {
-	ue := p.UE
-	if !ue.IsValid() {
-		ue = c.ue
-	}
-	if !ue.IsValid() {
-		return &pfcp.Error{
-			Cause: pfcp.CauseConditionalIEMissing, Offending: pfcp.IEUEIPAddress,
-			FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RulePDR, ID: uint32(p.ID)}),
-		}
-	}
-	instance, ok := c.instances.resolve(p.Instance)
-	if !ok {
-		return refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IENetworkInstance, "network instance %q is not configured", p.Instance)
-	}
-	e.Key = Key{Direction: Downlink, Instance: instance, UE: UE(ue)}
-	if e.Action, err = far.action(); err != nil || e.Action == ActionDrop {
-		return err
-	}
-	if err := far.destination(pfcp.InterfaceAccess); err != nil {
+// downlink resolves a PDR for packets to the UE, from a network or from the control plane.
+func (c *compiler) downlink(r *Rule, p *PDR, far *FAR) error {
+	forwards, err := c.apply(r, far, pfcp.InterfaceAccess, pfcp.InterfaceCPFunction)
+	if err != nil || !forwards {
 		return err
 	}
 	if !far.Outer.Present {
-		e.Action = ActionNoHeader // free5GC before the access side is known: never leak plain IP
+		r.Action = ActionNoHeader // free5GC before the access side is known: never leak plain IP
 		return nil
 	}
-	outer := far.Outer.Value
-	if outer.Description&pfcp.CreateGTPUUDPIPv4 == 0 || !outer.IPv4.IsValid() {
-		return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEOuterHeaderCreation, "outer header %#x: only GTP-U/UDP/IPv4 is served", outer.Description)
-	}
-	if outer.TEID == 0 || outer.IPv4.IsUnspecified() || outer.IPv4.IsMulticast() {
-		return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEOuterHeaderCreation, "outer header to TEID %#x at %v", uint32(outer.TEID), outer.IPv4)
-	}
-	e.Remote, e.RemoteTEID, e.Local = outer.IPv4, outer.TEID, c.s.Slice
-	return nil
+	t, err := c.tunnel(far, far.Outer.Value)
+	r.into(t)
+	return err
 }
 
-// quality resolves the QERs of a PDR: every gate must be open, and one of them may limit the rate.
-func (c *compiler) quality(e *Entry, p *PDR) error {
+// quality resolves the QERs of a PDR: every gate must be open, and every limit holds.
+func (c *compiler) quality(r *Rule, p *PDR) error {
 	for _, id := range p.QERIDs {
 		at, ok := find(c.s.QERs, id, idOfQER)
 		if !ok {
 			return refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEQERID, "there is no QER %d", id)
 		}
 		q := &c.s.QERs[at]
-		if err := q.check(); err != nil {
-			return err
+		if q.GBR.Present && q.GBR.Value != (pfcp.BitRate{}) {
+			return refuse(pfcp.RuleQER, uint32(id), pfcp.IEGBR, "guaranteed bit rates are not served")
 		}
 		closed, mbr := q.Gate.UplinkClosed, q.MBR.Value.Uplink
 		if p.Direction() == Downlink {
 			closed, mbr = q.Gate.DownlinkClosed, q.MBR.Value.Downlink
 		}
-		e.GateClosed = e.GateClosed || closed
-		if !e.Origin.QERID.Present {
-			e.Origin.QERID = pfcp.Some(id)
+		r.GateClosed = r.GateClosed || closed
+		if !r.Origin.QERID.Present {
+			r.Origin.QERID = pfcp.Some(id)
+		}
+		if q.QFI.Value != 0 && p.Direction() == Downlink && r.Remote.IsValid() { // free5GC sends 0 where there is none
+			r.QFI = q.QFI
 		}
 		if mbr == 0 { // no MBR, or 0: this QER does not limit
 			continue
 		}
-		if e.MBR != 0 {
-			return refuse(pfcp.RuleQER, uint32(id), pfcp.IEMBR, "PDR %d has a second QER with an MBR: one is served", p.ID)
+		m := Meter{ID: MeterID{SEID: c.s.SEID, QERID: id, Direction: p.Direction()}, MBR: mbr}
+		if q.Correlation.Value != 0 {
+			m.ID = MeterID{Owner: c.s.Owner, Correlation: q.Correlation.Value, Direction: p.Direction()}
 		}
-		e.MBR, e.Origin.QERID = mbr, pfcp.Some(id)
+		r.Meters = append(r.Meters, m)
 	}
 	return nil
 }
 
-// check refuses what a QER asks for and would not get.
-func (q *QER) check() error {
-	fault := func(ie uint16, format string, args ...any) error {
-		return refuse(pfcp.RuleQER, uint32(q.ID), ie, format, args...)
-	}
-	switch {
-	case q.GBR.Present && q.GBR.Value != (pfcp.BitRate{}):
-		return fault(pfcp.IEGBR, "guaranteed bit rates are not served")
-	case q.Correlation.Present && q.MBR.Present:
-		return fault(pfcp.IEQERCorrelationID, "limits across sessions are not served")
-	case q.QFI.Present && q.QFI.Value != 0:
-		return fault(pfcp.IEQFI, "QFI %d: marking packets with it is not served", q.QFI.Value)
-	}
-	return nil
-}
-
-// meters refuses a QER whose MBR several entries of one direction would share: each would get all of it.
-func (c *compiler) meters(t Table) error {
-	type meter struct {
-		direction Direction
-		id        pfcp.QERID
-	}
-	var seen []meter
+// limit makes the first limit of a rule that no other rule shares the rule's own: the common case, one QER for each
+// direction, then needs no meter beside the rule.
+func (c *compiler) limit(t Table) {
+	var all []MeterID
 	for _, e := range t {
-		if e.MBR == 0 {
-			continue
+		for _, r := range e.Rules {
+			for _, m := range r.Meters {
+				all = append(all, m.ID)
+			}
 		}
-		m := meter{e.Key.Direction, e.Origin.QERID.Value}
-		if slices.Contains(seen, m) {
-			return refuse(pfcp.RuleQER, uint32(m.id), pfcp.IEMBR, "an MBR shared by several PDRs of one direction is not served")
-		}
-		seen = append(seen, m)
 	}
-	return nil
+	alone := func(id MeterID) bool {
+		n := 0
+		for _, other := range all {
+			if other == id {
+				n++
+			}
+		}
+		return n == 1 && id.Correlation == 0
+	}
+	for key, e := range t {
+		changed := false
+		for _, r := range e.Rules {
+			at := slices.IndexFunc(r.Meters, func(m Meter) bool { return alone(m.ID) })
+			if at < 0 {
+				continue
+			}
+			own := r.Meters[at]
+			r.MBR, r.Origin.QERID = own.MBR, pfcp.Some(own.ID.QERID)
+			r.Meters = slices.Delete(slices.Clone(r.Meters), at, at+1)
+			if len(r.Meters) == 0 {
+				r.Meters = nil
+			}
+			changed = true
+		}
+		if changed {
+			t[key] = e
+		}
+	}
 }
 
 func sortEntries(list []Entry) {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/xepc/xepc/pkg/pfcp"
@@ -11,58 +12,111 @@ import (
 // another. The errors are *pfcp.Error; the F-TEIDs that teids gave out meanwhile are the caller's to take back.
 func Establish(
 	req *pfcp.SessionEstablishmentRequest, seid pfcp.SEID, slice netip.Addr, limits Limits, teids TEIDs, now Time,
-) (Session, []pfcp.CreatedPDR, error) {
+) (Session, Created, error) {
 	s := Session{
 		SEID: seid, CP: req.FSEID, Slice: slice, FQCSIDs: req.FQCSIDs,
 		InactivityTimer: req.InactivityTimer.Value, LastPacket: now,
 	}
-	if err := limits.check(Session{
-		PDRs: make([]PDR, len(req.CreatePDRs)), FARs: make([]FAR, len(req.CreateFARs)),
-		QERs: make([]QER, len(req.CreateQERs)), URRs: make([]URR, len(req.CreateURRs)),
-	}); err != nil {
-		return Session{}, nil, err
+	c := creates{
+		pdrs: req.CreatePDRs, fars: req.CreateFARs, qers: req.CreateQERs, urrs: req.CreateURRs, bars: req.CreateBARs,
+		endpoints: req.CreateTrafficEndpoints,
 	}
-	m := maker{teids: teids, now: now}
-	if err := s.create(&m, req.CreatePDRs, req.CreateFARs, req.CreateQERs, req.CreateURRs); err != nil {
-		return Session{}, nil, err
+	if err := limits.check(c.size()); err != nil {
+		return Session{}, Created{}, err
 	}
-	for _, p := range s.PDRs {
-		if p.Local.IsValid() {
-			s.Slice = p.Local
-			break
-		}
+	m := maker{teids: teids, now: now, limits: limits}
+	if err := s.create(&m, c); err != nil {
+		return Session{}, Created{}, err
 	}
-	return s, m.created, nil
+	for _, f := range s.FTEIDs() {
+		s.Slice = f.Local
+		break
+	}
+	return s, m.told, nil
+}
+
+// Created is what the control plane is told about new rules.
+type Created struct {
+	PDRs      []pfcp.CreatedPDR
+	Endpoints []pfcp.CreatedTrafficEndpoint
+}
+
+// creates are the rules that a request makes.
+type creates struct {
+	pdrs      []pfcp.CreatePDR
+	fars      []pfcp.CreateFAR
+	qers      []pfcp.CreateQER
+	urrs      []pfcp.CreateURR
+	bars      []pfcp.BAR
+	endpoints []pfcp.TrafficEndpoint
+}
+
+// size is a session of so many rules, for Limits before anything of the request's size is made.
+func (c creates) size() Session {
+	return Session{
+		PDRs: make([]PDR, len(c.pdrs)), FARs: make([]FAR, len(c.fars)), QERs: make([]QER, len(c.qers)),
+		URRs: make([]URR, len(c.urrs)), BARs: make([]BAR, len(c.bars)), Endpoints: make([]Endpoint, len(c.endpoints)),
+	}
 }
 
 // create adds the rules of an establishment or a modification to s, whose lists are its own.
-func (s *Session) create(
-	m *maker, pdrs []pfcp.CreatePDR, fars []pfcp.CreateFAR, qers []pfcp.CreateQER, urrs []pfcp.CreateURR,
-) error {
+func (s *Session) create(m *maker, c creates) error {
 	const twice = "the id is in use"
 	var ok bool
-	for i := range fars {
-		if s.FARs, ok = insert(s.FARs, makeFAR(&fars[i]), idOfFAR); !ok {
-			return refuse(pfcp.RuleFAR, uint32(fars[i].ID), pfcp.IEFARID, twice)
+	for i := range c.fars {
+		if s.FARs, ok = insert(s.FARs, makeFAR(&c.fars[i]), idOfFAR); !ok {
+			return refuse(pfcp.RuleFAR, uint32(c.fars[i].ID), pfcp.IEFARID, twice)
 		}
 	}
-	for i := range qers {
-		if s.QERs, ok = insert(s.QERs, makeQER(&qers[i]), idOfQER); !ok {
-			return refuse(pfcp.RuleQER, uint32(qers[i].ID), pfcp.IEQERID, twice)
+	for i := range c.qers {
+		if s.QERs, ok = insert(s.QERs, makeQER(&c.qers[i]), idOfQER); !ok {
+			return refuse(pfcp.RuleQER, uint32(c.qers[i].ID), pfcp.IEQERID, twice)
 		}
 	}
-	for i := range urrs {
-		if s.URRs, ok = insert(s.URRs, makeURR(&urrs[i], m.now), idOfURR); !ok {
-			return refuse(pfcp.RuleURR, uint32(urrs[i].ID), pfcp.IEURRID, twice)
+	for i := range c.urrs {
+		if s.URRs, ok = insert(s.URRs, makeURR(&c.urrs[i], m.now), idOfURR); !ok {
+			return refuse(pfcp.RuleURR, uint32(c.urrs[i].ID), pfcp.IEURRID, twice)
 		}
 	}
-	for i := range pdrs {
-		p, err := m.pdr(&pdrs[i])
+	for _, b := range c.bars {
+		if s.BARs, ok = insert(s.BARs, BAR{b.ID, b.NotificationDelay, b.SuggestedPacketsCount}, idOfBAR); !ok {
+			return refuse(pfcp.RuleBAR, uint32(b.ID), pfcp.IEBARID, twice)
+		}
+	}
+	if err := s.createEndpoints(m, c.endpoints); err != nil {
+		return err
+	}
+	m.endpoints = s.Endpoints
+	for i := range c.pdrs {
+		p, err := m.pdr(&c.pdrs[i])
 		if err != nil {
 			return err
 		}
 		if s.PDRs, ok = insert(s.PDRs, p, idOfPDR); !ok {
 			return refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEPDRID, twice)
+		}
+	}
+	return nil
+}
+
+func (s *Session) createEndpoints(m *maker, all []pfcp.TrafficEndpoint) error {
+	for i := range all {
+		t := &all[i]
+		e, err := m.endpoint(t)
+		if err != nil {
+			return err
+		}
+		var ok bool
+		if s.Endpoints, ok = insert(s.Endpoints, e, idOfEndpoint); !ok {
+			return &pfcp.Error{
+				Cause: pfcp.CauseRuleCreationFailure, Offending: pfcp.IETrafficEndpointID,
+				Err: fmt.Errorf("traffic endpoint %d: the id is in use", t.ID),
+			}
+		}
+		if t.FTEID.Present && t.FTEID.Value.Choose {
+			m.told.Endpoints = append(m.told.Endpoints, pfcp.CreatedTrafficEndpoint{
+				ID: e.ID, FTEID: pfcp.Some(pfcp.FTEID{TEID: e.TEID, IPv4: e.Local}),
+			})
 		}
 	}
 	return nil

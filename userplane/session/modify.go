@@ -15,7 +15,7 @@ import (
 // one request.
 func (s Session) Modify(
 	req *pfcp.SessionModificationRequest, limits Limits, teids TEIDs, now Time,
-) (Session, []pfcp.CreatedPDR, error) {
+) (Session, Created, error) {
 	next := s
 	next.Modified++
 	if req.FSEID.Present {
@@ -28,41 +28,48 @@ func (s Session) Modify(
 		next.InactivityTimer, next.LastPacket, next.Inactive = req.InactivityTimer.Value, now, false
 	}
 	if err := next.removeRules(req); err != nil {
-		return s, nil, err
+		return s, Created{}, err
 	}
-	m := maker{teids: teids, held: s.FTEIDs(), now: now}
-	if err := limits.check(Session{ // before anything of the request's size is made
-		PDRs: make([]PDR, len(req.CreatePDRs)), FARs: make([]FAR, len(req.CreateFARs)),
-		QERs: make([]QER, len(req.CreateQERs)), URRs: make([]URR, len(req.CreateURRs)),
-	}); err != nil {
-		return s, nil, err
+	c := creates{
+		pdrs: req.CreatePDRs, fars: req.CreateFARs, qers: req.CreateQERs, urrs: req.CreateURRs, bars: req.CreateBARs,
+		endpoints: req.CreateTrafficEndpoints,
 	}
-	if err := next.create(&m, req.CreatePDRs, req.CreateFARs, req.CreateQERs, req.CreateURRs); err != nil {
-		return s, nil, err
+	if err := limits.check(c.size()); err != nil {
+		return s, Created{}, err
+	}
+	m := maker{teids: teids, held: s.FTEIDs(), now: now, limits: limits}
+	if err := next.create(&m, c); err != nil {
+		return s, Created{}, err
 	}
 	if err := limits.check(next); err != nil {
-		return s, nil, err
+		return s, Created{}, err
 	}
 	if err := next.updateFARs(req.UpdateFARs); err != nil {
-		return s, nil, err
+		return s, Created{}, err
 	}
 	if err := next.updateQERs(req.UpdateQERs); err != nil {
-		return s, nil, err
+		return s, Created{}, err
 	}
 	if err := next.updateURRs(req.UpdateURRs, now); err != nil {
-		return s, nil, err
+		return s, Created{}, err
+	}
+	if err := next.updateBARs(req.UpdateBARs); err != nil {
+		return s, Created{}, err
+	}
+	if err := next.updateEndpoints(&m, req.UpdateTrafficEndpoints); err != nil {
+		return s, Created{}, err
 	}
 	if err := next.updatePDRs(&m, req.UpdatePDRs); err != nil {
-		return s, nil, err
+		return s, Created{}, err
 	}
 	for _, id := range req.QueryURRs {
 		if _, ok := find(next.URRs, id, idOfURR); !ok {
 			if _, ok = find(s.URRs, id, idOfURR); !ok {
-				return s, nil, refuse(pfcp.RuleURR, uint32(id), pfcp.IEURRID, "no such URR to query")
+				return s, Created{}, refuse(pfcp.RuleURR, uint32(id), pfcp.IEURRID, "no such URR to query")
 			}
 		}
 	}
-	return next, m.created, nil
+	return next, m.told, nil
 }
 
 // removeRules takes rules away. The rules that a removed one was named by are looked at by Compile.
@@ -89,6 +96,77 @@ func (s *Session) removeRules(req *pfcp.SessionModificationRequest) error {
 			return refuse(pfcp.RuleURR, uint32(id), pfcp.IEURRID, unknown)
 		}
 	}
+	for _, id := range req.RemoveBARs {
+		if s.BARs, ok = remove(s.BARs, id, idOfBAR); !ok {
+			return refuse(pfcp.RuleBAR, uint32(id), pfcp.IEBARID, unknown)
+		}
+	}
+	for _, id := range req.RemoveTrafficEndpoints {
+		if s.Endpoints, ok = remove(s.Endpoints, id, idOfEndpoint); !ok {
+			return noEndpoint(id)
+		}
+	}
+	return nil
+}
+
+func noEndpoint(id pfcp.TrafficEndpointID) error {
+	return &pfcp.Error{
+		Cause: pfcp.CauseRuleCreationFailure, Offending: pfcp.IETrafficEndpointID,
+		Err: fmt.Errorf("there is no traffic endpoint %d", id),
+	}
+}
+
+func (s *Session) updateBARs(updates []pfcp.BAR) error {
+	for _, u := range updates {
+		at, ok := find(s.BARs, u.ID, idOfBAR)
+		if !ok {
+			return refuse(pfcp.RuleBAR, uint32(u.ID), pfcp.IEBARID, "no such BAR to update")
+		}
+		s.BARs = slices.Clone(s.BARs)
+		b := &s.BARs[at]
+		if u.NotificationDelay.Present {
+			b.Delay = u.NotificationDelay
+		}
+		if u.SuggestedPacketsCount.Present {
+			b.Count = u.SuggestedPacketsCount
+		}
+	}
+	return nil
+}
+
+func (s *Session) updateEndpoints(m *maker, updates []pfcp.TrafficEndpoint) error {
+	for i := range updates {
+		u := &updates[i]
+		at, ok := find(s.Endpoints, u.ID, idOfEndpoint)
+		if !ok {
+			return noEndpoint(u.ID)
+		}
+		if u.FTEID.Present && u.FTEID.Value.Choose {
+			return &pfcp.Error{Cause: pfcp.CauseInvalidFTEIDAllocation, Offending: pfcp.IEFTEID}
+		}
+		with, err := m.endpoint(u)
+		if err != nil {
+			return err
+		}
+		s.Endpoints = slices.Clone(s.Endpoints)
+		e := &s.Endpoints[at]
+		if u.FTEID.Present {
+			e.Local, e.TEID = with.Local, with.TEID
+		}
+		if u.NetworkInstance.Present {
+			e.Instance = with.Instance
+		}
+		if u.UEIPAddress.Present {
+			e.UE, e.UE6 = with.UE, with.UE6
+		}
+		if len(with.Routes) > 0 || u.Removed.Has(pfcp.IEFramedRoute) || u.Removed.Has(pfcp.IEFramedIPv6Route) {
+			e.Routes = with.Routes
+		}
+		if len(with.QFIs) > 0 || u.Removed.Has(pfcp.IEQFI) {
+			e.QFIs = with.QFIs
+		}
+	}
+	m.endpoints = s.Endpoints
 	return nil
 }
 
@@ -107,7 +185,11 @@ func (s *Session) updateFARs(updates []pfcp.UpdateFAR) error {
 		if u.ApplyAction.Present {
 			f.Action = u.ApplyAction.Value
 		}
+		if u.BARID.Present || u.Removed.Has(pfcp.IEBARID) {
+			f.BARID = u.BARID
+		}
 		f.set(u.ForwardingParameters)
+		f.duplicate(u.Duplicating)
 	}
 	return nil
 }
@@ -170,16 +252,16 @@ func (m *maker) update(p PDR, u *pfcp.UpdatePDR) (PDR, error) {
 	if u.Precedence.Present {
 		p.Precedence = u.Precedence.Value
 	}
-	if u.OuterHeaderRemoval.Present {
+	if u.OuterHeaderRemoval.Present || u.Removed.Has(pfcp.IEOuterHeaderRemoval) {
 		p.Removal = u.OuterHeaderRemoval
 	}
 	if u.FARID.Present {
 		p.FARID = u.FARID.Value
 	}
-	if u.QERIDs.Present {
+	if u.QERIDs.Present || u.Removed.Has(pfcp.IEQERID) {
 		p.QERIDs = slices.Clone(u.QERIDs.Value)
 	}
-	if u.URRIDs.Present {
+	if u.URRIDs.Present || u.Removed.Has(pfcp.IEURRID) {
 		p.URRIDs = slices.Clone(u.URRIDs.Value)
 	}
 	if !u.PDI.Present {
@@ -199,8 +281,8 @@ func (m *maker) update(p PDR, u *pfcp.UpdatePDR) (PDR, error) {
 		if p.TEID == 0 {
 			p.Local, p.TEID = old.Local, old.TEID
 		}
-		if !p.UE.IsValid() && p.Direction() == Downlink {
-			p.UE = old.UE
+		if !p.UE.IsValid() && !p.UE6.IsValid() && p.Direction() == Downlink {
+			p.UE, p.UE6 = old.UE, old.UE6
 		}
 	}
 	return p, nil

@@ -12,11 +12,14 @@ import (
 // maker turns the rules of one request into ours. It remembers which CHOOSE ID got which F-TEID: PDRs of one
 // request that name the same one share it, TS 29.244 8.2.3.
 type maker struct {
-	teids   TEIDs
-	held    []FTEID // of the session before the request
-	chosen  map[uint8]FTEID
-	created []pfcp.CreatedPDR
-	now     Time
+	teids  TEIDs
+	held   []FTEID // of the session before the request
+	chosen map[uint8]FTEID
+	told   Created
+	now    Time
+
+	limits    Limits
+	endpoints []Endpoint // of the session, those of the request among them
 }
 
 // pdr makes a PDR. What the data path cannot do is refused here, with the IE to blame.
@@ -38,7 +41,7 @@ func (m *maker) pdr(c *pfcp.CreatePDR) (PDR, error) {
 		return PDR{}, err
 	}
 	if f := c.PDI.FTEID; f.Present && f.Value.Choose {
-		m.created = append(m.created, pfcp.CreatedPDR{
+		m.told.PDRs = append(m.told.PDRs, pfcp.CreatedPDR{
 			ID: c.ID, FTEID: pfcp.Some(pfcp.FTEID{TEID: p.TEID, IPv4: p.Local}),
 		})
 	}
@@ -51,51 +54,116 @@ func (m *maker) pdi(p *PDR, i *pfcp.PDI) error {
 		return refuse(pfcp.RulePDR, uint32(p.ID), ie, format, args...)
 	}
 	switch i.SourceInterface {
-	case pfcp.InterfaceAccess, pfcp.InterfaceCore, pfcp.InterfaceSGiLAN:
+	case pfcp.InterfaceAccess, pfcp.InterfaceCore, pfcp.InterfaceSGiLAN, pfcp.InterfaceCPFunction:
 	default:
 		return fault(pfcp.IESourceInterface, "source interface %v is not served", i.SourceInterface)
 	}
-	p.Source, p.Instance, p.UE = i.SourceInterface, i.NetworkInstance.Value, netip.Addr{}
-	for _, f := range i.SDFFilters {
-		if !matchesAll(f) {
-			return fault(pfcp.IESDFFilter, "SDF filters are not served: %q", f.FlowDescription)
-		}
-	}
-	switch {
-	case len(i.QFI) > 0:
-		return fault(pfcp.IEQFI, "matching the QFI is not served")
-	case len(i.TrafficEndpointIDs) > 0:
-		return fault(pfcp.IETrafficEndpointID, "traffic endpoints are not served")
-	case i.ApplicationID.Present:
+	if i.ApplicationID.Present {
 		return fault(pfcp.IEApplicationID, "application detection is not served: %q", i.ApplicationID.Value)
-	case len(i.FramedRoutes.IPv4) > 0:
-		return fault(pfcp.IEFramedRoute, "framed routes are not served")
-	case len(i.FramedRoutes.IPv6) > 0:
-		return fault(pfcp.IEFramedIPv6Route, "framed routes are not served")
 	}
-	if ue := i.UEIPAddress; ue.Present {
-		switch v := ue.Value; {
-		case v.ChooseIPv4 || v.ChooseIPv6:
-			return fault(pfcp.IEUEIPAddress, "UE addresses are not allocated here")
-		case v.IPv6.IsValid():
-			return fault(pfcp.IEUEIPAddress, "IPv6 UE addresses are not served")
-		case v.IPv4.IsValid():
-			p.UE = v.IPv4
+	p.Source, p.QFIs, p.Filters = i.SourceInterface, slices.Clone(i.QFI), nil
+	if len(i.SDFFilters) > m.limits.Filters {
+		return &pfcp.Error{
+			Cause: pfcp.CauseNoResourcesAvailable, Offending: pfcp.IESDFFilter,
+			FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RulePDR, ID: uint32(p.ID)}),
+			Err:        fmt.Errorf("%d SDF filters: at most %d", len(i.SDFFilters), m.limits.Filters),
 		}
 	}
-	if p.Direction() == Downlink && i.FTEID.Present {
-		return fault(pfcp.IEFTEID, "tunnels on the core side are not served")
+	for n := range i.SDFFilters {
+		f, err := makeSDF(&i.SDFFilters[n])
+		if err != nil {
+			return fault(pfcp.IESDFFilter, "%w", err)
+		}
+		p.Filters = append(p.Filters, f)
 	}
-	p.Local, p.TEID = netip.Addr{}, 0
-	if !i.FTEID.Present {
-		return nil
+	p.Endpoints = slices.Clone(i.TrafficEndpointIDs)
+	for _, id := range p.Endpoints {
+		if !slices.ContainsFunc(m.endpoints, func(e Endpoint) bool { return e.ID == id }) {
+			return fault(pfcp.IETrafficEndpointID, "there is no traffic endpoint %d", id)
+		}
 	}
-	f, err := m.fteid(&i.FTEID.Value)
+	e, err := m.endpoint(&pfcp.TrafficEndpoint{
+		FTEID: i.FTEID, NetworkInstance: i.NetworkInstance, UEIPAddress: i.UEIPAddress, FramedRoutes: i.FramedRoutes,
+	})
 	if err != nil {
 		return blame(err, pfcp.RulePDR, uint32(p.ID))
 	}
-	p.Local, p.TEID = f.Local, f.TEID
+	if i.FTEID.Present && p.Direction() == Downlink && p.Source != pfcp.InterfaceCPFunction {
+		return fault(pfcp.IEFTEID, "tunnels on the core side are not served")
+	}
+	p.Local, p.TEID, p.Instance, p.UE, p.UE6, p.Routes = e.Local, e.TEID, e.Instance, e.UE, e.UE6, e.Routes
 	return nil
+}
+
+// endpoint makes a traffic endpoint, or what stands in its place in a PDI. The errors name no rule.
+func (m *maker) endpoint(t *pfcp.TrafficEndpoint) (e Endpoint, err error) {
+	fault := func(ie uint16, format string, args ...any) (Endpoint, error) {
+		return Endpoint{}, &pfcp.Error{Cause: pfcp.CauseRuleCreationFailure, Offending: ie, Err: fmt.Errorf(format, args...)}
+	}
+	e = Endpoint{ID: t.ID, Instance: t.NetworkInstance.Value, QFIs: slices.Clone(t.QFI)}
+	if ue := t.UEIPAddress; ue.Present {
+		v := ue.Value
+		if v.ChooseIPv4 || v.ChooseIPv6 {
+			return fault(pfcp.IEUEIPAddress, "UE addresses are not allocated here")
+		}
+		e.UE = v.IPv4
+		if v.IPv6.IsValid() {
+			length := int(v.IPv6PrefixLength)
+			if length == 0 {
+				length = 64
+			}
+			if e.UE6, err = v.IPv6.Prefix(length); err != nil {
+				return fault(pfcp.IEUEIPAddress, "prefix length %d", length)
+			}
+		}
+	}
+	for _, routes := range [][]string{t.FramedRoutes.IPv4, t.FramedRoutes.IPv6} {
+		for _, text := range routes {
+			route, err := parseRoute(text)
+			if err != nil {
+				return fault(pfcp.IEFramedRoute, "%w", err)
+			}
+			e.Routes = append(e.Routes, route)
+		}
+	}
+	if len(e.Routes) > maxRoutes {
+		return fault(pfcp.IEFramedRoute, "%d framed routes: at most %d", len(e.Routes), maxRoutes)
+	}
+	if t.FTEID.Present {
+		f, err := m.fteid(&t.FTEID.Value)
+		if err != nil {
+			return Endpoint{}, err
+		}
+		e.Local, e.TEID = f.Local, f.TEID
+	}
+	return e, nil
+}
+
+// maxRoutes bounds the framed routes of a PDR; ours.
+const maxRoutes = 16
+
+// parseRoute reads a framed route, RFC 2865 5.22 and RFC 3162 2.5: a prefix; what follows (gateway, metrics) says
+// nothing here. An IPv4 address without length has that of its class.
+func parseRoute(text string) (netip.Prefix, error) {
+	words := strings.Fields(text)
+	if len(words) == 0 {
+		return netip.Prefix{}, fmt.Errorf("framed route %q", text)
+	}
+	if route, err := netip.ParsePrefix(words[0]); err == nil {
+		return route.Masked(), nil
+	}
+	a, err := netip.ParseAddr(words[0])
+	if err != nil || !a.Is4() {
+		return netip.Prefix{}, fmt.Errorf("framed route %q", text)
+	}
+	length := 24
+	switch first := a.As4()[0]; {
+	case first < 128:
+		length = 8
+	case first < 192:
+		length = 16
+	}
+	return netip.PrefixFrom(a, length).Masked(), nil
 }
 
 func (m *maker) fteid(f *pfcp.FTEID) (FTEID, error) {
@@ -142,32 +210,14 @@ func (m *maker) fteid(f *pfcp.FTEID) (FTEID, error) {
 	return own, nil
 }
 
-// matchesAll says whether an SDF filter lets every packet match: it is empty, as OMEC and pfcpsim send it, or
-// permits ip from any to any (or to "assigned", the UE itself).
-func matchesAll(f pfcp.SDFFilter) bool {
-	if f.ToSTrafficClass.Present || f.SPI.Present || f.FlowLabel.Present {
-		return false
-	}
-	words := strings.Fields(strings.ToLower(f.FlowDescription))
-	if len(words) == 0 {
-		return !f.FilterID.Present // an id alone refers to another filter
-	}
-	if len(words) != 7 {
-		return false
-	}
-	any := func(s string) bool { return s == "any" || s == "assigned" }
-	return words[0] == "permit" && (words[1] == "out" || words[1] == "in") && words[2] == "ip" &&
-		words[3] == "from" && any(words[4]) && words[5] == "to" && any(words[6])
-}
-
 func makeFAR(c *pfcp.CreateFAR) FAR {
-	f := FAR{ID: c.ID, Action: c.ApplyAction}
+	f := FAR{ID: c.ID, Action: c.ApplyAction, BARID: c.BARID}
 	f.set(c.ForwardingParameters)
+	f.duplicate(c.Duplicating)
 	return f
 }
 
-// set replaces those forwarding parameters that are present. An end marker that is asked for is not sent: EMPU is
-// not announced, so nobody may count on it.
+// set replaces those forwarding parameters that are present, and takes away those that came with no length.
 func (f *FAR) set(with pfcp.Opt[pfcp.ForwardingParameters]) {
 	if !with.Present {
 		return
@@ -180,21 +230,50 @@ func (f *FAR) set(with pfcp.Opt[pfcp.ForwardingParameters]) {
 	if v.NetworkInstance.Present {
 		f.Instance = v.NetworkInstance.Value
 	}
-	if v.OuterHeaderCreation.Present {
+	if v.OuterHeaderCreation.Present || v.Removed.Has(pfcp.IEOuterHeaderCreation) {
 		f.Outer = v.OuterHeaderCreation
 	}
-	if v.TransportLevelMarking.Present {
+	if v.TransportLevelMarking.Present || v.Removed.Has(pfcp.IETransportLevelMarking) {
 		f.Marking = v.TransportLevelMarking
 	}
+	if v.Removed.Has(pfcp.IERedirectInformation) {
+		f.Redirect = netip.Addr{}
+	} else if v.Redirect.Present {
+		f.redirect(v.Redirect.Value)
+	}
 	switch {
-	case v.TrafficEndpointID.Present:
-		f.Unserved = pfcp.IETrafficEndpointID
-	case v.Redirect.Present:
-		f.Unserved = pfcp.IERedirectInformation
-	case v.ForwardingPolicy.Present:
+	case v.ForwardingPolicy.Present && !v.Removed.Has(pfcp.IEForwardingPolicy):
 		f.Unserved = pfcp.IEForwardingPolicy
 	case len(v.HeaderEnrichments) > 0:
 		f.Unserved = pfcp.IEHeaderEnrichment
+	}
+}
+
+// redirect takes a redirection to an address. One to a URL is for somebody who speaks HTTP: it is not served.
+func (f *FAR) redirect(r pfcp.RedirectInformation) {
+	a, err := netip.ParseAddr(r.Server)
+	switch {
+	case err == nil && a.Is4() && (r.Type == pfcp.RedirectIPv4 || r.Type == pfcp.RedirectIPv4v6):
+		f.Redirect = a
+	case err == nil && a.Is6() && r.Type == pfcp.RedirectIPv6:
+		f.Redirect = a
+	default:
+		f.Unserved = pfcp.IERedirectInformation
+	}
+}
+
+// duplicate replaces the tunnels that get copies.
+func (f *FAR) duplicate(with []pfcp.DuplicatingParameters) {
+	if len(with) == 0 {
+		return
+	}
+	f.Duplicates = nil
+	for i := range with {
+		if outer := with[i].OuterHeaderCreation; outer.Present {
+			f.Duplicates = append(f.Duplicates, outer.Value)
+		} else {
+			f.Unserved = pfcp.IEDuplicatingParameters
+		}
 	}
 }
 
@@ -206,16 +285,16 @@ func (q *QER) set(u *pfcp.UpdateQER) {
 	if u.GateStatus.Present {
 		q.Gate = u.GateStatus.Value
 	}
-	if u.MBR.Present {
+	if u.MBR.Present || u.Removed.Has(pfcp.IEMBR) {
 		q.MBR = u.MBR
 	}
-	if u.GBR.Present {
+	if u.GBR.Present || u.Removed.Has(pfcp.IEGBR) {
 		q.GBR = u.GBR
 	}
-	if u.CorrelationID.Present {
+	if u.CorrelationID.Present || u.Removed.Has(pfcp.IEQERCorrelationID) {
 		q.Correlation = u.CorrelationID
 	}
-	if u.QFI.Present {
+	if u.QFI.Present || u.Removed.Has(pfcp.IEQFI) {
 		q.QFI = u.QFI
 	}
 }

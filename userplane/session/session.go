@@ -13,16 +13,18 @@ import (
 // changes: a request makes the next one, which shares the rules that stay the same. Each list is in the order of
 // its ids.
 type Session struct {
-	SEID     pfcp.SEID  // ours, never reused
-	CP       pfcp.FSEID // the CP function's
-	Owner    uint32     // the association that it belongs to, as the edge numbers them
-	Slice    netip.Addr // the GTP-U service address: the outer source of its downlink packets
-	PDRs     []PDR
-	FARs     []FAR
-	QERs     []QER
-	URRs     []URR
-	Counted  []Counted // entries whose counts are settled in the URRs up to some point
-	Modified uint32    // modifications accepted since the establishment
+	SEID      pfcp.SEID  // ours, never reused
+	CP        pfcp.FSEID // the CP function's
+	Owner     uint32     // the association that it belongs to, as the edge numbers them
+	Slice     netip.Addr // the GTP-U service address: the outer source of its downlink packets
+	PDRs      []PDR
+	FARs      []FAR
+	QERs      []QER
+	URRs      []URR
+	BARs      []BAR
+	Endpoints []Endpoint
+	Counted   []Counted // entries whose counts are settled in the URRs up to some point
+	Modified  uint32    // modifications accepted since the establishment
 
 	FQCSIDs         []pfcp.FQCSID      // sets that the session shares the fate of
 	InactivityTimer uint32             // User Plane Inactivity Timer, seconds; 0: none
@@ -35,11 +37,16 @@ type Session struct {
 type PDR struct {
 	ID         pfcp.PDRID
 	Precedence pfcp.Precedence
-	Source     pfcp.Interface       // decides the direction, and nothing else does
-	Local      netip.Addr           // F-TEID; zero when the PDI has none
-	TEID       pfcp.TEID            // F-TEID
-	Instance   pfcp.NetworkInstance // of the PDI; "" when absent or of length zero
-	UE         netip.Addr           // IPv4; zero when the PDI has none
+	Source     pfcp.Interface           // decides the direction, and nothing else does
+	Local      netip.Addr               // F-TEID; zero when the PDI has none
+	TEID       pfcp.TEID                // F-TEID
+	Instance   pfcp.NetworkInstance     // of the PDI; "" when absent or of length zero
+	UE         netip.Addr               // IPv4; zero when the PDI has none
+	UE6        netip.Prefix             // IPv6; zero when the PDI has none
+	Routes     []netip.Prefix           // framed routes
+	Filters    []SDF                    // any of them will do; empty: every packet
+	QFIs       []uint8                  // of the packet's PDU Session Container; empty: any
+	Endpoints  []pfcp.TrafficEndpointID // instead of F-TEID, instance, UE addresses and routes of its own
 	Removal    pfcp.Opt[pfcp.OuterHeaderRemoval]
 	FARID      pfcp.FARID
 	QERIDs     []pfcp.QERID
@@ -63,6 +70,9 @@ type FAR struct {
 	Instance    pfcp.NetworkInstance // "" when absent or of length zero
 	Outer       pfcp.Opt[pfcp.OuterHeaderCreation]
 	Marking     pfcp.Opt[uint16]
+	Redirect    netip.Addr
+	Duplicates  []pfcp.OuterHeaderCreation
+	BARID       pfcp.Opt[pfcp.BARID]
 	Unserved    uint16 // type of an IE that asks for what is not done here; 0: none
 }
 
@@ -74,6 +84,25 @@ type QER struct {
 	GBR         pfcp.Opt[pfcp.BitRate]
 	Correlation pfcp.Opt[uint32]
 	QFI         pfcp.Opt[uint8]
+}
+
+// BAR is a buffering action rule, TS 29.244 7.5.2.6.
+type BAR struct {
+	ID    pfcp.BARID
+	Delay pfcp.Opt[uint8] // of the notification, in 50 ms
+	Count pfcp.Opt[uint8] // suggested number of packets to buffer
+}
+
+// Endpoint is a traffic endpoint, TS 29.244 7.5.2.7: what PDRs that name it have in common.
+type Endpoint struct {
+	ID       pfcp.TrafficEndpointID
+	Local    netip.Addr
+	TEID     pfcp.TEID
+	Instance pfcp.NetworkInstance
+	UE       netip.Addr
+	UE6      netip.Prefix
+	Routes   []netip.Prefix
+	QFIs     []uint8
 }
 
 // Counted says up to which count of an entry its URRs are settled.
@@ -91,32 +120,59 @@ type FTEID struct {
 // FTEIDs returns every F-TEID that the session holds, each once.
 func (s Session) FTEIDs() []FTEID {
 	var all []FTEID
-	for _, p := range s.PDRs {
-		f := FTEID{p.Local, p.TEID}
-		if p.TEID != 0 && !slices.Contains(all, f) {
+	add := func(f FTEID) {
+		if f.TEID != 0 && !slices.Contains(all, f) {
 			all = append(all, f)
 		}
+	}
+	for i := range s.PDRs {
+		add(FTEID{s.PDRs[i].Local, s.PDRs[i].TEID})
+	}
+	for i := range s.Endpoints {
+		add(FTEID{s.Endpoints[i].Local, s.Endpoints[i].TEID})
 	}
 	return all
 }
 
-// UE returns the session's UE address: that of its first PDR that names one. It is zero when none does.
+// UE returns the session's IPv4 UE address: that of its first PDR or traffic endpoint that names one. It is zero when
+// none does.
 func (s Session) UE() netip.Addr {
-	for _, p := range s.PDRs {
-		if p.UE.IsValid() {
-			return p.UE
+	for i := range s.PDRs {
+		if s.PDRs[i].UE.IsValid() {
+			return s.PDRs[i].UE
+		}
+	}
+	for i := range s.Endpoints {
+		if s.Endpoints[i].UE.IsValid() {
+			return s.Endpoints[i].UE
 		}
 	}
 	return netip.Addr{}
 }
 
+// UE6 returns the session's IPv6 UE prefix likewise.
+func (s Session) UE6() netip.Prefix {
+	for i := range s.PDRs {
+		if s.PDRs[i].UE6.IsValid() {
+			return s.PDRs[i].UE6
+		}
+	}
+	for i := range s.Endpoints {
+		if s.Endpoints[i].UE6.IsValid() {
+			return s.Endpoints[i].UE6
+		}
+	}
+	return netip.Prefix{}
+}
+
 // Limits bound a session; beyond them a request is refused with CauseNoResourcesAvailable.
 type Limits struct {
 	PDRs, FARs, QERs, URRs int
+	Filters                int // SDF filters of one PDR
 }
 
 // DefaultLimits are far above what control planes make, and far below what would hurt.
-func DefaultLimits() Limits { return Limits{PDRs: 32, FARs: 32, QERs: 32, URRs: 32} }
+func DefaultLimits() Limits { return Limits{PDRs: 32, FARs: 32, QERs: 32, URRs: 32, Filters: 32} }
 
 func (l Limits) check(s Session) error {
 	for _, c := range []struct {
@@ -127,6 +183,8 @@ func (l Limits) check(s Session) error {
 		{"FARs", len(s.FARs), l.FARs},
 		{"QERs", len(s.QERs), l.QERs},
 		{"URRs", len(s.URRs), l.URRs},
+		{"BARs", len(s.BARs), l.FARs},
+		{"traffic endpoints", len(s.Endpoints), l.PDRs},
 	} {
 		if c.have > c.cap {
 			return &pfcp.Error{
@@ -171,7 +229,7 @@ func blame(err error, kind pfcp.RuleKind, id uint32) error {
 
 // The lists of a session are short and sorted by id. These three return a new list and leave the old one alone.
 
-func find[T any, ID ~uint16 | ~uint32](list []T, id ID, of func(T) ID) (int, bool) {
+func find[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, id ID, of func(T) ID) (int, bool) {
 	return slices.BinarySearchFunc(list, id, func(t T, id ID) int {
 		switch {
 		case of(t) < id:
@@ -183,7 +241,7 @@ func find[T any, ID ~uint16 | ~uint32](list []T, id ID, of func(T) ID) (int, boo
 	})
 }
 
-func insert[T any, ID ~uint16 | ~uint32](list []T, t T, of func(T) ID) ([]T, bool) {
+func insert[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, t T, of func(T) ID) ([]T, bool) {
 	i, found := find(list, of(t), of)
 	if found {
 		return list, false
@@ -194,13 +252,17 @@ func insert[T any, ID ~uint16 | ~uint32](list []T, t T, of func(T) ID) ([]T, boo
 	return append(next, list[i:]...), true
 }
 
-func remove[T any, ID ~uint16 | ~uint32](list []T, id ID, of func(T) ID) ([]T, bool) {
+func remove[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, id ID, of func(T) ID) ([]T, bool) {
 	i, found := find(list, id, of)
 	if !found {
 		return list, false
 	}
 	return append(slices.Clone(list[:i]), list[i+1:]...), true
 }
+
+func idOfBAR(b BAR) pfcp.BARID { return b.ID }
+
+func idOfEndpoint(e Endpoint) pfcp.TrafficEndpointID { return e.ID }
 
 func idOfPDR(p PDR) pfcp.PDRID { return p.ID }
 func idOfFAR(f FAR) pfcp.FARID { return f.ID }

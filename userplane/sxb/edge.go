@@ -44,7 +44,7 @@ type DataPath interface {
 }
 
 // Features is what UP Function Features says: exactly what works.
-const Features = pfcp.FeatureFTUP | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP
+const Features = pfcp.FeatureFTUP | pfcp.FeaturePDIU | pfcp.FeatureMTE | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP
 
 // Edge is the PFCP edge.
 type Edge struct {

@@ -57,7 +57,7 @@ func (sh *shard) makeSession(
 	answer := &pfcp.SessionEstablishmentResponse{
 		NodeID: sh.e.cfg.NodeID, Cause: pfcp.CauseAccepted,
 		FSEID:       pfcp.Some(pfcp.FSEID{SEID: seid, IPv4: sh.e.fseid}),
-		CreatedPDRs: created, Load: sh.e.loadFor(a),
+		CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, Load: sh.e.loadFor(a),
 	}
 	if err := sh.commit(r, nil, &s, session.Diff(nil, table), s.CP.SEID, answer); err != nil {
 		return nil, err

@@ -61,7 +61,7 @@ func (sh *shard) nextSession(
 	changes := session.Diff(before, after)
 	next = next.Forget(changes.Deletes)
 	answer := &pfcp.SessionModificationResponse{
-		Cause: pfcp.CauseAccepted, CreatedPDRs: created, UsageReports: append(asked, final...), Load: sh.e.loadFor(a),
+		Cause: pfcp.CauseAccepted, CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, UsageReports: append(asked, final...), Load: sh.e.loadFor(a),
 	}
 	if err := sh.commit(r, &s, &next, changes, next.CP.SEID, answer); err != nil {
 		return s, nil, err

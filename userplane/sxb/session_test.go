@@ -116,7 +116,7 @@ func TestARefusedRequestLeavesNothingBehind(t *testing.T) {
 		ie.NewPDRID(3), ie.NewPrecedence(1),
 		ie.NewPDI(
 			ie.NewSourceInterface(ie.SrcInterfaceCore),
-			ie.NewSDFFilter("permit out 17 from 192.0.2.1 53 to assigned", "", "", "", 0),
+			ie.NewSDFFilter("deny out 17 from 192.0.2.1 53 to assigned", "", "", "", 0),
 		),
 		ie.NewFARID(2),
 	)

@@ -120,6 +120,8 @@ type PerSessionRules struct {
 	FARs int `yaml:"fars"`
 	QERs int `yaml:"qers"`
 	URRs int `yaml:"urrs"`
+
+	Filters int `yaml:"filters"` // SDF filters of one PDR
 }
 
 func defaultConfig() *Config {
@@ -145,7 +147,7 @@ func defaultConfig() *Config {
 			AddressBlocks: dp.AddressBlocks, Peers: dp.Peers, MaxInstances: dp.MaxInstances,
 			Burst: time.Duration(dp.Burst) * time.Millisecond,
 		},
-		RulesPerSession: PerSessionRules{PDRs: limits.PDRs, FARs: limits.FARs, QERs: limits.QERs, URRs: limits.URRs},
+		RulesPerSession: PerSessionRules{PDRs: limits.PDRs, FARs: limits.FARs, QERs: limits.QERs, URRs: limits.URRs, Filters: limits.Filters},
 	}
 }
 
@@ -252,6 +254,7 @@ func (c *Config) validateNumbers(f *faults) {
 		{"rules_per_session.pdrs", int64(c.RulesPerSession.PDRs), 1},
 		{"rules_per_session.fars", int64(c.RulesPerSession.FARs), 1},
 		{"rules_per_session.qers", int64(c.RulesPerSession.QERs), 0},
+		{"rules_per_session.filters", int64(c.RulesPerSession.Filters), 0},
 		{"rules_per_session.urrs", int64(c.RulesPerSession.URRs), 0},
 	} {
 		if n.value < n.least {
