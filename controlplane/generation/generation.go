@@ -26,9 +26,9 @@ const (
 	ntpEpoch = 2208988800 // Unix time 0 in seconds since 1900-01-01
 )
 
-// Advance begins a new generation in dir: the sessions of the one before are lost. When it returns without an error
-// the new values are on the disk; only then may a peer see them. known says whether there was a generation before.
-func Advance(dir string, now time.Time) (next Generation, known bool, err error) {
+// Next returns the generation that follows the one kept in dir. Nothing is written: a peer must not see it before Keep.
+// known says whether there was a generation before.
+func Next(dir string, now time.Time) (next Generation, known bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return Generation{}, false, fmt.Errorf("making the state folder: %w", err)
 	}
@@ -43,7 +43,7 @@ func Advance(dir string, now time.Time) (next Generation, known bool, err error)
 	if known && next.RecoveryTimeStamp <= last.RecoveryTimeStamp { // twice in a second, or the clock went back
 		next.RecoveryTimeStamp = last.RecoveryTimeStamp + 1
 	}
-	return next, known, write(dir, next)
+	return next, known, nil
 }
 
 func read(path string) (Generation, bool, error) {
@@ -62,8 +62,9 @@ func read(path string) (Generation, bool, error) {
 	return g, true, nil
 }
 
-// write replaces the file so that a crash leaves the old one or the new one, whole.
-func write(dir string, g Generation) error {
+// Keep begins the generation in dir: the sessions of the one before are lost. When it returns without an error the
+// values are on the disk; only then may a peer see them. A crash leaves the old values or the new ones, whole.
+func (g Generation) Keep(dir string) error {
 	b, err := json.Marshal(g)
 	if err != nil {
 		return err

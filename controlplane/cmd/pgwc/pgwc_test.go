@@ -239,6 +239,10 @@ func TestServeAndItsCommands(t *testing.T) {
 		require.NotContains(t, log.String(), subscriber)
 	}
 
+	_, code, err := command("serve", "-c", file)
+	require.ErrorContains(t, err, "address already in use")
+	require.Equal(t, node.ExitRefused, code)
+
 	stop()
 	require.NotEmpty(t, released, "a stop releases the association, so that the PGW-U drops the sessions")
 
@@ -246,7 +250,7 @@ func TestServeAndItsCommands(t *testing.T) {
 	require.Contains(t, log.String(), "the sessions of the process before are lost")
 	echo, err := message.ParseEchoResponse(exchange(t, message.NewEchoRequest(2, ie.NewRecovery(1))))
 	require.NoError(t, err)
-	require.Equal(t, uint8(2), echo.Recovery.MustRecovery())
+	require.Equal(t, uint8(2), echo.Recovery.MustRecovery(), "a start that failed has lost no session")
 	require.Equal(t, "none\n", run(t, "session", "list", "--socket", socket))
 	attach(t, 3)
 	<-established
@@ -333,8 +337,8 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	cfg.S8.Address, cfg.PFCP.Address = "127.82.0.9", "127.82.0.9:0"
 	p, err := newPGWC(cfg)
 	require.NoError(t, err)
-	require.NoError(t, p.begin(discard))
 	require.NoError(t, p.open(discard))
+	require.NoError(t, p.begin(discard))
 	problems, err := testutil.CollectAndLint(newCollector(p))
 	require.NoError(t, err)
 	require.Empty(t, problems)

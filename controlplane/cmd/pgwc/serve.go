@@ -38,6 +38,8 @@ type pgwc struct {
 	up         *sxb.Sxb
 	s8         *s8.Server
 	associated chan string // names of PGW-Us that came up while the node starts
+
+	hadGeneration bool // before this process
 }
 
 // serve runs the PGW-C until ctx ends. Its sessions live in memory: a stop releases the associations, so that the
@@ -48,11 +50,11 @@ func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 		if err != nil {
 			return err
 		}
-		if err := n.Step("begin a generation of session state", func() error { return p.begin(n.Log) }); err != nil {
-			return err
-		}
 		if err := n.Step("open the PFCP and S8 sockets", func() error { return p.open(n.Log) }); err != nil {
 			return err
+		}
+		if err := n.Step("begin a generation of session state", func() error { return p.begin(n.Log) }); err != nil {
+			return errors.Join(err, p.s8.Close(), p.up.Close())
 		}
 		n.Go("pfcp", p.up.Run)
 		if err := n.Step("associate with the PGW-Us", func() error { return p.associate(ctx, n.Log) }); err != nil {
@@ -70,14 +72,15 @@ func newPGWC(cfg *Config) (*pgwc, error) {
 	return &pgwc{cfg: cfg, settings: s, associated: make(chan string, 2*len(s.nodes))}, err
 }
 
+// begin makes the generation durable whose values the sockets will speak of. It comes after them: a start that cannot
+// have them, another process or an address that is missing, has lost no session, and many of them would take the
+// restart counter so far that SGWs held it for an old one.
 func (p *pgwc) begin(log *slog.Logger) error {
-	g, known, err := generation.Advance(p.cfg.StateDir, time.Now())
-	if err != nil {
+	if err := p.generation.Keep(p.cfg.StateDir); err != nil {
 		return err
 	}
-	p.generation = g
-	values := []any{"restart_counter", g.RestartCounter, "recovery_time_stamp", g.RecoveryTimeStamp}
-	if known {
+	values := []any{"restart_counter", p.generation.RestartCounter, "recovery_time_stamp", p.generation.RecoveryTimeStamp}
+	if p.hadGeneration {
 		log.Warn("the sessions of the process before are lost: SGWs and PGW-Us drop them when they see the new values", values...)
 	} else {
 		log.Info("first generation of session state", values...)
@@ -85,7 +88,11 @@ func (p *pgwc) begin(log *slog.Logger) error {
 	return nil
 }
 
-func (p *pgwc) open(log *slog.Logger) error {
+// open opens the sockets. Nothing is read from them, or sent, before they are run.
+func (p *pgwc) open(log *slog.Logger) (err error) {
+	if p.generation, p.hadGeneration, err = generation.Next(p.cfg.StateDir, time.Now()); err != nil {
+		return err
+	}
 	up, err := sxb.New(p.sxbConfig(), log, p.nodeEvent)
 	if err != nil {
 		return err
