@@ -55,9 +55,16 @@ func Load(path string, cfg Config) error {
 }
 
 func decode(path string, b []byte, cfg Config) error {
-	err := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(cfg)
-	if err != nil && !errors.Is(err, io.EOF) { // an empty file changes nothing
+	d := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
+	err := d.Decode(cfg)
+	if errors.Is(err, io.EOF) { // an empty file changes nothing
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("configuration %s: %w", path, err)
+	}
+	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("configuration %s: a second document begins behind \"---\": want one", path)
 	}
 	return nil
 }

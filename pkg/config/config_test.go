@@ -56,6 +56,7 @@ func TestLoad(t *testing.T) {
 		"an unknown key deep down is too":   "node_id: n1\npfcp: {adress: x}\n",
 		"a repeated key is an error":        "node_id: n1\nnode_id: n2\n",
 		"a value of another type is one":    "node_id: n1\nt1: soon\n",
+		"a second document is one":          "node_id: n1\n---\nt1: 5s\n",
 		"what is not YAML at all is one":    "node_id: [\n",
 		"what Validate refuses is an error": "t1: 0s\n",
 	} {

@@ -282,9 +282,9 @@ func TestConfigFaultsAreAllListed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pgwc.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(`
 s8: {address: "0.0.0.0:2123", echo_interval: 5s, peers: [x], n3: -1}
-pfcp: {address: "host:1", t1: 0s}
+pfcp: {address: "host:1", t1: 0s, node_id: "\x01"}
 state_dir: ""
-nodes: [{name: a, address: 192.0.2.1:8805}, {name: a, address: "0.0.0.0:8805"}]
+nodes: [{name: a, address: 192.0.2.1:8805}, {name: a, address: "0.0.0.0:8805"}, {name: c, address: "192.0.2.1:8806"}]
 pools:
 - {name: p, chunks: [{prefix: 10.0.0.1/24, node: b}]}
 - {name: q, chunks: [{prefix: 10.1.0.0/24, node: a}]}
@@ -298,6 +298,7 @@ apns:
 	require.Equal(t, node.ExitUsage, code)
 	for _, fault := range []string{
 		"s8.n3:", "s8.peers[0]:", "pfcp.t1:", "s8.address:", "s8.echo_interval:", "pfcp.address:", "state_dir:", "nodes[1].name:", "nodes[1].address:",
+		"nodes[2].address: a second node", "pfcp.node_id:",
 		"pools[0].chunks[0].node:", "did you mean 10.0.0.0/24", "apns[0].name:", "apns[0].pool:", "apns[0].dns:",
 		"apns[0].mtu:", "apns[0].imsi_prefixes:", "apns[0].plmns:", "apns[2].pool: 10.1.0.0/16",
 	} {

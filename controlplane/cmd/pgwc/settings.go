@@ -46,7 +46,7 @@ func (c *Config) parse() (settings, error) {
 	s := settings{
 		s8:     p.socket("s8.address", c.S8.Address, portGTPC),
 		pfcp:   p.socket("pfcp.address", c.PFCP.Address, portPFCP),
-		nodeID: nodeID(c.PFCP.NodeID),
+		nodeID: p.nodeID("pfcp.node_id", c.PFCP.NodeID),
 	}
 	for i, text := range c.S8.Peers {
 		s.peers = append(s.peers, p.prefix(fmt.Sprintf("s8.peers[%d]", i), text))
@@ -85,11 +85,15 @@ func (p *parser) prefix(key, text string) netip.Prefix {
 	return prefix
 }
 
-func nodeID(text string) pfcp.NodeID {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return pfcp.NodeID{Addr: addr}
+func (p *parser) nodeID(key, text string) pfcp.NodeID {
+	if text == "" {
+		return pfcp.NodeID{} // the address of the socket
 	}
-	return pfcp.NodeID{FQDN: text}
+	id, err := pfcp.ParseNodeID(text)
+	if err != nil {
+		p.fault(key, "%q: %w", text, err)
+	}
+	return id
 }
 
 func (p *parser) limits(c *Config) {
@@ -133,8 +137,8 @@ func (p *parser) nodes(configs []NodeConfig) []sxb.NodeConfig {
 			if o.Name == n.Name {
 				p.fault(key+".name", "a second node of the name %q", n.Name)
 			}
-			if o.Address == n.Address && n.Address.IsValid() {
-				p.fault(key+".address", "a second node at %v", n.Address)
+			if o.Address.Addr() == n.Address.Addr() && n.Address.IsValid() { // it may send from any port
+				p.fault(key+".address", "a second node at %v", n.Address.Addr())
 			}
 		}
 		if n.Name == "" {
