@@ -133,17 +133,18 @@ int floor_uplink(struct xdp_md *ctx)
 	struct gtpu_header *gtpu;
 	struct udphdr *udp;
 	struct iphdr *ip;
+	__u8 qfi = NO_QFI;
 
 	if (!eth || eth->h_proto != bpf_htons(ETH_P_IP))
 		return XDP_DROP;
 	ip = parse_ipv4(&c);
 	if (!ip || ip->protocol != IPPROTO_UDP)
 		return XDP_DROP;
-	udp = parse_udp(&c, ip);
+	udp = parse_udp(&c, payload_of(ip));
 	if (!udp || udp->dest != bpf_htons(GTPU_PORT))
 		return XDP_DROP;
 	gtpu = take(&c, sizeof(*gtpu));
-	if (!gtpu || !is_g_pdu(gtpu) || parse_g_pdu(&c, udp, gtpu) < 0 || !parse_ipv4(&c))
+	if (!gtpu || !is_g_pdu(gtpu) || parse_g_pdu(&c, udp, gtpu, &qfi) < 0 || !parse_ipv4(&c))
 		return XDP_DROP;
 	if (bpf_xdp_adjust_head(ctx, sizeof(struct outer_header)))
 		return XDP_DROP;
@@ -160,7 +161,8 @@ int floor_downlink(struct xdp_md *ctx)
 {
 	struct cursor c = cursor_of(ctx);
 	struct ethhdr *eth = parse_ethernet(&c);
-	struct peer peer = { .local = bpf_htonl(0x0a1e0101), .remote = bpf_htonl(0x0a0a0002), .checksum = 0x1234 };
+	struct peer peer = { .local = bpf_htonl(0x0a1e0101), .remote = bpf_htonl(0x0a0a0002), .checksum = 0x1234,
+			     .qfi = NO_QFI };
 	struct iphdr *ip;
 	__u32 octets;
 

@@ -2,8 +2,8 @@
 /* This file contains the directories: small tables from a key to where its slots begin.
  *
  * A key stands in one of two buckets, each named by the high bits of a multiplication, and a bucket is one cache line
- * of four cells. User space places the keys (the first bucket while it has room) and keeps the directory at most half
- * full, so that nearly every lookup is one line. userplane/datapath/directory.go computes the same buckets. */
+ * of four cells. User space places the keys (the first bucket while it has room) and keeps the directory at most three
+ * quarters full, so that most lookups are one line. userplane/datapath/directory.go computes the same buckets. */
 #ifndef XEPC_DIRECTORY_H
 #define XEPC_DIRECTORY_H
 
@@ -12,29 +12,42 @@
 /* Odd, and far from each other: any such pair does. */
 #define DIRECTORY_FIRST 0x9E3779B97F4A7C15ULL
 #define DIRECTORY_SECOND 0xD6E8FEB86659FD93ULL
-#define DIRECTORY_SHIFT 40 /* 24 bits are left: 16 million buckets */
 
-static __always_inline struct cell *find_in(void *directory, __u32 index, __u64 key)
+/* prefix_key stands for the upper half of an IPv6 address in a network instance. Another half may have the same key:
+ * whoever finds something by it compares the half. Keys of IPv4 never have bit 63. */
+static __always_inline __u64 prefix_key(__u64 prefix, __u32 instance)
+{
+	return (prefix * DIRECTORY_FIRST + instance * DIRECTORY_SECOND) | 1ULL << 63;
+}
+
+/* What a directory says of a key. A copy: pointers to one of many cells would be as many cases to the verifier. */
+struct where {
+	__u32 value;
+	__u32 aux;
+};
+
+static __always_inline bool find_in(void *directory, __u32 index, __u64 key, struct where *at)
 {
 	struct bucket *bucket = bpf_map_lookup_elem(directory, &index);
 
 	if (!bucket)
-		return NULL;
+		return false;
 #pragma unroll
 	for (int i = 0; i < BUCKET_CELLS; i++)
-		if (READ_ONCE(bucket->cells[i].key) == key)
-			return &bucket->cells[i];
-	return NULL;
+		if (READ_ONCE(bucket->cells[i].key) == key) {
+			at->value = READ_ONCE(bucket->cells[i].value);
+			at->aux = READ_ONCE(bucket->cells[i].aux);
+			/* The key may have moved to its second bucket meanwhile, and the cell be another's. */
+			return likely(READ_ONCE(bucket->cells[i].key) == key);
+		}
+	return false;
 }
 
-/* mask: number of buckets - 1. key is not 0. */
-static __always_inline struct cell *find(void *directory, __u32 mask, __u64 key)
+/* find: buckets is how many there are, any number; key is not 0. */
+static __always_inline bool find(void *directory, __u64 buckets, __u64 key, struct where *at)
 {
-	struct cell *cell = find_in(directory, key * DIRECTORY_FIRST >> DIRECTORY_SHIFT & mask, key);
-
-	if (likely(cell))
-		return cell;
-	return find_in(directory, key * DIRECTORY_SECOND >> DIRECTORY_SHIFT & mask, key);
+	return likely(find_in(directory, (key * DIRECTORY_FIRST >> 32) * buckets >> 32, key, at)) ||
+	       find_in(directory, (key * DIRECTORY_SECOND >> 32) * buckets >> 32, key, at);
 }
 
 #endif

@@ -8,57 +8,139 @@
 #include "policing.h"
 #include "reason.h"
 
-volatile const __u32 slices_mask;
-volatile const __u32 blocks_mask;
-volatile const __u32 ports_mask;
+volatile const __u32 slices_buckets;
+volatile const __u32 blocks_buckets;
+volatile const __u32 ports_buckets;
+volatile const __u32 teids_buckets;
+volatile const __u32 hosts_buckets;
 
-union uplink_words {
+union words {
 	__u64 whole;
-	struct uplink_word word;
+	struct word word;
 };
 
-union downlink_words {
-	__u64 whole;
-	struct downlink_word word;
+static __always_inline bool find_port(__u32 ifindex, __u32 vlan, struct where *at)
+{
+	return find(&ports, ports_buckets, (__u64)vlan << 32 | ifindex, at);
+}
+
+static __always_inline bool find_slice(__be32 address, struct where *at)
+{
+	return find(&slices, slices_buckets, 1ULL << 32 | address, at); /* never 0, which is a free cell's key */
+}
+
+static __always_inline bool find_block(__u32 instance, __be32 ue, struct where *at)
+{
+	return find(&blocks, blocks_buckets, (__u64)instance << 32 | bpf_ntohl(ue) >> 8, at);
+}
+
+static __always_inline bool find_slice6(const __be64 *address, struct where *at)
+{
+	return find(&slices, slices_buckets,
+		    prefix_key(bpf_be64_to_cpu(address[0]) ^ bpf_be64_to_cpu(address[1]) * 31, 0), at);
+}
+
+/* A look-up's result. */
+struct found {
+	struct word word;
+	__u32 slot;
 };
 
-static __always_inline struct cell *find_port(__u32 ifindex)
+/* load_word: the key is checked first, and an entry that goes loses its key first. */
+static __always_inline struct entry *load_word(struct entry *e, __u32 slot, struct found *at)
 {
-	return find(&ports, ports_mask, ifindex);
+	union words words = { .whole = READ_ONCE(*(__u64 *)&e->word) };
+
+	at->word = words.word;
+	at->slot = slot;
+	if (unlikely(!(words.word.flags & ENTRY_VALID))) {
+		asm volatile("" ::: "memory"); /* or the compiler masks the pointer, which the verifier forbids */
+		return NULL;
+	}
+	return e;
 }
 
-static __always_inline struct cell *find_slice(__be32 address)
-{
-	return find(&slices, slices_mask, 1ULL << 32 | address); /* never 0, which is a free cell's key */
-}
-
-static __always_inline struct cell *find_block(__u32 instance, __be32 ue)
-{
-	return find(&blocks, blocks_mask, (__u64)instance << 32 | bpf_ntohl(ue) >> 8);
-}
-
-/* find_uplink also loads the word: the key is checked first, and an entry that goes loses its key first. */
-static __always_inline struct uplink_entry *find_uplink(const struct cell *slice, __be32 teid, union uplink_words *w)
+/* find_by_teid finds an entry in the slot that the TEID names, or where the directory says. */
+static __always_inline struct entry *find_by_teid(const struct where *slice, __be32 teid, struct found *f)
 {
 	__u32 slot = slice->value + (bpf_ntohl(teid) & slice->aux);
-	struct uplink_entry *e = bpf_map_lookup_elem(&uplink, &slot);
+	struct entry *e = bpf_map_lookup_elem(&uplink, &slot);
+	struct where other = {};
 
-	if (!e || READ_ONCE(e->teid) != teid)
+	if (!e)
 		return NULL;
-	w->whole = READ_ONCE(*(__u64 *)&e->word);
-	return w->word.flags & ENTRY_VALID ? e : NULL;
+	if (likely(READ_ONCE(e->key) == teid))
+		return load_word(e, slot, f);
+	if (!teid)
+		return NULL;
+	if (!find(&teids, teids_buckets, ((__u64)slice->value + 1) << 32 | bpf_ntohl(teid), &other))
+		return NULL;
+	slot = other.value;
+	e = bpf_map_lookup_elem(&uplink, &slot);
+	return e && READ_ONCE(e->key) == teid ? load_word(e, slot, f) : NULL;
 }
 
-static __always_inline struct downlink_entry *find_downlink(const struct cell *block, __be32 ue,
-							    union downlink_words *w)
+static __always_inline struct entry *entry_at(__u32 slot, __be32 key, struct found *f)
 {
-	__u32 slot = block->value + (bpf_ntohl(ue) & 0xff);
-	struct downlink_entry *e = bpf_map_lookup_elem(&downlink, &slot);
+	struct entry *e = bpf_map_lookup_elem(&downlink, &slot);
 
-	if (!e || READ_ONCE(e->ue) != ue)
+	return e && READ_ONCE(e->key) == key ? load_word(e, slot, f) : NULL;
+}
+
+/* find_route finds the longest prefix of a UE that contains the address. */
+static __always_inline struct entry *find_route(const struct route_key *key, struct found *f)
+{
+	__u32 *slot = bpf_map_lookup_elem(&routes, key);
+
+	struct entry *e;
+	__u32 at;
+
+	if (!slot)
 		return NULL;
-	w->whole = READ_ONCE(*(__u64 *)&e->word);
-	return w->word.flags & ENTRY_VALID ? e : NULL;
+	at = *slot;
+	e = bpf_map_lookup_elem(&downlink, &at);
+	return e && READ_ONCE(e->key) ? load_word(e, at, f) : NULL;
+}
+
+/* find_ue4: around is set when the address lies beside UEs', in the same /24. */
+static __always_inline struct entry *find_ue4(__u32 instance, __be32 ue, struct found *f, bool *around)
+{
+	struct where at = {};
+	struct entry *e;
+
+	*around = find_block(instance, ue, &at);
+	if (likely(*around)) {
+		e = entry_at(at.value + (bpf_ntohl(ue) & 0xff), ue, f);
+		if (likely(e))
+			return e;
+	}
+	if (find(&hosts, hosts_buckets, (__u64)instance << 32 | bpf_ntohl(ue), &at)) {
+		e = entry_at(at.value, ue, f);
+		if (e)
+			return e;
+	}
+	struct route_key key = { .bits = 8 * (4 + 16), .instance = bpf_htonl(instance) };
+
+	key.address[10] = key.address[11] = 0xff;
+	__builtin_memcpy(&key.address[12], &ue, 4);
+	return find_route(&key, f);
+}
+
+static __always_inline struct entry *find_ue6(__u32 instance, const struct in6_addr *ue, struct found *f)
+{
+	struct route_key key = { .bits = 8 * (4 + 16), .instance = bpf_htonl(instance) };
+	__be64 prefix;
+	struct where at = {};
+	struct entry *e;
+
+	__builtin_memcpy(key.address, ue, 16);
+	__builtin_memcpy(&prefix, ue, 8);
+	if (likely(find(&hosts, hosts_buckets, prefix_key(bpf_be64_to_cpu(prefix), instance), &at))) {
+		e = entry_at(at.value, UE_PREFIX6, f);
+		if (likely(e && e->prefix == prefix))
+			return e;
+	}
+	return find_route(&key, f);
 }
 
 /* check_flags says whether the entry's rules let packets through at all. */

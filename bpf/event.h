@@ -5,13 +5,24 @@
 
 #include "reason.h"
 
+enum event_kind {
+	EVENT_UNKNOWN_TEID, /* teid and addresses */
+	EVENT_THRESHOLD,    /* cell and bit: a volume threshold is reached */
+	EVENT_QUOTA,        /* cell and bit: a packet was dropped because a quota is used up */
+};
+
 struct event {
-	enum reason reason;
+	enum event_kind kind;
 	__be32 teid;
-	__be32 remote; /* outer source */
+	__be32 remote; /* outer source; 0: remote6 */
 	__be32 local;  /* outer destination */
 	__be16 remote_port;
-	__u8 pad[6];
+	__u8 pad[2];
+	__u32 cell;
+	__u32 bit; /* of struct limits.raised */
+	__u32 pad2;
+	__be64 remote6[2];
+	__be64 local6[2];
 };
 
 struct {
@@ -20,17 +31,33 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } events SEC(".maps");
 
-static __noinline int send_event(enum reason reason, __be32 teid, __be32 remote, __be32 local, __be16 remote_port)
+/* begin_event is an empty one in the ring, for submit_event; NULL when the ring is full. No copy on the stack, which
+ * the calls share. */
+static __always_inline struct event *begin_event(enum event_kind kind)
 {
-	struct event event = {
-		.reason = reason,
-		.teid = teid,
-		.remote = remote,
-		.local = local,
-		.remote_port = remote_port,
-	};
+	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
-	return bpf_ringbuf_output(&events, &event, sizeof(event), 0);
+	if (!event)
+		return NULL;
+	__builtin_memset(event, 0, sizeof(*event));
+	event->kind = kind;
+	return event;
+}
+
+static __always_inline void submit_event(struct event *event)
+{
+	bpf_ringbuf_submit(event, 0);
+}
+
+static __always_inline void send_cell_event(enum event_kind kind, __u32 cell, __u32 bit)
+{
+	struct event *event = begin_event(kind);
+
+	if (!event)
+		return;
+	event->cell = cell;
+	event->bit = bit;
+	submit_event(event);
 }
 
 #endif

@@ -14,6 +14,8 @@
 #define GTPU_FLAG_EXTENSION 0x04 /* E */
 #define GTPU_FLAGS_OPTIONAL 0x07 /* E, S, PN: any of them brings all four optional octets */
 
+#define GTPU_PDU_SESSION_CONTAINER 0x85 /* TS 29.281 5.2.1; its content is TS 38.415 5.5.2 */
+
 #define GTPU_MAX_EXTENSIONS 8 /* ours: nobody sends more than two */
 
 /* The mandatory header, TS 29.281 5.1. */
@@ -37,17 +39,20 @@ static __always_inline bool is_g_pdu(const struct gtpu_header *gtpu)
 }
 
 /* skip_extensions steps over chained extension headers, TS 29.281 5.2.1: each begins with its length in units of 4
- * octets, itself included, and ends with the type of the next. */
-static __always_inline bool skip_extensions(struct cursor *c, __u8 next)
+ * octets, itself included, and ends with the type of the next. qfi is that of a PDU Session Container. */
+static __always_inline bool skip_extensions(struct cursor *c, __u8 next, __u8 *qfi)
 {
 	for (int i = 0; i < GTPU_MAX_EXTENSIONS && next; i++) {
 		__u8 *length = take(c, 1);
-		__u8 *last;
+		__u8 *content, *last;
 
 		if (!length || !*length)
 			return false;
-		if (!take(c, bounded(*length * 4 - 2, 0x3ff)))
+		content = take(c, bounded(*length * 4 - 2, 0x3ff));
+		if (!content)
 			return false;
+		if (next == GTPU_PDU_SESSION_CONTAINER && (void *)(content + 2) <= c->end)
+			*qfi = content[1] & 0x3f;
 		last = take(c, 1);
 		if (!last)
 			return false;
@@ -57,8 +62,9 @@ static __always_inline bool skip_extensions(struct cursor *c, __u8 next)
 }
 
 /* parse_g_pdu leaves the cursor at the inner packet and returns how many octets of it there are; -1: malformed.
- * gtpu is where the cursor just was. The length must lie within the UDP datagram. */
-static __always_inline __s32 parse_g_pdu(struct cursor *c, const struct udphdr *udp, const struct gtpu_header *gtpu)
+ * gtpu is where the cursor just was. The length must lie within the UDP datagram. qfi changes when the packet has one. */
+static __always_inline __s32 parse_g_pdu(struct cursor *c, const struct udphdr *udp, const struct gtpu_header *gtpu,
+					__u8 *qfi)
 {
 	__u32 length = length_of(gtpu->length);
 	void *payload = c->pos;
@@ -71,25 +77,74 @@ static __always_inline __s32 parse_g_pdu(struct cursor *c, const struct udphdr *
 
 		if (!optional)
 			return -1;
-		if (gtpu->flags & GTPU_FLAG_EXTENSION && !skip_extensions(c, optional->next_extension))
+		if (gtpu->flags & GTPU_FLAG_EXTENSION && !skip_extensions(c, optional->next_extension, qfi))
 			return -1;
 	}
 	left = (__s32)length - (__s32)distance(payload, c->pos);
 	return left < 0 ? -1 : left;
 }
 
-/* What stands before an inner packet that we send. */
+/* The PDU Session Container of a downlink packet with the optional octets that announce it. */
+struct gtpu_container {
+	struct gtpu_optional optional;
+	__u8 length; /* 1: 4 octets */
+	__u8 type;   /* 0 in the high half: DL PDU SESSION INFORMATION */
+	__u8 qfi;
+	__u8 next;
+};
+
+/* What stands before an inner packet that we send; a container may follow. */
 struct outer_header {
 	struct iphdr ip;
 	struct udphdr udp;
 	struct gtpu_header gtpu;
-} __attribute__((packed));
+};
 
-/* write_outer fills all of h for an inner packet of that many octets. identification: see encapsulate().
+struct outer_header6 {
+	struct ipv6hdr ip;
+	struct udphdr udp;
+	struct gtpu_header gtpu;
+};
+
+/* outer_length is how many octets that is towards a peer. */
+static __always_inline __u32 outer_length(const struct peer *peer)
+{
+	return (peer->remote ? sizeof(struct outer_header) : sizeof(struct outer_header6)) +
+	       (peer->qfi == NO_QFI ? 0 : sizeof(struct gtpu_container));
+}
+
+/* write_gtpu fills what both families share; octets: of the inner packet. The UDP checksum is 0: TS 29.281 4.4.1
+ * permits it over IPv4, RFC 6935 over IPv6. The source port is 2152. */
+static __always_inline void write_gtpu(struct udphdr *udp, struct gtpu_header *gtpu, const struct peer *peer,
+				       __be32 teid, __u32 octets)
+{
+	__u32 container = peer->qfi == NO_QFI ? 0 : sizeof(struct gtpu_container);
+
+	udp->source = bpf_htons(GTPU_PORT);
+	udp->dest = bpf_htons(GTPU_PORT);
+	udp->len = bpf_htons(sizeof(*udp) + sizeof(*gtpu) + container + octets);
+	udp->check = 0;
+
+	gtpu->flags = GTPU_VERSION_1 | (container ? GTPU_FLAG_EXTENSION : 0);
+	gtpu->type = GTPU_G_PDU;
+	gtpu->length = bpf_htons(container + octets);
+	gtpu->teid = teid;
+}
+
+static __always_inline void write_container(struct gtpu_container *c, __u8 qfi)
+{
+	*c = (struct gtpu_container){
+		.optional.next_extension = GTPU_PDU_SESSION_CONTAINER,
+		.length = 1,
+		.qfi = qfi,
+	};
+}
+
+/* write_outer fills all of h for a payload of that many octets after UDP's and GTP-U's headers. identification: see
+ * forward().
  *
  * DF is clear: a transport network that carries less than the route to the peer promises may fragment, and the SGW
- * reassembles (TS 29.281 4.4.2.4 leaves it to us); with DF the packets would vanish. The UDP checksum is 0
- * (TS 29.281 4.4.1 permits it over IPv4). The source port is 2152. */
+ * reassembles (TS 29.281 4.4.2.4 leaves it to us); with DF the packets would vanish. */
 static __always_inline void write_outer(struct outer_header *h, const struct peer *peer, __be32 teid,
 					__u32 octets, __u16 identification)
 {
@@ -98,7 +153,7 @@ static __always_inline void write_outer(struct outer_header *h, const struct pee
 	h->ip.version = 4;
 	h->ip.ihl = 5;
 	h->ip.tos = peer->tos;
-	h->ip.tot_len = bpf_htons(sizeof(*h) + octets);
+	h->ip.tot_len = bpf_htons(outer_length(peer) + octets);
 	h->ip.id = bpf_htons(identification);
 	h->ip.frag_off = 0;
 	h->ip.ttl = IPDEFTTL;
@@ -109,16 +164,18 @@ static __always_inline void write_outer(struct outer_header *h, const struct pee
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	h->ip.check = ~sum;
+	write_gtpu(&h->udp, &h->gtpu, peer, teid, octets);
+}
 
-	h->udp.source = bpf_htons(GTPU_PORT);
-	h->udp.dest = bpf_htons(GTPU_PORT);
-	h->udp.len = bpf_htons(sizeof(h->udp) + sizeof(h->gtpu) + octets);
-	h->udp.check = 0;
-
-	h->gtpu.flags = GTPU_VERSION_1;
-	h->gtpu.type = GTPU_G_PDU;
-	h->gtpu.length = bpf_htons(octets);
-	h->gtpu.teid = teid;
+static __always_inline void write_outer6(struct outer_header6 *h, const struct peer *peer, __be32 teid, __u32 octets)
+{
+	*(__be32 *)&h->ip = bpf_htonl(6U << 28 | (__u32)peer->tos << 20);
+	h->ip.payload_len = bpf_htons(outer_length(peer) - sizeof(h->ip) + octets);
+	h->ip.nexthdr = IPPROTO_UDP;
+	h->ip.hop_limit = IPDEFTTL;
+	__builtin_memcpy(&h->ip.saddr, peer->local6, 16);
+	__builtin_memcpy(&h->ip.daddr, peer->remote6, 16);
+	write_gtpu(&h->udp, &h->gtpu, peer, teid, octets);
 }
 
 #endif

@@ -56,7 +56,7 @@ static __always_inline __sum16 checksum_of(const void *from, __u32 octets)
 }
 
 /* answer_too_big turns the frame into the message from local to its sender. It is smaller than what it answers. */
-static __noinline int answer_too_big(struct xdp_md *ctx, __be32 local, __u32 mtu, __u32 poison)
+__noinline int answer_too_big(struct xdp_md *ctx, __be32 local, __u32 mtu, __u32 poison)
 {
 	struct icmp_answer *answer;
 	struct cursor c = cursor_of(ctx);

@@ -13,17 +13,20 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 1,
+	LAYOUT = 2,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
 
 enum entry_flag {
 	ENTRY_VALID = 1 << 0,
-	ENTRY_CHECK_SOURCE = 1 << 1, /* uplink: the inner source must be word.source */
+	ENTRY_CHECK_SOURCE = 1 << 1, /* the inner source must be the UE's: IPv4 value, or in the IPv6 prefix */
 	ENTRY_DROP = 1 << 2,
 	ENTRY_GATE_CLOSED = 1 << 3,
-	ENTRY_NO_HEADER = 1 << 4, /* downlink: there is no outer header to create */
+	ENTRY_NO_HEADER = 1 << 4, /* to access, but there is no outer header to create */
+	ENTRY_SET = 1 << 5,       /* value is the number of a rule set: see rules.h */
+	ENTRY_TUNNEL = 1 << 6,    /* leaves by a tunnel: value is the remote TEID, to the index of peers */
+	ENTRY_BUFFER = 1 << 7,    /* the slow path gets the packet */
 };
 
 /* What an entry counted. Only rises; only the program writes it while the entry is in use. */
@@ -41,34 +44,139 @@ struct meter {
 };
 
 /* Changed by one 8-octet store. */
-struct uplink_word {
-	__be32 source;  /* UE address */
-	__u16 next_hop; /* index of next_hops */
-	__u16 flags;    /* enum entry_flag */
+struct word {
+	__be32 value; /* IPv4 source to check, remote TEID, or number of a rule set (host order): the flags say which */
+	__u16 to;     /* index of next_hops, or of peers */
+	__u16 flags;  /* enum entry_flag */
 };
 
-struct downlink_word {
-	__be32 remote_teid;
-	__u16 peer;  /* index of peers */
-	__u16 flags; /* enum entry_flag */
-};
-
-struct uplink_entry {
-	__be32 teid; /* 0: free. Slot and generation: all of it must match */
-	__u32 pad;
-	struct uplink_word word;
-	struct usage usage;
+/* The rule of a key when there is one and it has no filters; else word names the rule set. One cache line. */
+struct entry {
+	__be32 key; /* 0: free. TEID, slot and generation: all of it must match. Or the UE: IPv4 address or enum ue_key */
+	__u32 cell; /* index of cells, 0: none */
+	struct word word;
+	struct usage usage; /* of all rules */
 	struct meter meter;
-	__u64 spare;
+	__be64 prefix; /* of the UE, IPv6: by F-TEID the sources to check, 0: none; by UE what else must match */
 };
 
-struct downlink_entry {
-	__be32 ue; /* 0: free */
-	__u32 pad;
-	struct downlink_word word;
-	struct usage usage;
+/* Not IPv4 addresses of UEs, as they stand in the packet. */
+enum ue_key {
+	UE_PREFIX6 = 0xffffffff, /* an IPv6 /64: prefix */
+	UE_ROUTED = 0xfeffffff,  /* found by the longest prefix: nothing left to compare */
+};
+
+/* One of several rules of a key, or one with filters. Immutable while an entry leads to it. */
+enum {
+	RULE_CELLS = 6,
+	RULE_METERS = 4,
+};
+
+struct rule {
+	struct word word; /* never ENTRY_SET */
+	__u32 cells[RULE_CELLS];
+	__u32 meters[RULE_METERS];
+	__be32 redirect; /* destination instead of the packet's, IPv4; 0: none */
+	__u8 tos;        /* of the packet itself, where it leaves without tunnel */
+	__u8 tos_mask;
+	__u8 pad[10];
+};
+
+enum filter_flag {
+	FILTER_IPV4 = 1 << 0,
+	FILTER_IPV6 = 1 << 1,
+	FILTER_PROTOCOL = 1 << 2,
+	FILTER_PORTS = 1 << 3,
+	FILTER_SPI = 1 << 4,
+	FILTER_FLOW_LABEL = 1 << 5,
+	FILTER_QFI = 1 << 6,
+};
+
+/* One way to match a rule, TS 29.244 8.2.5. The sources that a rule allows are local addresses. One cache line. */
+struct filter {
+	__u8 flags; /* enum filter_flag */
+	__u8 protocol;
+	__u8 tos;
+	__u8 tos_mask;
+	__u32 rule;         /* index of rules */
+	__u16 remote_first; /* ports, host order */
+	__u16 remote_last;
+	__u16 local_first;
+	__u16 local_last;
+	__u32 spi;
+	__u32 flow_label;
+	__u64 remote[2]; /* host order; IPv4 in the high half of the first */
+	__u64 local[2];
+	__u8 remote_bits; /* that count, of 128 */
+	__u8 local_bits;
+	__u8 qfi;
+	__u8 pad[5];
+};
+
+/* Rules in the order of their precedence: the first filter that matches decides. Immutable while an entry leads to
+ * it. The same in three sizes: struct set_small, set_medium, set_large. */
+enum {
+	SET_SMALL = 2,
+	SET_MEDIUM = 8,
+	SET_LARGE = 32,
+	SET_CLASS_SHIFT = 28, /* of a set's number: small, medium, large; below it the index */
+};
+
+struct set_small {
+	__u32 count; /* of filters */
+	__u32 pad[15];
+	struct filter filters[SET_SMALL];
+};
+
+struct set_medium {
+	__u32 count; /* of filters */
+	__u32 pad[15];
+	struct filter filters[SET_MEDIUM];
+};
+
+struct set_large {
+	__u32 count; /* of filters */
+	__u32 pad[15];
+	struct filter filters[SET_LARGE];
+};
+
+/* ---- usage cells: see usage.h ------------------------------------------------------------------------------- */
+
+enum direction {
+	UPLINK,
+	DOWNLINK,
+};
+
+/* What a URR counts in. Only rises. */
+struct usage_cell {
+	__u64 octets[2]; /* by direction. Bit 63: the cell has limits */
+	__u64 packets[2];
+};
+
+struct cell_origin {
+	__u64 seid;
+	__u32 urr_id; /* 8.2.54 */
+	__u32 limits; /* index of limits */
+};
+
+enum limited {
+	LIMITED_UPLINK,
+	LIMITED_DOWNLINK,
+	LIMITED_TOTAL,
+};
+
+/* Absolute counts of octets; 0: none. */
+struct limits {
+	__u64 thresholds[3]; /* enum limited */
+	__u64 quotas[3];
+	__u32 raised; /* bits: those that were told of; thresholds from bit 0, quotas from bit 8 */
+	__u32 cell;   /* whose they are; 0: free */
+	__u64 pad;
+};
+
+struct shared_meter {
 	struct meter meter;
-	__u64 spare;
+	__u64 pad;
 };
 
 /* Which rules an entry came from. The program never reads it: it is for the tables that people read, also while no
@@ -110,12 +218,18 @@ enum side {
 
 /* One end of our tunnels to one remote GTP-U entity. Immutable while an entry points to it. */
 struct peer {
-	__be32 local;  /* address of the slice */
-	__be32 remote; /* address of the SGW */
+	__be32 local;   /* address of the slice */
+	__be32 remote;  /* address of the SGW; 0: IPv6 */
 	__u32 next_hop; /* index of next_hops */
 	__u16 checksum; /* ones' complement sum of the outer IPv4 header without total length and identification */
-	__u8 tos;       /* of the outer IPv4 header */
-	__u8 pad;
+	__u8 tos;       /* of the outer header */
+	__u8 qfi;       /* of the PDU Session Container; NO_QFI: none is sent */
+	__be64 local6[2];
+	__be64 remote6[2];
+};
+
+enum {
+	NO_QFI = 0xff,
 };
 
 /* How to reach a next hop. */
@@ -124,7 +238,7 @@ struct hop {
 	__u8 local_mac[ETH_ALEN];
 	__u32 ifindex; /* 0: not resolved */
 	__u16 mtu;     /* octets of an IP packet */
-	__u16 pad;
+	__u16 vlan;    /* its tag; 0: none */
 	__u32 pad2;
 };
 
@@ -132,7 +246,7 @@ struct hop {
  * programs that could still read it are done, and then changes active by one store. */
 struct next_hop {
 	__u32 active; /* 0 or 1 */
-	__u32 pad;
+	__u32 ue_to_ue; /* of a network instance: packets to its UEs turn here */
 	struct hop hops[2];
 	__u64 spare;
 };
@@ -146,6 +260,17 @@ struct instance {
 	__u8 length;    /* of name; 0: free */
 	__u8 name[100]; /* TS 23.003 9.1 */
 	__u8 pad[3];
+	__be64 gateway6[2];
+	__be64 local6[2];
+};
+
+/* Who shares a meter. */
+struct meter_origin {
+	__u64 seid;
+	__u32 qer_id;
+	__u32 owner;
+	__u32 correlation;
+	__u32 direction; /* enum direction */
 };
 
 /* What the maps beside it were made by. */

@@ -20,10 +20,37 @@ static __always_inline struct hop *find_hop(__u32 index)
 	return hop->ifindex ? hop : NULL;
 }
 
-static __always_inline void write_ethernet(struct ethhdr *eth, const struct hop *hop)
+struct vlan_header {
+	struct ethhdr eth; /* h_proto: 802.1Q */
+	__be16 tag;
+	__be16 proto;
+} __attribute__((packed));
+
+/* link_length is how many octets stand before an IP packet that leaves to hop. */
+static __always_inline __u32 link_length(const struct hop *hop)
 {
+	return hop->vlan ? sizeof(struct vlan_header) : sizeof(struct ethhdr);
+}
+
+/* write_link writes them; NULL when there is no room, else where the IP packet begins. */
+static __always_inline void *write_link(struct cursor *c, const struct hop *hop, __be16 proto)
+{
+	struct ethhdr *eth = take(c, sizeof(*eth));
+	struct vlan_header *vlan = (void *)eth;
+
+	if (!eth)
+		return NULL;
 	__builtin_memcpy(eth->h_dest, hop->remote_mac, 2 * ETH_ALEN);
-	eth->h_proto = bpf_htons(ETH_P_IP);
+	if (likely(!hop->vlan)) {
+		eth->h_proto = proto;
+		return c->pos;
+	}
+	if (!take(c, sizeof(*vlan) - sizeof(*eth)))
+		return NULL;
+	eth->h_proto = bpf_htons(ETH_P_8021Q);
+	vlan->tag = bpf_htons(hop->vlan);
+	vlan->proto = proto;
+	return c->pos;
 }
 
 /* leave decides how the packet goes out to hop: back by the port it came in by, or by another. */

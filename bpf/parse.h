@@ -75,14 +75,37 @@ static __always_inline struct iphdr *parse_ipv4(struct cursor *c)
 #define IP_MORE_FRAGMENTS 0x2000
 #define IP_FRAGMENT_OFFSET 0x1fff
 
+/* payload_of is how many octets follow the header and its options. */
+static __always_inline __u32 payload_of(const struct iphdr *ip)
+{
+	return length_of(ip->tot_len) - ip->ihl * 4;
+}
+
 static __always_inline bool is_fragment(const struct iphdr *ip)
 {
 	return ip->frag_off & bpf_htons(IP_MORE_FRAGMENTS | IP_FRAGMENT_OFFSET);
 }
 
-/* parse_udp is NULL unless header and length (RFC 768) lie within the IP packet, at whose header's end the cursor
- * is. The checksum is not verified: GTP-U over IPv4 mostly has none, and what is inside has its own. */
-static __always_inline struct udphdr *parse_udp(struct cursor *c, const struct iphdr *ip)
+/* parse_ipv6 leaves the cursor after the fixed header. NULL unless it is whole and its payload lies within the frame
+ * (RFC 8200 3). */
+static __always_inline struct ipv6hdr *parse_ipv6(struct cursor *c)
+{
+	struct ipv6hdr *ip = take(c, sizeof(*ip));
+
+	if (!ip || ip->version != 6 || (void *)(ip + 1) + length_of(ip->payload_len) > c->end)
+		return NULL;
+	return ip;
+}
+
+/* traffic_class of an IPv6 header, whose first 32 bits are version, class and flow label. */
+static __always_inline __u8 traffic_class(const struct ipv6hdr *ip)
+{
+	return bpf_ntohl(*(const __be32 *)ip) >> 20;
+}
+
+/* parse_udp is NULL unless header and length (RFC 768) lie within the IP packet's payload of that many octets, at whose
+ * beginning the cursor is. The checksum is not verified: GTP-U over IPv4 mostly has none, and what is inside has its own. */
+static __always_inline struct udphdr *parse_udp(struct cursor *c, __u32 payload)
 {
 	struct udphdr *udp = take(c, sizeof(*udp));
 	__u32 length;
@@ -90,7 +113,7 @@ static __always_inline struct udphdr *parse_udp(struct cursor *c, const struct i
 	if (!udp)
 		return NULL;
 	length = length_of(udp->len);
-	if (length < sizeof(*udp) || ip->ihl * 4 + length > length_of(ip->tot_len))
+	if (length < sizeof(*udp) || length > payload)
 		return NULL;
 	return udp;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only)
 /* The data path of the PGW-U: one program for all ports. Packets leave by pgwu() only, which counts why.
  *
- * Life of an uplink packet: access port -> G-PDU to a slice -> entry by TEID -> what its rules say -> outer header
- * off -> next hop of its network instance. Of a downlink packet: core port -> entry by the port's network instance
- * and the destination -> what its rules say -> outer header on -> next hop of the peer. */
+ * Life of an uplink packet: access port -> G-PDU to a slice -> entry by TEID -> its rule -> outer header off -> next
+ * hop of its network instance. Of a downlink packet: core port -> entry by the port's network instance and the
+ * destination -> its rule -> outer header on -> next hop of the peer. What both find is a job; forward() does it. */
 #include "entries.h"
 #include "event.h"
 #include "gtpu.h"
@@ -14,6 +14,9 @@
 #include "parse.h"
 #include "policing.h"
 #include "reason.h"
+#include "rules.h"
+#include "slowpath.h"
+#include "tcp.h"
 #include "usage.h"
 
 /* Tests set it: the octets that adjust_head brings are then 0xff, as a driver may well leave them, so that an octet
@@ -23,9 +26,46 @@ volatile const bool poison_headroom;
 /* Types that user space shares and no map mentions: a variable keeps them in BTF. */
 volatile const struct types {
 	enum entry_flag entry_flag;
+	enum ue_key ue_key;
+	enum filter_flag filter_flag;
+	enum direction direction;
+	enum limited limited;
 	enum side side;
+	enum event_kind event_kind;
 	struct event event;
+	struct parked parked;
 } types;
+
+/* A packet and what its rules want done with it. Plain numbers, no pointers: so the functions that work on it can be
+ * global, which the verifier looks at once instead of once for every way that leads to them. */
+struct job {
+	struct found at; /* its word is the rule's */
+	__u32 rule;      /* index of rules; 0: the entry's own */
+	__u32 offset;    /* of the inner packet in the frame */
+	__u32 octets;    /* of the inner packet */
+	__u32 instance;  /* downlink: where it came in */
+	__u32 verdict;   /* of a packet that is sent */
+	__u8 by_teid;    /* at.slot is of uplink, not of downlink */
+	__u8 direction;
+	__u8 family; /* FILTER_IPV4 or FILTER_IPV6 */
+	__u8 qfi;
+};
+
+static __always_inline struct entry *entry_of(const struct job *job)
+{
+	__u32 slot = job->at.slot;
+
+	return job->by_teid ? bpf_map_lookup_elem(&uplink, &slot) : bpf_map_lookup_elem(&downlink, &slot);
+}
+
+static __always_inline struct rule *rule_of(const struct job *job)
+{
+	__u32 number = job->rule;
+
+	return number ? bpf_map_lookup_elem(&rules, &number) : NULL;
+}
+
+#define MAX_OFFSET 0x3fff
 
 /* decrement_ttl with the header checksum, RFC 1624 equation 3. */
 static __always_inline void decrement_ttl(struct iphdr *ip)
@@ -36,6 +76,24 @@ static __always_inline void decrement_ttl(struct iphdr *ip)
 	ip->ttl--;
 }
 
+/* mark changes the bits of ToS that mask says. */
+static __always_inline void mark_ipv4(struct iphdr *ip, __u8 tos, __u8 mask)
+{
+	__u8 next = (ip->tos & ~mask) | (tos & mask);
+	__u32 sum = (__u16)~ip->check + (__u16)~bpf_htons(ip->tos) + bpf_htons(next);
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->check = ~((sum & 0xffff) + (sum >> 16));
+	ip->tos = next;
+}
+
+static __always_inline void mark_ipv6(struct ipv6hdr *ip, __u8 tos, __u8 mask)
+{
+	__be32 *first = (__be32 *)ip;
+
+	*first = (*first & bpf_htonl(~((__u32)mask << 20))) | bpf_htonl((__u32)(tos & mask) << 20);
+}
+
 /* trim cuts what follows the IP packet: Ethernet padding would end up inside the tunnel, or behind the packet that
  * was in it. */
 static __always_inline bool trim(struct xdp_md *ctx, __u32 excess)
@@ -43,220 +101,621 @@ static __always_inline bool trim(struct xdp_md *ctx, __u32 excess)
 	return likely(!excess) || bpf_xdp_adjust_tail(ctx, -(int)excess) == 0;
 }
 
-/* decapsulate leaves Ethernet and the inner packet, which begins offset octets into the frame. */
-static __always_inline enum reason decapsulate(struct cursor *c, __u32 offset, __u32 excess, const struct hop *hop)
+/* choose_of_set finds the rule of a set that takes the packet. */
+__noinline int choose_of_set(struct xdp_md *ctx, struct job *job)
 {
-	struct ethhdr *eth;
+	struct cursor c = cursor_of(ctx);
+	struct facts f = {};
+	struct ipv6hdr *ip6;
+	struct rule *rule;
+	struct iphdr *ip;
 
-	if (!trim(c->ctx, excess) || bpf_xdp_adjust_head(c->ctx, offset - sizeof(*eth)))
-		return REASON_NO_HEADROOM;
-	*c = cursor_of(c->ctx);
-	eth = parse_ethernet(c);
-	if (!eth)
-		return REASON_MALFORMED_INNER;
-	write_ethernet(eth, hop);
-	return leave(c, hop);
-}
-
-/* uplink: a G-PDU to one of our slices. */
-static __always_inline enum reason uplink_packet(struct cursor *c, const struct iphdr *outer,
-						 const struct udphdr *udp, const struct gtpu_header *gtpu,
-						 const struct cell *slice)
-{
-	void *frame = (void *)(long)c->ctx->data;
-	union uplink_words w;
-	struct uplink_entry *entry;
-	struct iphdr *inner;
-	struct hop *hop;
-	enum reason reason;
-	__u32 octets;
-	__s32 left = parse_g_pdu(c, udp, gtpu);
-	__u8 *version = c->pos;
-
-	if (left < 0)
-		return REASON_MALFORMED_GTPU;
-	entry = find_uplink(slice, gtpu->teid, &w);
-	if (!entry) {
-		send_event(REASON_UNKNOWN_TEID, gtpu->teid, outer->saddr, outer->daddr, udp->source);
-		return REASON_UNKNOWN_TEID;
+	if (!job)
+		return REASON_NO_RESOURCES;
+	f.direction = job->direction;
+	f.qfi = job->qfi;
+	c.pos += job->offset & MAX_OFFSET;
+	if (job->family == FILTER_IPV4) {
+		ip = parse_ipv4(&c);
+		if (!ip)
+			return REASON_MALFORMED_INNER;
+		learn_ipv4(&f, &c, ip);
+	} else {
+		ip6 = parse_ipv6(&c);
+		if (!ip6)
+			return REASON_MALFORMED_INNER;
+		learn_ipv6(&f, &c, ip6);
 	}
-	reason = check_flags(w.word.flags);
-	if (reason != GO_ON)
-		return reason;
-
-	if (left == 0 || (void *)(version + 1) > c->end)
-		return REASON_MALFORMED_INNER;
-	if (*version >> 4 != 4)
-		return REASON_INNER_NOT_IPV4;
-	inner = parse_ipv4(c);
-	if (!inner)
-		return REASON_MALFORMED_INNER;
-	octets = length_of(inner->tot_len);
-	if (octets > left)
-		return REASON_MALFORMED_INNER;
-	if (w.word.flags & ENTRY_CHECK_SOURCE && inner->saddr != w.word.source)
-		return REASON_SOURCE_MISMATCH;
-	if (inner->ttl <= 1)
-		return REASON_TTL_EXPIRED;
-
-	hop = find_hop(w.word.next_hop);
-	if (!hop)
-		return REASON_NEXT_HOP_UNRESOLVED;
-	if (octets > hop->mtu)
-		return REASON_TOO_BIG;
-	if (!police(&entry->meter, octets))
-		return REASON_MBR_EXCEEDED;
-
-	decrement_ttl(inner);
-	reason = decapsulate(c, distance(frame, inner), distance(inner, c->end) - octets, hop);
-	if (reason != GO_ON)
-		return reason;
-	count_usage(&entry->usage, octets);
-	return REASON_UPLINK_FORWARDED;
+	job->rule = match(&f, job->at.word.value);
+	if (!job->rule)
+		return REASON_NO_RULE;
+	rule = rule_of(job);
+	if (!rule)
+		return REASON_NO_RESOURCES;
+	job->at.word = rule->word;
+	return check_flags(job->at.word.flags);
 }
 
-/* encapsulate puts the outer header before a packet of that many octets. The identification rises by one with each
- * packet of a session and begins elsewhere for each, so that fragments of two packets are seldom taken for one. */
-static __always_inline enum reason encapsulate(struct cursor *c, const struct peer *peer, __be32 teid,
-					       __u32 octets, __u16 identification, __u32 excess,
-					       const struct hop *hop)
+/* choose settles which rule takes the packet, and whether it lets it through at all. */
+static __always_inline enum reason choose_ipv4(struct xdp_md *ctx, struct job *job, const struct iphdr *ip)
 {
-	struct outer_header *outer;
-	struct ethhdr *eth;
+	struct word w = job->at.word;
 
-	if (!trim(c->ctx, excess) || bpf_xdp_adjust_head(c->ctx, -(int)sizeof(*outer)))
+	job->family = FILTER_IPV4;
+	if (unlikely(w.flags & ENTRY_SET))
+		return choose_of_set(ctx, job);
+	if (job->direction == UPLINK && w.flags & ENTRY_CHECK_SOURCE && ip->saddr != w.value)
+		return REASON_SOURCE_MISMATCH;
+	return check_flags(w.flags);
+}
+
+static __always_inline enum reason choose_ipv6(struct xdp_md *ctx, struct job *job, const struct entry *entry,
+						const struct ipv6hdr *ip)
+{
+	struct word w = job->at.word;
+	__be64 prefix;
+
+	job->family = FILTER_IPV6;
+	if (unlikely(w.flags & ENTRY_SET))
+		return choose_of_set(ctx, job);
+	__builtin_memcpy(&prefix, &ip->saddr, sizeof(prefix));
+	if (job->direction == UPLINK && w.flags & ENTRY_CHECK_SOURCE && (!prefix || prefix != entry->prefix))
+		return REASON_SOURCE_MISMATCH;
+	return check_flags(w.flags);
+}
+
+/* Both of these are the same as those below, for a rule of a set. */
+__noinline int admits_rule(const struct rule *rule, __u32 direction, __u32 octets)
+{
+	if (!rule)
+		return REASON_NO_RESOURCES;
+	for (int i = 0; i < RULE_METERS && rule->meters[i]; i++) {
+		__u32 index = rule->meters[i]; /* Linux 6.1 looks up by keys on the stack */
+		struct shared_meter *m = bpf_map_lookup_elem(&meters, &index);
+
+		if (m && !allows(&m->meter, octets))
+			return REASON_MBR_EXCEEDED;
+	}
+	for (int i = 0; i < RULE_CELLS && rule->cells[i]; i++)
+		if (!has_quota_left(rule->cells[i], direction))
+			return REASON_QUOTA_EXHAUSTED;
+	return GO_ON;
+}
+
+__noinline int charge_rule(const struct rule *rule, __u32 direction, __u32 octets)
+{
+	if (!rule)
+		return 0;
+	for (int i = 0; i < RULE_METERS && rule->meters[i]; i++) {
+		__u32 index = rule->meters[i]; /* Linux 6.1 looks up by keys on the stack */
+		struct shared_meter *m = bpf_map_lookup_elem(&meters, &index);
+
+		if (m)
+			debit(&m->meter, octets);
+	}
+	for (int i = 0; i < RULE_CELLS && rule->cells[i]; i++)
+		count_in_cell(rule->cells[i], direction, octets);
+	return 0;
+}
+
+/* admits says whether no limit is against the packet. Nothing is charged yet. */
+static __always_inline enum reason admits(const struct job *job, struct entry *entry)
+{
+	if (unlikely(job->rule))
+		return admits_rule(rule_of(job), job->direction, job->octets);
+	if (!allows(&entry->meter, job->octets))
+		return REASON_MBR_EXCEEDED;
+	if (entry->cell && !has_quota_left(entry->cell, job->direction))
+		return REASON_QUOTA_EXHAUSTED;
+	return GO_ON;
+}
+
+/* charge takes the packet into account, once it is known to leave. */
+static __always_inline void charge(const struct job *job, struct entry *entry)
+{
+	count_usage(&entry->usage, job->octets);
+	if (unlikely(job->rule)) {
+		charge_rule(rule_of(job), job->direction, job->octets);
+		return;
+	}
+	debit(&entry->meter, job->octets);
+	if (entry->cell)
+		count_in_cell(entry->cell, job->direction, job->octets);
+}
+
+/* clamp_syn lowers the MSS that a TCP SYN offers; the header is at that offset of the frame. */
+static __always_inline void clamp_syn(struct cursor *c, __u32 offset, __u32 most)
+{
+	__u8 *flags = (void *)(long)c->ctx->data + offset + TCP_FLAGS;
+
+	if ((void *)(flags + 1) <= c->end && *flags & TCP_FLAG_SYN)
+		clamp(c->ctx, offset, most);
+}
+
+/* route_packet is what a router does to the packet: a hop less, and the mark that a rule sets where there is no outer
+ * header to carry it. The offset says where it begins. False: it is cut short. */
+__noinline int route_packet(struct xdp_md *ctx, __u32 offset, __u32 tos, __u32 mask)
+{
+	struct cursor c = cursor_of(ctx);
+	struct ipv6hdr *ip6;
+	struct iphdr *ip;
+
+	offset &= MAX_OFFSET;
+	ip = c.pos + offset;
+	ip6 = (void *)ip;
+	if ((void *)(ip + 1) > c.end)
+		return false;
+	if (likely(ip->version == 4)) {
+		decrement_ttl(ip);
+		if (mask)
+			mark_ipv4(ip, tos, mask);
+		if (clamp_ipv4 && ip->protocol == IPPROTO_TCP && !(ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET)))
+			clamp_syn(&c, offset + ip->ihl * 4, clamp_ipv4);
+		return true;
+	}
+	if ((void *)(ip6 + 1) > c.end)
+		return false;
+	ip6->hop_limit--;
+	if (mask)
+		mark_ipv6(ip6, tos, mask);
+	if (clamp_ipv6 && ip6->nexthdr == IPPROTO_TCP)
+		clamp_syn(&c, offset + sizeof(*ip6), clamp_ipv6);
+	return true;
+}
+
+static __always_inline __be16 ethertype_of(const struct job *job)
+{
+	return job->family == FILTER_IPV4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+}
+
+/* send_plain leaves Ethernet and the inner packet. */
+static __always_inline enum reason send_plain(struct cursor *c, const struct job *job, const struct hop *hop)
+{
+	if (bpf_xdp_adjust_head(c->ctx, (int)job->offset - (int)link_length(hop)))
 		return REASON_NO_HEADROOM;
 	*c = cursor_of(c->ctx);
-	eth = take(c, sizeof(*eth) + sizeof(*outer));
-	if (!eth)
+	return write_link(c, hop, ethertype_of(job)) ? leave(c, hop) : REASON_NO_HEADROOM;
+}
+
+static __always_inline bool write_outer_header(struct cursor *c, const struct peer *peer, const struct job *job,
+					       __u32 packets)
+{
+	struct gtpu_container *container;
+	struct outer_header6 *outer6;
+	struct outer_header *outer;
+
+	if (likely(peer->remote)) {
+		outer = take(c, sizeof(*outer));
+		if (!outer)
+			return false;
+		if (poison_headroom)
+			__builtin_memset(outer, 0xff, sizeof(*outer));
+		/* The identification rises by one with each packet of a session and begins elsewhere for each, so that
+		 * fragments of two packets are seldom taken for one. */
+		write_outer(outer, peer, job->at.word.value, job->octets,
+			    packets + bpf_ntohl(job->at.word.value) * 40503);
+	} else {
+		outer6 = take(c, sizeof(*outer6));
+		if (!outer6)
+			return false;
+		if (poison_headroom)
+			__builtin_memset(outer6, 0xff, sizeof(*outer6));
+		write_outer6(outer6, peer, job->at.word.value, job->octets);
+	}
+	if (likely(peer->qfi == NO_QFI))
+		return true;
+	container = take(c, sizeof(*container));
+	if (container)
+		write_container(container, peer->qfi);
+	return container;
+}
+
+/* send_tunnelled puts the outer header before the inner packet. */
+static __always_inline enum reason send_tunnelled(struct cursor *c, const struct job *job, const struct peer *peer,
+						  const struct hop *hop, __u32 packets)
+{
+	__be16 proto = peer->remote ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+
+	if (bpf_xdp_adjust_head(c->ctx, (int)job->offset - (int)(link_length(hop) + outer_length(peer))))
 		return REASON_NO_HEADROOM;
-	outer = (void *)(eth + 1);
-	if (poison_headroom)
-		__builtin_memset(eth, 0xff, sizeof(*eth) + sizeof(*outer));
-	write_ethernet(eth, hop);
-	write_outer(outer, peer, teid, octets, identification);
+	*c = cursor_of(c->ctx);
+	if (!write_link(c, hop, proto) || !write_outer_header(c, peer, job, packets))
+		return REASON_NO_HEADROOM;
 	return leave(c, hop);
 }
 
-/* too_big: a downlink packet of more than mtu octets. */
-static __always_inline enum reason too_big(struct cursor *c, const struct iphdr *ip, __u32 number, __u32 mtu)
+/* too_big: a packet of more than mtu octets. Only senders on the core side are told. */
+static __always_inline enum reason too_big(struct cursor *c, const struct job *job, __u32 mtu)
 {
-	struct instance *instance = bpf_map_lookup_elem(&instances, &number);
+	__u32 number = job->instance;
+	struct instance *instance;
+	struct iphdr *ip;
 
-	if (!instance || !instance->local || !wants_too_big(c, ip) ||
-	    !answer_too_big(c->ctx, instance->local, mtu, poison_headroom))
+	if (job->direction != DOWNLINK || job->family != FILTER_IPV4 || job->offset != sizeof(struct ethhdr))
+		return REASON_TOO_BIG;
+	instance = bpf_map_lookup_elem(&instances, &number);
+	*c = cursor_of(c->ctx);
+	if (!instance || !instance->local || !parse_ethernet(c))
+		return REASON_TOO_BIG;
+	ip = parse_ipv4(c);
+	if (!ip || !wants_too_big(c, ip) || !answer_too_big(c->ctx, instance->local, mtu, poison_headroom))
 		return REASON_TOO_BIG;
 	c->verdict = XDP_TX;
 	return REASON_TOO_BIG_ANSWERED;
 }
 
-/* downlink: a packet to a UE's /24, in that network instance. */
-static __always_inline enum reason downlink_packet(struct cursor *c, struct iphdr *ip, const struct cell *block,
-						   __u32 instance)
+static __always_inline enum reason buffer(struct cursor *c, const struct job *job)
 {
-	__u32 octets = length_of(ip->tot_len);
-	__u32 excess = distance(ip, c->end) - octets;
-	union downlink_words w;
-	struct downlink_entry *entry = find_downlink(block, ip->daddr, &w);
-	struct peer *peer;
-	struct hop *hop;
-	enum reason reason;
-	__u32 index;
+	struct park_head head = {
+		.slot = job->at.slot, .rule = job->rule, .by_teid = job->by_teid, .octets = job->octets,
+	};
 
-	if (!entry)
-		return REASON_NO_SESSION;
-	reason = check_flags(w.word.flags);
-	if (reason != GO_ON)
-		return reason;
-	if (ip->ttl <= 1)
-		return REASON_TTL_EXPIRED;
-
-	index = w.word.peer;
-	peer = bpf_map_lookup_elem(&peers, &index);
-	if (!peer)
-		return REASON_NEXT_HOP_UNRESOLVED;
-	hop = find_hop(peer->next_hop);
-	if (!hop)
-		return REASON_NEXT_HOP_UNRESOLVED;
-	if (octets + sizeof(struct outer_header) > hop->mtu)
-		return too_big(c, ip, instance, hop->mtu - sizeof(struct outer_header));
-	if (!police(&entry->meter, octets))
-		return REASON_MBR_EXCEEDED;
-
-	decrement_ttl(ip);
-	reason = encapsulate(c, peer, w.word.remote_teid, octets,
-			     entry->usage.packets + bpf_ntohl(w.word.remote_teid) * 40503, excess, hop);
-	if (reason != GO_ON)
-		return reason;
-	count_usage(&entry->usage, octets);
-	return REASON_DOWNLINK_FORWARDED;
+	return park(c->ctx, &head, job->offset) ? REASON_BUFFERED : REASON_BUFFER_FULL;
 }
 
-/* gtpu_packet: UDP to one of our slices, or to GTP-U's port anywhere. */
-static __always_inline enum reason gtpu_packet(struct cursor *c, const struct iphdr *ip, const struct cell *slice,
-					       __u32 side)
+/* forward sends the packet as job says, and charges before, too: that of the sender when a packet goes from one UE of
+ * this node to another, else NULL. */
+static __always_inline enum reason forward(struct cursor *c, const struct job *before, struct job *job)
+{
+	bool tunnel = job->at.word.flags & ENTRY_TUNNEL;
+	struct entry *entry = entry_of(job), *first = NULL;
+	struct rule *rule = rule_of(job);
+	struct peer *peer = NULL;
+	__u32 index = job->at.word.to, outer = 0;
+	enum reason reason;
+	struct hop *hop;
+
+	if (tunnel) {
+		peer = bpf_map_lookup_elem(&peers, &index);
+		if (!peer)
+			return REASON_NO_RESOURCES;
+		index = peer->next_hop;
+		outer = outer_length(peer);
+	}
+	hop = find_hop(index);
+	if (!hop)
+		return REASON_NEXT_HOP_UNRESOLVED;
+	if (job->octets + outer > hop->mtu)
+		return too_big(c, job, hop->mtu - outer);
+	if (unlikely(before)) {
+		first = entry_of(before);
+		if (!first)
+			return REASON_NO_RESOURCES;
+		reason = admits(before, first);
+		if (reason != GO_ON)
+			return reason;
+	}
+	if (!entry)
+		return REASON_NO_RESOURCES;
+	reason = admits(job, entry);
+	if (reason != GO_ON)
+		return reason;
+
+	if (!route_packet(c->ctx, job->offset, rule ? rule->tos : 0, rule && !tunnel ? rule->tos_mask : 0))
+		return REASON_MALFORMED_INNER;
+	if (!trim(c->ctx, distance((void *)(long)c->ctx->data, c->end) - job->offset - job->octets))
+		return REASON_NO_HEADROOM;
+	reason = tunnel ? send_tunnelled(c, job, peer, hop, entry->usage.packets) : send_plain(c, job, hop);
+	if (reason != GO_ON)
+		return reason;
+	if (unlikely(before && first))
+		charge(before, first);
+	charge(job, entry);
+	return job->direction == UPLINK ? REASON_UPLINK_FORWARDED : REASON_DOWNLINK_FORWARDED;
+}
+
+/* turn makes the job of a packet whose destination is another UE of this node. GO_ON: it is none. */
+__noinline int turn(struct xdp_md *ctx, const struct job *up, struct job *down)
+{
+	struct cursor at = cursor_of(ctx);
+	struct ipv6hdr *ip6;
+	struct entry *entry;
+	struct iphdr *ip;
+	bool around;
+
+	if (!up || !down)
+		return REASON_NO_RESOURCES;
+	*down = *up;
+	down->rule = 0;
+	down->by_teid = false;
+	down->direction = DOWNLINK;
+	down->instance = up->at.word.to;
+	at.pos += up->offset & MAX_OFFSET;
+	if (up->family == FILTER_IPV4) {
+		ip = parse_ipv4(&at);
+		if (!ip)
+			return REASON_MALFORMED_INNER;
+		entry = find_ue4(down->instance, ip->daddr, &down->at, &around);
+		if (!entry)
+			return around ? REASON_NO_SESSION : GO_ON;
+		return choose_ipv4(ctx, down, ip) == GO_ON ? REASON_DOWNLINK_FORWARDED : REASON_NO_RULE;
+	}
+	ip6 = parse_ipv6(&at);
+	if (!ip6)
+		return REASON_MALFORMED_INNER;
+	entry = find_ue6(down->instance, &ip6->daddr, &down->at);
+	if (!entry)
+		return GO_ON;
+	return choose_ipv6(ctx, down, entry, ip6) == GO_ON ? REASON_DOWNLINK_FORWARDED : REASON_NO_RULE;
+}
+
+/* Both of these do a job. Global: see struct job. */
+__noinline int execute(struct xdp_md *ctx, struct job *job)
+{
+	struct cursor c = cursor_of(ctx);
+	enum reason reason;
+
+	if (!job)
+		return REASON_NO_RESOURCES;
+	if (unlikely(job->at.word.flags & ENTRY_BUFFER))
+		return buffer(&c, job);
+	reason = forward(&c, NULL, job);
+	job->verdict = c.verdict;
+	return reason;
+}
+
+__noinline int execute_turn(struct xdp_md *ctx, struct job *job)
+{
+	struct cursor c = cursor_of(ctx);
+	struct job second = {};
+	enum reason reason;
+
+	if (!job)
+		return REASON_NO_RESOURCES;
+	reason = turn(ctx, job, &second);
+	if (reason == GO_ON)
+		return execute(ctx, job);
+	if (reason == REASON_DOWNLINK_FORWARDED)
+		reason = forward(&c, job, &second);
+	job->verdict = c.verdict;
+	return reason;
+}
+
+/* Where a G-PDU came from and to which address: what an event tells. */
+struct outer {
+	const struct iphdr *ip; /* NULL: IPv6 */
+	const struct ipv6hdr *ip6;
+	__be16 port;
+};
+
+static __noinline int tell_unknown_teid4(const struct iphdr *ip, __be16 port, __be32 teid)
+{
+	struct event *event = begin_event(EVENT_UNKNOWN_TEID);
+
+	if (!event)
+		return 0;
+	event->teid = teid;
+	event->remote_port = port;
+	event->remote = ip->saddr;
+	event->local = ip->daddr;
+	submit_event(event);
+	return 0;
+}
+
+static __noinline int tell_unknown_teid6(const struct ipv6hdr *ip, __be16 port, __be32 teid)
+{
+	struct event *event = begin_event(EVENT_UNKNOWN_TEID);
+
+	if (!event)
+		return 0;
+	event->teid = teid;
+	event->remote_port = port;
+	__builtin_memcpy(event->remote6, &ip->saddr, sizeof(event->remote6) + sizeof(event->local6));
+	submit_event(event);
+	return 0;
+}
+
+/* g_pdu: a G-PDU to one of our slices. */
+static __always_inline enum reason g_pdu(struct cursor *c, struct job *job, const struct outer *outer, const struct udphdr *udp,
+					 const struct gtpu_header *gtpu, const struct where *slice)
+{
+	struct entry *entry;
+	enum reason reason;
+	struct ipv6hdr *ip6;
+	struct iphdr *ip;
+	__s32 left = parse_g_pdu(c, udp, gtpu, &job->qfi);
+	__u8 *version = c->pos;
+
+	if (left < 0)
+		return REASON_MALFORMED_GTPU;
+	entry = find_by_teid(slice, gtpu->teid, &job->at);
+	if (!entry) {
+		if (outer->ip)
+			tell_unknown_teid4(outer->ip, outer->port, gtpu->teid);
+		else if (outer->ip6)
+			tell_unknown_teid6(outer->ip6, outer->port, gtpu->teid);
+		return REASON_UNKNOWN_TEID;
+	}
+	job->by_teid = true;
+	job->direction = job->at.word.flags & ENTRY_TUNNEL ? DOWNLINK : UPLINK;
+	job->offset = distance((void *)(long)c->ctx->data, version);
+	if (left == 0 || (void *)(version + 1) > c->end)
+		return REASON_MALFORMED_INNER;
+	switch (*version >> 4) {
+	case 4:
+		ip = parse_ipv4(c);
+		if (!ip)
+			return REASON_MALFORMED_INNER;
+		job->octets = length_of(ip->tot_len);
+		if (job->octets > left)
+			return REASON_MALFORMED_INNER;
+		reason = choose_ipv4(c->ctx, job, ip);
+		if (reason != GO_ON)
+			return reason;
+		if (ip->ttl <= 1)
+			return REASON_TTL_EXPIRED;
+		break;
+	case 6:
+		ip6 = parse_ipv6(c);
+		if (!ip6)
+			return REASON_MALFORMED_INNER;
+		job->octets = sizeof(*ip6) + length_of(ip6->payload_len);
+		if (job->octets > left)
+			return REASON_MALFORMED_INNER;
+		reason = choose_ipv6(c->ctx, job, entry, ip6);
+		if (reason != GO_ON)
+			return reason;
+		if (ip6->hop_limit <= 1)
+			return REASON_TTL_EXPIRED;
+		break;
+	default:
+		return REASON_INNER_NOT_IPV4;
+	}
+	return GO_ON;
+}
+
+/* gtpu_packet: UDP to one of our slices, or to GTP-U's port anywhere. payload: octets of it, header included. */
+static __always_inline enum reason gtpu_packet(struct cursor *c, struct job *job, struct outer *outer, __u32 payload,
+					       const struct where *slice, bool ours, __u32 side)
 {
 	struct gtpu_header *gtpu;
-	struct udphdr *udp;
+	struct udphdr *udp = parse_udp(c, payload);
 
-	if (slice && is_fragment(ip))
-		return side & SIDE_ACCESS ? REASON_OUTER_FRAGMENT : REASON_WRONG_SIDE;
-	udp = parse_udp(c, ip);
 	if (!udp)
-		return slice ? REASON_MALFORMED_OUTER : REASON_NOT_OURS;
+		return ours ? REASON_MALFORMED_OUTER : REASON_NOT_OURS;
 	if (udp->dest != bpf_htons(GTPU_PORT))
 		return REASON_NOT_OURS;
-	if (slice && !(side & SIDE_ACCESS))
+	if (ours && !(side & SIDE_ACCESS))
 		return REASON_WRONG_SIDE;
+	outer->port = udp->source;
 	gtpu = take(c, sizeof(*gtpu));
-	if (!slice)
+	if (!ours)
 		return gtpu && is_g_pdu(gtpu) ? REASON_NOT_A_SLICE : REASON_NOT_OURS;
 	if (!gtpu)
 		return REASON_MALFORMED_GTPU;
 	if (!is_g_pdu(gtpu))
 		return REASON_GTPU_SIGNALLING;
-	return uplink_packet(c, ip, udp, gtpu, slice);
+	return g_pdu(c, job, outer, udp, gtpu, slice);
 }
 
-static __always_inline enum reason pipeline(struct cursor *c)
+static __always_inline enum reason ipv4_packet(struct cursor *c, struct job *job, const struct where *port)
 {
-	struct ethhdr *eth = parse_ethernet(c);
-	struct cell *port, *found;
-	struct iphdr *ip;
+	struct iphdr *ip = parse_ipv4(c);
+	struct outer outer = { .ip = ip };
+	struct where slice = {};
+	bool ours;
+	struct entry *entry;
+	bool around = false;
+	enum reason reason;
 
-	if (!eth)
-		return REASON_MALFORMED_OUTER;
-	if (is_vlan(eth->h_proto))
-		return REASON_UNEXPECTED_VLAN;
-	if (eth->h_proto != bpf_htons(ETH_P_IP))
-		return REASON_NOT_IPV4;
-	port = find_port(c->ctx->ingress_ifindex);
-	if (!port)
-		return REASON_UNKNOWN_PORT;
-	ip = parse_ipv4(c);
 	if (!ip)
 		return REASON_MALFORMED_OUTER;
 	if (port->aux & SIDE_CORE) {
-		found = find_block(port->value, ip->daddr);
-		if (found)
-			return downlink_packet(c, ip, found, port->value);
+		job->direction = DOWNLINK;
+		job->instance = port->value;
+		entry = find_ue4(port->value, ip->daddr, &job->at, &around);
+		if (entry) {
+			job->octets = length_of(ip->tot_len);
+			job->offset = distance((void *)(long)c->ctx->data, ip);
+			reason = choose_ipv4(c->ctx, job, ip);
+			if (reason != GO_ON)
+				return reason;
+			return ip->ttl <= 1 ? REASON_TTL_EXPIRED : GO_ON;
+		}
+		if (around)
+			return REASON_NO_SESSION;
 	}
 	if (ip->protocol != IPPROTO_UDP)
 		return REASON_NOT_OURS;
-	found = find_slice(ip->daddr);
-	if (!found && is_fragment(ip))
+	ours = find_slice(ip->daddr, &slice);
+	if (is_fragment(ip)) {
+		if (!ours)
+			return REASON_NOT_OURS;
+		return port->aux & SIDE_ACCESS ? REASON_OUTER_FRAGMENT : REASON_WRONG_SIDE;
+	}
+	return gtpu_packet(c, job, &outer, payload_of(ip), &slice, ours, port->aux);
+}
+
+static __always_inline enum reason ipv6_packet(struct cursor *c, struct job *job, const struct where *port)
+{
+	struct ipv6hdr *ip = parse_ipv6(c);
+	struct outer outer = { .ip6 = ip };
+	__be64 destination[2];
+	struct entry *entry;
+	struct where slice = {};
+	bool ours;
+	enum reason reason;
+
+	if (!ip)
+		return REASON_MALFORMED_OUTER;
+	if (port->aux & SIDE_CORE) {
+		job->direction = DOWNLINK;
+		job->instance = port->value;
+		entry = find_ue6(port->value, &ip->daddr, &job->at);
+		if (entry) {
+			job->octets = sizeof(*ip) + length_of(ip->payload_len);
+			job->offset = distance((void *)(long)c->ctx->data, ip);
+			reason = choose_ipv6(c->ctx, job, entry, ip);
+			if (reason != GO_ON)
+				return reason;
+			return ip->hop_limit <= 1 ? REASON_TTL_EXPIRED : GO_ON;
+		}
+	}
+	if (ip->nexthdr != IPPROTO_UDP && ip->nexthdr != IPPROTO_FRAGMENT)
 		return REASON_NOT_OURS;
-	return gtpu_packet(c, ip, found, port->aux);
+	__builtin_memcpy(destination, &ip->daddr, sizeof(destination));
+	ours = find_slice6(destination, &slice);
+	if (ip->nexthdr == IPPROTO_FRAGMENT) {
+		if (!ours)
+			return REASON_NOT_OURS;
+		return port->aux & SIDE_ACCESS ? REASON_OUTER_FRAGMENT : REASON_WRONG_SIDE;
+	}
+	return gtpu_packet(c, job, &outer, length_of(ip->payload_len), &slice, ours, port->aux);
+}
+
+static __always_inline enum reason pipeline(struct cursor *c, struct job *job)
+{
+	struct ethhdr *eth = parse_ethernet(c);
+	struct vlan_header *vlan = (void *)eth;
+	struct where port = {};
+	__be16 proto;
+	__u32 tag = 0;
+
+	if (!eth)
+		return REASON_MALFORMED_OUTER;
+	proto = eth->h_proto;
+	if (unlikely(is_vlan(proto))) {
+		if (!take(c, sizeof(*vlan) - sizeof(*eth)))
+			return REASON_MALFORMED_OUTER;
+		tag = bpf_ntohs(vlan->tag) & 0xfff;
+		if (proto != bpf_htons(ETH_P_8021Q) || is_vlan(vlan->proto) || !tag)
+			return REASON_UNEXPECTED_VLAN;
+		proto = vlan->proto;
+	}
+	if (!tag && proto != bpf_htons(ETH_P_IP) && proto != bpf_htons(ETH_P_IPV6))
+		return REASON_NOT_IPV4;
+	if (!find_port(c->ctx->ingress_ifindex, tag, &port))
+		return tag ? REASON_UNEXPECTED_VLAN : proto == bpf_htons(ETH_P_IPV6) ? REASON_NOT_IPV4 : REASON_UNKNOWN_PORT;
+	if (proto == bpf_htons(ETH_P_IP))
+		return ipv4_packet(c, job, &port);
+	if (proto == bpf_htons(ETH_P_IPV6))
+		return ipv6_packet(c, job, &port);
+	return REASON_NOT_IPV4;
+}
+
+/* turns says whether the packet may go to another UE of this node: its network instance allows it. */
+static __always_inline bool turns(const struct job *job)
+{
+	__u32 index = job->at.word.to;
+	struct next_hop *next;
+
+	if (job->at.word.flags & (ENTRY_TUNNEL | ENTRY_BUFFER))
+		return false;
+	next = bpf_map_lookup_elem(&next_hops, &index);
+	return next && next->ue_to_ue;
 }
 
 SEC("xdp")
 int pgwu(struct xdp_md *ctx)
 {
 	struct cursor c = cursor_of(ctx);
-	enum reason reason = pipeline(&c);
+	struct job job = { .qfi = NO_QFI };
+	enum reason reason = pipeline(&c, &job);
 
+	if (reason == GO_ON)
+		reason = turns(&job) ? execute_turn(ctx, &job) : execute(ctx, &job);
 	count_reason(reason);
-	return is_sent(reason) ? c.verdict : verdict_of(reason);
+	return is_sent(reason) ? job.verdict : verdict_of(reason);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -15,14 +15,16 @@
 volatile const __u64 half_burst = 125000000;
 
 /* refill credits the time since the last refill, once among all CPUs; true when cost is covered now. */
-static __noinline bool refill(struct meter *m, __u64 rate, __s64 cost)
+__noinline int refill(struct meter *m, __u64 rate, __s64 cost)
 {
-	__u64 now = bpf_ktime_get_ns();
-	__u64 last = READ_ONCE(m->last);
+	__u64 now = bpf_ktime_get_ns(), last;
 	__u64 limit = half_burst;
 	__s64 depth = rate * half_burst;
 	__s64 credit, room;
 
+	if (!m) /* never; this function is global, so that it is verified once, and the verifier cannot know */
+		return false;
+	last = READ_ONCE(m->last);
 	/* Signed: another CPU may have stored a later time than we read. */
 	if ((__s64)(now - last) <= 0)
 		return READ_ONCE(m->tokens) >= cost;
@@ -38,19 +40,22 @@ static __noinline bool refill(struct meter *m, __u64 rate, __s64 cost)
 	return READ_ONCE(m->tokens) >= cost;
 }
 
-/* police takes the tokens of a packet; false: over the MBR, and nothing taken. CPUs that take at the same time may
- * leave the bucket in debt by a packet each; it is paid back. */
-static __always_inline bool police(struct meter *m, __u32 octets)
+/* allows says whether the tokens of a packet are there. It takes none: a packet may have to pass several policers, and
+ * is charged to all or to none. */
+static __always_inline bool allows(struct meter *m, __u32 octets)
 {
 	__u32 rate = READ_ONCE(m->rate);
 	__s64 cost = octets * TOKENS_PER_OCTET;
 
-	if (!rate)
-		return true;
-	if (unlikely(READ_ONCE(m->tokens) < cost) && !refill(m, rate, cost))
-		return false;
-	__sync_fetch_and_add(&m->tokens, -cost);
-	return true;
+	return !rate || likely(READ_ONCE(m->tokens) >= cost) || refill(m, rate, cost);
+}
+
+/* debit takes the tokens. CPUs that take at the same time may leave the bucket in debt by a packet each; it is paid
+ * back. */
+static __always_inline void debit(struct meter *m, __u32 octets)
+{
+	if (READ_ONCE(m->rate))
+		__sync_fetch_and_add(&m->tokens, -(octets * TOKENS_PER_OCTET));
 }
 
 #endif

@@ -40,11 +40,20 @@ enum reason {
 	REASON_PORT_GONE,           /* the next hop's interface is no port any more */
 
 	/* answered */
-	REASON_TOO_BIG_ANSWERED, /* downlink, with DF: the sender got ICMP "fragmentation needed" */
+	REASON_TOO_BIG_ANSWERED, /* downlink, with DF or IPv6: the sender was told by ICMP */
+
+	/* dropped */
+	REASON_NO_RULE,         /* no rule of the session matches; or a source that no rule allows */
+	REASON_QUOTA_EXHAUSTED, /* a volume quota of a URR is used up, TS 29.244 8.2.50; user space is told */
+	REASON_NO_RESOURCES,    /* the tables contradict themselves: a daemon's fault */
+
+	/* handed over */
+	REASON_BUFFERED,      /* the FAR's Apply Action is BUFF: the slow path has it */
+	REASON_BUFFER_FULL,   /* the same, but the ring to the slow path was full; dropped */
 };
 
 enum {
-	REASON_COUNT = REASON_TOO_BIG_ANSWERED + 1,
+	REASON_COUNT = REASON_BUFFER_FULL + 1,
 };
 
 /* GO_ON is what a step returns that did not decide. It is no reason and is never counted. */

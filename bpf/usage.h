@@ -1,15 +1,79 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* This file contains the counting of an entry's packets. */
+/* This file contains the counting of packets: by entry, and in the usage cells of URRs with their limits. */
 #ifndef XEPC_USAGE_H
 #define XEPC_USAGE_H
 
-#include "layout.h"
+#include "event.h"
+#include "maps.h"
+
+#define CELL_HAS_LIMITS (1ULL << 63)
+#define CELL_OCTETS(x) ((x) & ~CELL_HAS_LIMITS)
 
 /* Atomic: the packets of one entry may arrive on several CPUs, and no octet may be lost. */
 static __always_inline void count_usage(struct usage *u, __u32 octets)
 {
 	__sync_fetch_and_add(&u->packets, 1);
 	__sync_fetch_and_add(&u->octets, octets);
+}
+
+/* raise tells of a limit once, until user space sets it anew. */
+static __always_inline void raise_limit(struct limits *l, __u32 cell, __u32 bit, enum event_kind kind)
+{
+	if (!(READ_ONCE(l->raised) & bit) && !(__sync_fetch_and_or(&l->raised, bit) & bit))
+		send_cell_event(kind, cell, bit);
+}
+
+static __always_inline struct limits *limits_of(__u32 cell)
+{
+	struct cell_origin *origin = bpf_map_lookup_elem(&cell_origins, &cell);
+	__u32 index = origin ? READ_ONCE(origin->limits) : 0;
+
+	return index ? bpf_map_lookup_elem(&limits, &index) : NULL;
+}
+
+/* check_limits: what the cell has counted against thresholds or quotas. over is set for a quota that is used up. */
+__noinline int check_limits(__u32 cell, __u32 quotas)
+{
+	struct usage_cell *u = bpf_map_lookup_elem(&cells, &cell);
+	struct limits *l = limits_of(cell);
+	int over = 0;
+
+	if (!u || !l)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < 3; i++) {
+		__u64 limit = quotas ? READ_ONCE(l->quotas[i]) : READ_ONCE(l->thresholds[i]);
+		__u64 count = i == LIMITED_TOTAL ?
+			CELL_OCTETS(READ_ONCE(u->octets[UPLINK])) + CELL_OCTETS(READ_ONCE(u->octets[DOWNLINK])) :
+			CELL_OCTETS(READ_ONCE(u->octets[i]));
+
+		if (!limit || count < limit)
+			continue;
+		raise_limit(l, cell, 1U << (i + (quotas ? 8 : 0)), quotas ? EVENT_QUOTA : EVENT_THRESHOLD);
+		over = 1;
+	}
+	return over;
+}
+
+/* has_quota_left: a cell that is not there limits nothing. */
+static __always_inline bool has_quota_left(__u32 cell, __u32 direction)
+{
+	struct usage_cell *u = bpf_map_lookup_elem(&cells, &cell);
+
+	return !u || likely(!(READ_ONCE(u->octets[direction & 1]) & CELL_HAS_LIMITS)) || !check_limits(cell, 1);
+}
+
+static __always_inline void count_in_cell(__u32 cell, __u32 direction, __u32 octets)
+{
+	struct usage_cell *u = bpf_map_lookup_elem(&cells, &cell);
+	__u64 before;
+
+	if (!u)
+		return;
+	__sync_fetch_and_add(&u->packets[direction & 1], 1);
+	before = __sync_fetch_and_add(&u->octets[direction & 1], octets);
+	if (unlikely(before & CELL_HAS_LIMITS))
+		check_limits(cell, 0);
 }
 
 #endif

@@ -5,33 +5,54 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/xepc/xepc/userplane/session"
 )
 
-// noPeer is the peer index of a downlink entry without outer header: peer 0 is never given out.
+// noPeer is no tunnel's end: peer 0 is never given out.
 const noPeer = 0
 
-// peerKey names a tunnel's two ends.
-type peerKey struct{ local, remote netip.Addr }
+// noQFI is a peer's that gets no PDU Session Container, NO_QFI of bpf/layout.h.
+const noQFI = 0xff
+
+// peerKey names a tunnel's two ends, and how packets are marked on the way.
+type peerKey struct {
+	local, remote netip.Addr
+	tos, qfi      uint8
+}
 
 // put is one entry ready to be written.
 type put struct {
-	at       place
-	compiled compiled
-	next     uint16 // number of the network instance, or peer
-	source   uint32
-	teid     uint32
-	fresh    bool // the place was free
+	at     place
+	key    uint32
+	word   pgwuWord
+	cell   uint32
+	prefix uint64
+	rate   uint32
+	origin pgwuOrigin
+	fresh  bool // the place was free
+	stale  []route
 }
 
 // plan is a change of which nothing can fail any more; until then, undo takes back what it reserved.
 type plan struct {
 	puts    []put
 	deletes []place
+	limits  []cellLimits
+	rates   []meterRate
 	taken   map[place]bool // of puts
+	keys    map[session.Key]bool
 	undo    []func()
+}
+
+type meterRate struct{ index, rate uint32 }
+
+func (p *plan) rollBack() {
+	for i := range p.undo {
+		p.undo[len(p.undo)-1-i]()
+	}
 }
 
 // Apply makes all of changes or nothing: ErrTableFull, ErrSlotTaken, ErrUnknownSlice, ErrUnknownInstance,
@@ -48,22 +69,30 @@ func (d *Datapath) Apply(changes session.Changes) error {
 		return err
 	}
 	d.commit(p)
+	for _, id := range changes.Removes {
+		d.dropCell(id)
+	}
+	d.markEnds(changes.EndMarkers)
 	return nil
 }
 
 // plan finds or reserves all that changes need. overwrite: an entry of another session may be replaced.
 func (d *Datapath) plan(changes session.Changes, overwrite bool) (*plan, error) {
-	p := &plan{taken: map[place]bool{}}
+	p := &plan{taken: map[place]bool{}, keys: make(map[session.Key]bool, len(changes.Puts))}
+	for _, c := range changes.Cells {
+		if err := d.planCell(p, c); err != nil {
+			p.rollBack()
+			return nil, err
+		}
+	}
 	for _, e := range changes.Puts {
 		if err := d.planPut(p, e, overwrite); err != nil {
-			for i := range p.undo {
-				p.undo[len(p.undo)-1-i]()
-			}
+			p.rollBack()
 			return nil, fmt.Errorf("put %s: %w", describe(e.Key), err)
 		}
 	}
 	for _, key := range changes.Deletes {
-		at, ok, err := d.tables.locate(key)
+		at, ok, err := d.find(key)
 		switch {
 		case errors.Is(err, ErrUnknownSlice), errors.Is(err, ErrUnknownInstance), errors.Is(err, ErrUnsupported):
 			continue // then it cannot be there
@@ -79,33 +108,32 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 	if err != nil {
 		return err
 	}
-	at, err := d.reserve(p, e.Key)
+	if p.keys[e.Key] {
+		return fmt.Errorf("%w: twice in one change", ErrSlotTaken)
+	}
+	p.keys[e.Key] = true
+	at, ok, err := d.find(e.Key)
 	if err != nil {
 		return err
 	}
-	if p.taken[at] {
-		return fmt.Errorf("%w: twice in one change", ErrSlotTaken)
-	}
-	next := put{at: at, compiled: c}
-	switch held := d.tables.keyAt(at); {
-	case held == 0:
-		next.fresh = true
-	case held != c.key:
-		return ErrSlotTaken
-	case d.tables.origin(at).Seid != c.origin.Seid && !overwrite:
-		return fmt.Errorf("%w: session %#x has it", ErrSlotTaken, d.tables.origin(at).Seid)
-	}
-	if next.fresh && d.grace.rests(at) {
-		if err := d.grace.settle(); err != nil {
+	next := put{key: c.key, origin: c.origin, fresh: !ok}
+	if !ok {
+		if at, err = d.reserve(p, e.Key); err != nil {
 			return err
 		}
+		if d.grace.rests(at) {
+			if err := d.grace.settle(); err != nil {
+				return err
+			}
+		}
+	} else if held := d.tables.origin(at).Seid; held != c.origin.Seid && !overwrite {
+		return fmt.Errorf("%w: session %#x has it", ErrSlotTaken, held)
 	}
-	if e.Key.Direction == session.Uplink {
-		err = d.planUplink(&next, e)
-	} else {
-		err = d.planDownlink(p, &next, e)
+	next.at = at
+	if err := d.planRules(p, &next, e, c); err != nil {
+		return err
 	}
-	if err != nil {
+	if err := d.planRoutes(p, &next, e); err != nil {
 		return err
 	}
 	p.taken[at] = true
@@ -113,79 +141,88 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 	return nil
 }
 
-func (d *Datapath) planUplink(next *put, e session.Entry) error {
-	number, known := d.tables.numbers[e.Instance]
-	if !known && e.Action == session.ActionForward {
-		return fmt.Errorf("%w: %q", ErrUnknownInstance, e.Instance)
+// planRules makes the word of a put, and the set that it may lead to. An entry in use changes by one store of its
+// word; when more of it would change, it leads to a set from now on.
+func (d *Datapath) planRules(p *plan, next *put, e session.Entry, c compiled) (err error) {
+	old := d.tables.entry(next.at)
+	inUse := !next.fresh && loadWord(&old.Word).Flags&flagSet == 0
+	same := true
+	if c.plain {
+		if len(c.rules[0].cells) > 0 {
+			if next.cell, err = d.cell(p, c.rules[0].cells[0]); err != nil {
+				return err
+			}
+		}
+		same = !next.fresh && old.Cell == next.cell && old.Prefix == c.prefix
+		if inUse && !same {
+			if c, err = compileAs(e, false); err != nil {
+				return err
+			}
+		}
 	}
-	next.next = uint16(number)
-	next.source = onWire(sourceOf(e))
-	return nil
+	if c.plain {
+		if next.word, err = d.wordOf(p, &c.rules[0]); err != nil {
+			return err
+		}
+		next.prefix, next.rate = c.prefix, c.rules[0].rate
+		return d.settleFields(next, same)
+	}
+	number, err := d.putSet(p, &c)
+	next.word = pgwuWord{Value: number, Flags: uint16(pgwuEntryFlagENTRY_VALID) | flagSet}
+	if byTEID(e.Key) && e.Key.Direction == session.Downlink {
+		next.word.Flags |= flagTunnel // tells the program the direction
+	}
+	next.cell, next.prefix = 0, c.prefix
+	if inUse { // for programs that saw the word of before
+		next.cell, next.prefix = old.Cell, old.Prefix
+	}
+	return err
 }
 
-func (d *Datapath) planDownlink(p *plan, next *put, e session.Entry) error {
-	next.teid = teidOnWire(e.RemoteTEID)
-	if !needsPeer(e) {
-		next.next = noPeer
+// settleFields waits for programs that may still read what is beside the word of an entry that leads to a set, before
+// that changes.
+func (d *Datapath) settleFields(next *put, same bool) error {
+	if same || next.fresh || !d.grace.rests(fieldsOf(next.at)) {
 		return nil
 	}
-	index, err := d.peer(peerKey{e.Local, e.Remote})
-	if err != nil {
-		return err
-	}
-	next.next = uint16(index)
-	d.peerPool.hold(index)
-	p.undo = append(p.undo, func() { d.peerPool.release(index) })
-	return nil
+	return d.grace.settle()
 }
 
-// reserve returns the place of key, and makes and holds a block for its /24 when there is none.
-func (d *Datapath) reserve(p *plan, key session.Key) (place, error) {
-	at, ok, err := d.tables.locate(key)
-	if err != nil || key.Direction == session.Uplink {
-		return at, err
+func fieldsOf(at place) place {
+	if at.kind == placeUplink {
+		return place{placeUplinkFields, at.index}
 	}
-	if !ok {
-		if err := d.makeBlock(p, blockKey(d.tables.numbers[key.Instance], key.UE.Addr())); err != nil {
-			return at, err
-		}
-		if at, _, err = d.tables.locate(key); err != nil {
-			return at, err
-		}
-	}
-	block := at.index / blockSize // the entry's own reference: commit keeps it for a fresh one only
-	d.blockPool.hold(block)
-	p.undo = append(p.undo, func() { d.blockPool.release(block) })
-	return at, nil
+	return place{placeDownlinkFields, at.index}
 }
 
-// makeBlock gives a /24 its slots. The directory says so at once: the block is empty.
-func (d *Datapath) makeBlock(p *plan, key uint64) error {
-	block, reused, ok := d.blockPool.take()
-	if !ok {
-		return fmt.Errorf("%w: all %d address blocks hold sessions", ErrTableFull, len(d.blockPool.refs))
+// planRoutes has the framed routes of an entry lead to it.
+func (d *Datapath) planRoutes(p *plan, next *put, e session.Entry) error {
+	if len(e.Routes) == 0 && len(d.framed[next.at.index]) == 0 || next.at.kind != placeDownlink {
+		return nil
 	}
-	if reused {
-		d.tables.blocks.remove(d.blockKeys[block])
-		d.blockKeys[block] = 0
-		d.grace.rest(place{placeBlock, block})
-		if err := d.grace.settle(); err != nil {
-			d.blockPool.idleIfFree(block)
+	number := d.tables.numbers[e.Key.Instance]
+	wanted := map[route]bool{}
+	if next.key == keyRouted {
+		wanted[route{number, e.Key.UE}] = true
+	}
+	for _, prefix := range e.Routes {
+		if prefix.Masked() != prefix {
+			return fmt.Errorf("%w: route %v", ErrUnsupported, prefix)
+		}
+		r := route{number, prefix}
+		wanted[r] = true
+		if slot, ok := d.routes[r]; ok && slot == next.at.index {
+			continue
+		}
+		if err := d.addRoute(p, r, next.at.index); err != nil {
 			return err
 		}
 	}
-	if err := d.tables.blocks.insert(key, block*blockSize, 0, d.grace.barrier); err != nil {
-		d.blockPool.idleIfFree(block)
-		return err
+	for _, r := range d.framed[next.at.index] {
+		if !wanted[r] {
+			next.stale = append(next.stale, r)
+		}
 	}
-	d.blockKeys[block] = key
-	p.undo = append(p.undo, func() {
-		d.tables.blocks.remove(key)
-		d.blockKeys[block] = 0
-		d.grace.rest(place{placeBlock, block})
-		_ = d.grace.settle() // before the cell is used again
-		d.blockPool.idleIfFree(block)
-	})
 	return nil
 }
 
@@ -208,10 +245,14 @@ func (d *Datapath) peer(key peerKey) (uint32, error) {
 			return 0, err
 		}
 	}
-	d.tables.peers.slots[index] = pgwuPeer{
-		Local: onWire(key.local), Remote: onWire(key.remote), NextHop: d.peerHop(index),
-		Checksum: outerChecksum(key.local, key.remote, 0),
+	raw := pgwuPeer{NextHop: d.peerHop(index), Tos: key.tos, Qfi: key.qfi}
+	if key.remote.Is4() {
+		raw.Local, raw.Remote = onWire(key.local), onWire(key.remote)
+		raw.Checksum = outerChecksum(key.local, key.remote, key.tos)
+	} else {
+		raw.Local6, raw.Remote6 = halves(key.local), halves(key.remote)
 	}
+	d.tables.peers.slots[index] = raw
 	d.peerIndex[key], d.peerKeys[index] = index, key
 	d.peerPool.idleIfFree(index)
 	d.hops.want(d.peerHop(index), key.remote)
@@ -219,11 +260,29 @@ func (d *Datapath) peer(key peerKey) (uint32, error) {
 	return index, nil
 }
 
+// peerOf is the inverse: whose a peer is. Its remote is not valid when it is nobody's.
+func peerOf(raw *pgwuPeer) peerKey {
+	key := peerKey{tos: raw.Tos, qfi: raw.Qfi}
+	switch {
+	case raw.Remote != 0:
+		key.local, key.remote = fromWire(raw.Local), fromWire(raw.Remote)
+	case raw.Remote6 != [2]uint64{}:
+		key.local, key.remote = fromHalves(raw.Local6), fromHalves(raw.Remote6)
+	}
+	return key
+}
+
 // peerHop is the next hop of a peer: they stand after those of the network instances.
 func (d *Datapath) peerHop(peer uint32) uint32 { return d.tables.about.Instances + peer }
 
 // commit writes; the mapped tables make it a matter of stores.
 func (d *Datapath) commit(p *plan) {
+	for _, c := range p.limits {
+		d.storeLimits(c)
+	}
+	for _, r := range p.rates {
+		d.setRate(r)
+	}
 	for i := range p.puts {
 		d.write(&p.puts[i])
 	}
@@ -232,48 +291,41 @@ func (d *Datapath) commit(p *plan) {
 	}
 }
 
-// write stores an entry: everything else first, the key last. plan holds the references of a fresh one; of an
-// existing one the references of what it was are let go.
+// write stores an entry: everything else first, the key last. plan holds the references of what is new; those of what
+// it was are let go.
 func (d *Datapath) write(w *put) {
-	t, slot := d.tables, w.at.index
+	e := d.tables.entry(w.at)
+	old := loadWord(&e.Word)
 	if w.fresh {
-		*t.usage(w.at) = pgwuUsage{}
-		*t.meter(w.at) = pgwuMeter{}
-	} else if w.at.kind == placeDownlink {
-		d.blockPool.release(slot / blockSize)
-		d.releasePeer(loadWord(&t.downlink.slots[slot].Word).Peer)
+		e.Usage, e.Meter = pgwuUsage{}, pgwuMeter{}
 	}
-	*t.origin(w.at) = w.compiled.origin
-	atomic.StoreUint32(&t.meter(w.at).Rate, w.compiled.rate)
-	if w.at.kind == placeUplink {
-		storeWord(&t.uplink.slots[slot].Word, pgwuUplinkWord{Source: w.source, NextHop: w.next, Flags: w.compiled.flags})
-		atomic.StoreUint32(&t.uplink.slots[slot].Teid, w.compiled.key)
-		return
+	*d.tables.origin(w.at) = w.origin
+	e.Cell, e.Prefix = w.cell, w.prefix
+	if w.word.Flags&flagSet == 0 {
+		atomic.StoreUint32(&e.Meter.Rate, w.rate)
 	}
-	storeWord(&t.downlink.slots[slot].Word, pgwuDownlinkWord{RemoteTeid: w.teid, Peer: w.next, Flags: w.compiled.flags})
-	atomic.StoreUint32(&t.downlink.slots[slot].Ue, w.compiled.key)
+	storeWord(&e.Word, w.word)
+	d.storeKey(w.at, w.key)
+	if !w.fresh {
+		d.releaseWord(old)
+		if old.Flags&flagSet == 0 && w.word.Flags&flagSet != 0 {
+			d.grace.rest(fieldsOf(w.at))
+		}
+	}
+	for _, r := range w.stale {
+		d.removeRoute(r)
+	}
 }
 
 // clear makes a place free: the key first. What it counted stays readable until the place is used again.
 func (d *Datapath) clear(at place) {
-	t := d.tables
-	if at.kind == placeUplink {
-		atomic.StoreUint32(&t.uplink.slots[at.index].Teid, 0)
-		storeWord(&t.uplink.slots[at.index].Word, pgwuUplinkWord{})
-	} else {
-		peer := loadWord(&t.downlink.slots[at.index].Word).Peer
-		atomic.StoreUint32(&t.downlink.slots[at.index].Ue, 0)
-		storeWord(&t.downlink.slots[at.index].Word, pgwuDownlinkWord{})
-		d.releasePeer(peer)
-		d.blockPool.release(at.index / blockSize)
-	}
+	e := d.tables.entry(at)
+	key, w := e.Key, loadWord(&e.Word)
+	d.storeKey(at, 0)
+	storeWord(&e.Word, pgwuWord{})
+	d.releaseWord(w)
+	d.vacate(at, key)
 	d.grace.rest(at)
-}
-
-func (d *Datapath) releasePeer(peer uint16) {
-	if peer != noPeer {
-		d.peerPool.release(uint32(peer))
-	}
 }
 
 // Usage is what the entries of keys have counted, in their order. ErrNoEntry when one is not there.
@@ -282,11 +334,11 @@ func (d *Datapath) Usage(keys []session.Key) ([]session.Usage, error) {
 	defer d.mu.Unlock()
 	usages := make([]session.Usage, len(keys))
 	for i, key := range keys {
-		at, ok, err := d.tables.locate(key)
+		at, ok, err := d.find(key)
 		if err != nil {
 			return nil, err
 		}
-		if !ok || d.tables.keyAt(at) != wireKey(key) {
+		if !ok {
 			return nil, fmt.Errorf("%w: %s", ErrNoEntry, describe(key))
 		}
 		usages[i] = d.tables.usageAt(at)
@@ -302,26 +354,18 @@ func (d *Datapath) Reconcile(want iter.Seq[session.Entry]) (Repairs, error) {
 	var repairs Repairs
 	wanted := map[place]bool{}
 	for e := range want {
-		at, ok, err := d.tables.locate(e.Key)
+		at, ok, err := d.find(e.Key)
 		if err != nil {
 			return repairs, fmt.Errorf("%s: %w", describe(e.Key), err)
 		}
-		held := uint32(0)
-		if ok {
-			held = d.tables.keyAt(at)
-		}
 		switch {
-		case held == wireKey(e.Key) && d.equal(at, e):
+		case ok && wanted[at]:
+			return repairs, fmt.Errorf("%s: %w: twice", describe(e.Key), ErrSlotTaken)
+		case ok && d.equal(at, e):
 			wanted[at] = true
 			continue
-		case held == wireKey(e.Key):
+		case ok:
 			repairs.Changed++
-		case held != 0 && wanted[at]:
-			return repairs, fmt.Errorf("%s: %w", describe(e.Key), ErrSlotTaken)
-		case held != 0: // a TEID that nobody wants, in the slot of one that somebody does
-			d.clear(at)
-			repairs.Removed++
-			repairs.Added++
 		default:
 			repairs.Added++
 		}
@@ -347,37 +391,94 @@ func (d *Datapath) Reconcile(want iter.Seq[session.Entry]) (Repairs, error) {
 
 // equal says whether the place holds just what e compiles to.
 func (d *Datapath) equal(at place, e session.Entry) bool {
-	c, err := compile(e)
-	if err != nil || *d.tables.origin(at) != c.origin || atomic.LoadUint32(&d.tables.meter(at).Rate) != c.rate {
+	raw := d.tables.entry(at)
+	w := loadWord(&raw.Word)
+	c, err := compileAs(e, w.Flags&flagSet == 0)
+	if err != nil || *d.tables.origin(at) != c.origin || !d.equalRoutes(at, e) {
 		return false
 	}
-	if at.kind == placeUplink {
-		w := loadWord(&d.tables.uplink.slots[at.index].Word)
-		return w == pgwuUplinkWord{
-			Source: onWire(sourceOf(e)), NextHop: uint16(d.tables.numbers[e.Instance]), Flags: c.flags,
-		}
+	if w.Flags&flagSet != 0 {
+		return d.equalSet(w.Value, &c)
 	}
-	peer := uint32(noPeer)
-	if needsPeer(e) {
-		known := false
-		if peer, known = d.peerIndex[peerKey{e.Local, e.Remote}]; !known {
+	r := &c.rules[0]
+	return c.plain && d.equalWord(w, r) && raw.Prefix == c.prefix && atomic.LoadUint32(&raw.Meter.Rate) == r.rate &&
+		d.equalCells([]uint32{raw.Cell}, r.cells)
+}
+
+func (d *Datapath) equalRoutes(at place, e session.Entry) bool {
+	if at.kind != placeDownlink {
+		return true
+	}
+	n := len(e.Routes)
+	if wireKey(e.Key) == keyRouted {
+		n++
+	}
+	for _, prefix := range e.Routes {
+		if slot, ok := d.routes[route{d.tables.numbers[e.Key.Instance], prefix}]; !ok || slot != at.index {
 			return false
 		}
 	}
-	w := loadWord(&d.tables.downlink.slots[at.index].Word)
-	return w == pgwuDownlinkWord{RemoteTeid: teidOnWire(e.RemoteTEID), Peer: uint16(peer), Flags: c.flags}
+	return len(d.framed[at.index]) == n
 }
 
-// sourceOf is the address that an uplink entry checks; zero: none.
-func sourceOf(e session.Entry) netip.Addr {
-	if len(e.Sources) == 0 {
-		return netip.Addr{}
+func (d *Datapath) equalWord(w pgwuWord, r *compiledRule) bool {
+	want := pgwuWord{Value: r.value, To: uint16(d.tables.numbers[r.instance]), Flags: r.flags}
+	if r.flags&flagTunnel != 0 {
+		index, known := d.peerIndex[r.peer]
+		if !known {
+			return false
+		}
+		want.To = uint16(index)
 	}
-	return e.Sources[0].Addr()
+	return w == want
+}
+
+// equalCells compares indices, of which 0 is none, with ids.
+func (d *Datapath) equalCells(indices []uint32, ids []session.CellID) bool {
+	n := 0
+	for _, index := range indices {
+		if index == 0 {
+			continue
+		}
+		if n == len(ids) || d.tables.cellID(index) != ids[n] {
+			return false
+		}
+		n++
+	}
+	return n == len(ids)
+}
+
+func (d *Datapath) equalSet(number uint32, c *compiled) bool {
+	filters := d.tables.set(number)
+	rules := d.tables.rulesOf(filters)
+	if len(filters) != len(c.filters) || len(rules) != len(c.rules) {
+		return false
+	}
+	for i, f := range filters {
+		f.Rule = uint32(slices.Index(rules, f.Rule))
+		if f != c.filters[i] {
+			return false
+		}
+	}
+	for i, index := range rules {
+		raw, r := &d.tables.rules.slots[index], &c.rules[i]
+		if !d.equalWord(raw.Word, r) || raw.Tos != r.tos || raw.TosMask != r.tosMask || !d.equalCells(raw.Cells[:], r.cells) {
+			return false
+		}
+		for n, meter := range raw.Meters {
+			switch {
+			case meter == 0 && n >= len(r.meters):
+			case meter == 0 || n >= len(r.meters) || d.tables.meterID(meter) != r.meters[n].ID,
+				uint64(d.tables.meters.slots[meter].Meter.Rate) != r.meters[n].MBR:
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func describe(key session.Key) string {
-	if key.Direction == session.Uplink {
+	if byTEID(key) {
 		return fmt.Sprintf("uplink TEID %#x at %v", uint32(key.TEID), key.Local)
 	}
 	return fmt.Sprintf("downlink %v in %q", key.UE, key.Instance)

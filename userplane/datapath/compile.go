@@ -5,106 +5,343 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
 )
 
-// compiled is an entry as the maps have it, but for the word, which needs the numbers of peer and instance.
+// compiled is an entry as the maps will have it, but for the numbers of peers, cells and meters.
 type compiled struct {
-	key    uint32 // as it stands in the packet: TEID or UE address
-	flags  uint16
-	rate   uint32 // kbit/s
-	origin pgwuOrigin
+	key     uint32 // as it stands in the packet: TEID or UE address, or enum ue_key
+	prefix  uint64 // network order in memory: see struct entry
+	plain   bool   // one rule that needs no set
+	rules   []compiledRule
+	filters []pgwuFilter // of a set; Rule is an index of rules
+	origin  pgwuOrigin
 }
 
-// refuse names what of the contract the program does not do yet.
-func refuse(e session.Entry) error {
-	r, what := &e.Rule, ""
-	switch {
-	case len(e.More) > 0:
-		what = "several rules behind a key"
-	case len(e.Routes) > 0:
-		what = "framed routes"
-	case len(r.Filters) > 0:
-		what = "SDF filters"
-	case len(r.QFIs) > 0 || r.QFI.Present:
-		what = "QFIs"
-	case r.Notify || r.Action == session.ActionBuffer:
-		what = "buffering"
-	case r.Marking.Present:
-		what = "transport level marking"
-	case r.KeepHeader:
-		what = "forwarding with the header"
-	case r.Redirect.IsValid() || len(r.Copies) > 0:
-		what = "redirection and duplicates"
-	case len(r.Meters) > 0:
-		what = "shared meters"
-	case len(r.Cells) > 0:
-		what = "usage cells"
-	case e.Key.Direction == session.Downlink && e.Key.TEID != 0:
-		what = "downlink by F-TEID"
-	case e.Key.Direction == session.Uplink && r.Remote.IsValid():
-		what = "uplink into a tunnel"
-	default:
-		return nil
-	}
-	return fmt.Errorf("%w: %s", ErrUnsupported, what)
+// compiledRule is a rule likewise.
+type compiledRule struct {
+	flags    uint16
+	value    uint32 // source or remote TEID, as it stands in the packet
+	peer     peerKey
+	instance pfcp.NetworkInstance // without ENTRY_TUNNEL
+	rate     uint32               // kbit/s; of a plain entry's own policer
+	meters   []session.Meter
+	cells    []session.CellID
+	tos      uint8
+	tosMask  uint8
 }
-
-func isHost4(p netip.Prefix) bool { return p.Addr().Is4() && p.IsSingleIP() }
 
 // compile refuses what the program cannot do, with ErrUnsupported.
-func compile(e session.Entry) (compiled, error) {
-	c := compiled{
-		flags:  uint16(pgwuEntryFlagENTRY_VALID),
-		rate:   uint32(min(e.MBR, math.MaxUint32)), // 4.29 Tbit/s: no port is faster
-		origin: originOf(e.Origin),
-	}
-	if err := refuse(e); err != nil {
+func compile(e session.Entry) (compiled, error) { return compileAs(e, true) }
+
+// compileAs: a rule that needs no set may have one all the same.
+func compileAs(e session.Entry, plain bool) (compiled, error) {
+	c := compiled{origin: originOf(e.Origin)}
+	if err := c.setKey(e); err != nil {
 		return c, err
 	}
-	switch e.Action {
-	case session.ActionForward:
-	case session.ActionDrop:
-		c.flags |= uint16(pgwuEntryFlagENTRY_DROP)
-	case session.ActionNoHeader:
-		c.flags |= uint16(pgwuEntryFlagENTRY_NO_HEADER)
-	default:
-		return c, fmt.Errorf("%w: action %d", ErrUnsupported, e.Action)
+	for i, r := range e.Rules {
+		rule, err := compileRule(e.Key, r)
+		if err != nil {
+			return c, fmt.Errorf("rule %d: %w", i, err)
+		}
+		c.rules = append(c.rules, rule)
 	}
-	if e.GateClosed {
-		c.flags |= uint16(pgwuEntryFlagENTRY_GATE_CLOSED)
+	if plain && c.setPlain(e) {
+		return c, nil
 	}
-	switch e.Key.Direction {
-	case session.Uplink:
-		if e.Key.TEID == 0 {
-			return c, fmt.Errorf("%w: TEID 0", ErrUnsupported)
+	all := c.rules
+	c.rules = nil
+	for i, r := range e.Rules {
+		own := &all[i]
+		own.flags &^= flagCheckSource
+		if own.rate != 0 { // every limit of a set is a shared one: its counters outlive the set
+			id := session.MeterID{SEID: r.Origin.SEID, QERID: r.Origin.QERID.Value, Owner: uint32(r.Origin.PDRID), Direction: e.Key.Direction}
+			own.meters = append(slices.Clone(own.meters), session.Meter{ID: id, MBR: r.MBR})
 		}
-		c.key = teidOnWire(e.Key.TEID)
-		if len(e.Sources) > 0 {
-			if source := e.Sources[0]; len(e.Sources) > 1 || !source.Addr().Is4() || !source.IsSingleIP() {
-				return c, fmt.Errorf("%w: sources %v are not one IPv4 address", ErrUnsupported, e.Sources)
-			}
-			c.flags |= uint16(pgwuEntryFlagENTRY_CHECK_SOURCE)
+		if len(own.meters) > maxRuleMeters || len(own.cells) > maxRuleCells {
+			return c, fmt.Errorf("%w: rule %d has %d meters and %d cells, at most %d and %d", ErrUnsupported,
+				i, len(own.meters), len(own.cells), maxRuleMeters, maxRuleCells)
 		}
-	case session.Downlink:
-		if !isHost4(e.Key.UE) || e.Key.UE.Addr().IsUnspecified() {
-			return c, fmt.Errorf("%w: UE address %v is not IPv4", ErrUnsupported, e.Key.UE)
+		filters, err := expand(r, e.Key.Direction)
+		if err != nil {
+			return c, fmt.Errorf("rule %d: %w", i, err)
 		}
-		c.key = onWire(e.Key.UE.Addr())
-		if needsPeer(e) && (!e.Remote.Is4() || !e.Local.Is4()) {
-			return c, fmt.Errorf("%w: tunnel from %v to %v is not IPv4", ErrUnsupported, e.Local, e.Remote)
+		if len(filters) == 0 {
+			continue // no packet matches it
 		}
-	default:
-		return c, fmt.Errorf("%w: direction %d", ErrUnsupported, e.Key.Direction)
+		for _, f := range filters {
+			f.Rule = uint32(len(c.rules))
+			c.filters = append(c.filters, f)
+		}
+		c.rules = append(c.rules, *own)
+	}
+	if len(c.filters) > maxFilters {
+		return c, fmt.Errorf("%w: %d filters, at most %d", ErrUnsupported, len(c.filters), maxFilters)
 	}
 	return c, nil
 }
 
-// needsPeer says whether a downlink entry's word names a peer: one that drops may have none.
-func needsPeer(e session.Entry) bool {
-	return e.Action == session.ActionForward || e.Remote.IsValid() && e.Local.IsValid()
+const (
+	flagCheckSource = uint16(pgwuEntryFlagENTRY_CHECK_SOURCE)
+	flagTunnel      = uint16(pgwuEntryFlagENTRY_TUNNEL)
+	flagSet         = uint16(pgwuEntryFlagENTRY_SET)
+
+	maxFilters    = 32 // SET_LARGE of bpf/layout.h
+	maxRuleMeters = 4
+	maxRuleCells  = 6
+
+	keyPrefix6 = uint32(pgwuUeKeyUE_PREFIX6)
+	keyRouted  = uint32(pgwuUeKeyUE_ROUTED)
+)
+
+// setKey settles what identifies the entry in its slot.
+func (c *compiled) setKey(e session.Entry) error {
+	if e.Key.Direction > session.Downlink {
+		return fmt.Errorf("%w: direction %d", ErrUnsupported, e.Key.Direction)
+	}
+	if byTEID(e.Key) {
+		if e.Key.TEID == 0 {
+			return fmt.Errorf("%w: TEID 0", ErrUnsupported)
+		}
+		c.key = teidOnWire(e.Key.TEID)
+		return nil
+	}
+	if !e.Key.UE.IsValid() || e.Key.UE.Addr().IsUnspecified() || e.Key.UE.Masked() != e.Key.UE {
+		return fmt.Errorf("%w: UE address %v", ErrUnsupported, e.Key.UE)
+	}
+	c.key = wireKey(e.Key)
+	if c.key == keyPrefix6 {
+		c.prefix = upperHalf(e.Key.UE.Addr())
+	}
+	return nil
+}
+
+// byTEID says whether the key is looked up by F-TEID.
+func byTEID(key session.Key) bool { return key.Direction == session.Uplink || key.TEID != 0 }
+
+// setPlain makes the entry one without set, if it can be.
+func (c *compiled) setPlain(e session.Entry) bool {
+	r := &c.rules[0]
+	if len(e.More)+len(e.Filters)+len(e.QFIs)+len(r.meters) > 0 || len(r.cells) > 1 || r.tosMask != 0 {
+		return false
+	}
+	if byTEID(e.Key) && e.Key.Direction == session.Uplink {
+		if r.flags&flagTunnel != 0 || !c.setSources(e.Sources) {
+			return false // the program takes a plain entry with a tunnel for one of the CP function
+		}
+	} else if len(e.Sources) > 0 || e.Key.TEID != 0 && r.flags&flagTunnel == 0 {
+		return false
+	}
+	c.plain = true
+	return true
+}
+
+// setSources puts the sources to check into a plain entry: one IPv4 address, one IPv6 /64, or both.
+func (c *compiled) setSources(sources []netip.Prefix) bool {
+	var source uint32
+	var prefix uint64
+	for _, s := range sources {
+		switch {
+		case isHost4(s) && source == 0 && !s.Addr().IsUnspecified():
+			source = onWire(s.Addr())
+		case s.Addr().Is6() && s.Bits() == 64 && prefix == 0 && upperHalf(s.Addr()) != 0:
+			prefix = upperHalf(s.Addr())
+		default:
+			return false
+		}
+	}
+	if len(sources) > 0 {
+		c.rules[0].flags |= flagCheckSource
+		c.rules[0].value, c.prefix = source, prefix
+	}
+	return true
+}
+
+func compileRule(key session.Key, r *session.Rule) (compiledRule, error) {
+	c := compiledRule{
+		flags:    uint16(pgwuEntryFlagENTRY_VALID),
+		rate:     uint32(min(r.MBR, math.MaxUint32)), // 4.29 Tbit/s: no port is faster
+		meters:   r.Meters,
+		cells:    r.Cells,
+		instance: r.Instance,
+	}
+	if r.GateClosed {
+		c.flags |= uint16(pgwuEntryFlagENTRY_GATE_CLOSED)
+	}
+	switch {
+	case r.KeepHeader:
+		return c, fmt.Errorf("%w: forwarding with the header it came with", ErrUnsupported)
+	case r.Redirect.IsValid():
+		return c, fmt.Errorf("%w: redirection", ErrUnsupported)
+	case len(r.Copies) > 0:
+		return c, fmt.Errorf("%w: duplicates", ErrUnsupported)
+	}
+	switch r.Action {
+	case session.ActionForward:
+		if key.Direction == session.Downlink && !r.Remote.IsValid() {
+			return c, fmt.Errorf("%w: forwarding to access without tunnel", ErrUnsupported)
+		}
+	case session.ActionDrop:
+		c.flags |= uint16(pgwuEntryFlagENTRY_DROP)
+	case session.ActionNoHeader:
+		c.flags |= uint16(pgwuEntryFlagENTRY_NO_HEADER)
+	case session.ActionBuffer:
+		c.flags |= uint16(pgwuEntryFlagENTRY_BUFFER)
+	default:
+		return c, fmt.Errorf("%w: action %d", ErrUnsupported, r.Action)
+	}
+	return c, c.setWay(key, r)
+}
+
+// setWay settles whether the packet leaves by a tunnel.
+func (c *compiledRule) setWay(key session.Key, r *session.Rule) error {
+	mark, mask := uint8(r.Marking.Value>>8), uint8(r.Marking.Value)
+	if !r.Remote.IsValid() {
+		if r.Marking.Present {
+			c.tos, c.tosMask = mark, mask
+		}
+		return nil
+	}
+	if !r.Local.IsValid() || r.Local.Is4() != r.Remote.Is4() {
+		return fmt.Errorf("%w: tunnel from %v to %v", ErrUnsupported, r.Local, r.Remote)
+	}
+	c.flags |= flagTunnel
+	c.value = teidOnWire(r.RemoteTEID)
+	c.peer = peerKey{local: r.Local, remote: r.Remote, qfi: noQFI}
+	if r.Marking.Present {
+		c.peer.tos = mark & mask
+	}
+	if r.QFI.Present {
+		c.peer.qfi = r.QFI.Value & 0x3f
+	}
+	return nil
+}
+
+// expand turns the filters of a rule into those of the program, which have one range of ports, one source and one QFI
+// each.
+func expand(r *session.Rule, d session.Direction) ([]pgwuFilter, error) {
+	filters := r.Filters
+	if len(filters) == 0 {
+		filters = []session.Filter{{}}
+	}
+	var all []pgwuFilter
+	for _, f := range filters {
+		base, err := filterOf(f)
+		if err != nil {
+			return nil, err
+		}
+		for _, locals := range localsOf(f.Local, r.Sources, d) {
+			at := base
+			if !place6(&at.Local, &at.LocalBits, &at.Flags, locals) {
+				continue // of the other family than the remote end
+			}
+			for _, remotePorts := range rangesOf(f.RemotePorts) {
+				for _, localPorts := range rangesOf(f.LocalPorts) {
+					at.RemoteFirst, at.RemoteLast = remotePorts.First, remotePorts.Last
+					at.LocalFirst, at.LocalLast = localPorts.First, localPorts.Last
+					all = append(all, withQFIs(at, r.QFIs)...)
+					if len(all) > maxFilters {
+						return nil, fmt.Errorf("%w: more than %d filters", ErrUnsupported, maxFilters)
+					}
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+func withQFIs(f pgwuFilter, qfis []uint8) []pgwuFilter {
+	if len(qfis) == 0 {
+		return []pgwuFilter{f}
+	}
+	var all []pgwuFilter
+	for _, qfi := range qfis {
+		f.Flags |= uint8(pgwuFilterFlagFILTER_QFI)
+		f.Qfi = qfi
+		all = append(all, f)
+	}
+	return all
+}
+
+// localsOf are the UE's ends that a filter allows: of an uplink packet its own and the rule's sources at once.
+func localsOf(local netip.Prefix, sources []netip.Prefix, d session.Direction) []netip.Prefix {
+	if d == session.Downlink || len(sources) == 0 {
+		return []netip.Prefix{local}
+	}
+	if !local.IsValid() {
+		return sources
+	}
+	var both []netip.Prefix
+	for _, s := range sources {
+		switch {
+		case !s.Overlaps(local):
+		case s.Bits() > local.Bits():
+			both = append(both, s)
+		default:
+			both = append(both, local)
+		}
+	}
+	return both
+}
+
+func rangesOf(ports []session.Ports) []session.Ports {
+	if len(ports) == 0 {
+		return []session.Ports{{First: 0, Last: math.MaxUint16}}
+	}
+	return ports
+}
+
+const bothFamilies = uint8(pgwuFilterFlagFILTER_IPV4 | pgwuFilterFlagFILTER_IPV6)
+
+func filterOf(f session.Filter) (pgwuFilter, error) {
+	c := pgwuFilter{Flags: bothFamilies, Tos: f.ToS, TosMask: f.ToSMask}
+	if f.Protocol.Present {
+		c.Flags |= uint8(pgwuFilterFlagFILTER_PROTOCOL)
+		c.Protocol = f.Protocol.Value
+	}
+	if len(f.RemotePorts)+len(f.LocalPorts) > 0 {
+		c.Flags |= uint8(pgwuFilterFlagFILTER_PORTS)
+	}
+	if f.SPI.Present {
+		c.Flags |= uint8(pgwuFilterFlagFILTER_SPI)
+		c.Spi = f.SPI.Value
+	}
+	if f.FlowLabel.Present {
+		c.Flags |= uint8(pgwuFilterFlagFILTER_FLOW_LABEL)
+		c.FlowLabel = f.FlowLabel.Value
+	}
+	if !place6(&c.Remote, &c.RemoteBits, &c.Flags, f.Remote) {
+		return c, fmt.Errorf("%w: filter of no family", ErrUnsupported)
+	}
+	return c, nil
+}
+
+// place6 writes a prefix into a filter and narrows its families; false when none is left.
+func place6(words *[2]uint64, bits, flags *uint8, p netip.Prefix) bool {
+	if !p.IsValid() {
+		return true
+	}
+	family := uint8(pgwuFilterFlagFILTER_IPV6)
+	if p.Addr().Is4() {
+		family = uint8(pgwuFilterFlagFILTER_IPV4)
+	}
+	*flags &^= bothFamilies &^ family
+	*words, *bits = addressWords(p.Masked().Addr()), uint8(p.Bits())
+	return *flags&bothFamilies != 0
+}
+
+// addressWords is an address as struct filter has it.
+func addressWords(a netip.Addr) [2]uint64 {
+	if a.Is4() {
+		octets := a.As4()
+		return [2]uint64{uint64(binary.BigEndian.Uint32(octets[:])) << 32, 0}
+	}
+	octets := a.As16()
+	return [2]uint64{binary.BigEndian.Uint64(octets[:8]), binary.BigEndian.Uint64(octets[8:])}
 }
 
 func originOf(o session.Origin) pgwuOrigin {
@@ -141,6 +378,8 @@ func actionOf(flags uint16) session.Action {
 		return session.ActionDrop
 	case flags&uint16(pgwuEntryFlagENTRY_NO_HEADER) != 0:
 		return session.ActionNoHeader
+	case flags&uint16(pgwuEntryFlagENTRY_BUFFER) != 0:
+		return session.ActionBuffer
 	default:
 		return session.ActionForward
 	}

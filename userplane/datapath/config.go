@@ -47,6 +47,11 @@ type Config struct {
 	AddressBlocks int // UE /24s that may hold sessions at a time; 96 octets an address
 	Peers         int // pairs of slice and remote GTP-U address
 	MaxInstances  int
+	Rules         int  // of keys that have several, or one with SDF filters or shared limits
+	Cells         int  // usage cells: URRs
+	Limits        int  // of them with thresholds or quotas
+	Meters        int  // QERs shared by rules, by direction
+	Routes        int  // framed routes, and IPv6 prefixes of UEs that are no /64
 	Generic       bool // attach in generic (skb) mode: slow, for NICs without native XDP
 
 	Burst uint32 // ms of the MBR that a policer lets through at once
@@ -58,8 +63,22 @@ func Default() Config {
 		AddressBlocks: 256,
 		Peers:         4096,
 		MaxInstances:  256,
+		Rules:         16384,
+		Cells:         65536,
+		Limits:        16384,
+		Meters:        16384,
+		Routes:        4096,
 		Burst:         250,
 	}
+}
+
+// SizeFor sizes the tables for that many sessions, with what they commonly need: each a UE address and a URR, some with
+// several bearers, shared limits or quotas. All maps together, TEIDs included, take less than 300 octets a session.
+func (c *Config) SizeFor(sessions int) {
+	const few = 1024
+	c.AddressBlocks = (sessions + blockSize - 1) / blockSize
+	c.Cells = max(sessions, few)
+	c.Rules, c.Meters, c.Limits, c.Routes = max(sessions/32, few), max(sessions/16, few), max(sessions/16, few), max(sessions/64, few)
 }
 
 // Limits of Config.
@@ -88,6 +107,13 @@ func (c Config) Validate() error {
 	}
 	if c.MaxInstances < max(1, len(c.Instances)) || c.MaxInstances > 1<<15 {
 		fault("max_instances", "%d is not in %d..%d", c.MaxInstances, max(1, len(c.Instances)), 1<<15)
+	}
+	for key, n := range map[string]int{
+		"rules": c.Rules, "cells": c.Cells, "limits": c.Limits, "meters": c.Meters, "routes": c.Routes,
+	} {
+		if n < 1 || n > maxTableSlots {
+			fault(key, "%d is not in 1..%d", n, maxTableSlots)
+		}
 	}
 	if c.Burst < 1 || c.Burst > 10_000 {
 		fault("burst", "%d ms is not in 1..10000", c.Burst)

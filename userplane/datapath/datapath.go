@@ -19,6 +19,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
 )
 
 // Errors returned by Open, OpenReader, Apply and Usage.
@@ -42,10 +43,36 @@ func SlotBits(teids int) int { return slotBits(teids) }
 
 func slotBits(n int) int { return bits.Len(uint(max(n, 1) - 1)) }
 
-// Event tells of a packet that somebody should hear of. Events are hints: under load some are lost, the reason
-// counters are not.
+// EventKind is what an event tells of.
+type EventKind uint32
+
+// Values of EventKind.
+const (
+	EventUnknownTEID = EventKind(pgwuEventKindEVENT_UNKNOWN_TEID) // calls for an Error Indication, TS 29.281 7.3.1
+	EventThreshold   = EventKind(pgwuEventKindEVENT_THRESHOLD)    // a volume threshold is reached
+	EventQuota       = EventKind(pgwuEventKindEVENT_QUOTA)        // a packet was dropped: a volume quota is used up
+	EventEndMarker   = EventKind(1 << 16)                         // the last packet of before has left: send it now
+)
+
+// Limit says which of a cell's limits was reached.
+type Limit uint8
+
+// Values of Limit.
+const (
+	LimitUplink   = Limit(pgwuLimitedLIMITED_UPLINK)
+	LimitDownlink = Limit(pgwuLimitedLIMITED_DOWNLINK)
+	LimitTotal    = Limit(pgwuLimitedLIMITED_TOTAL)
+)
+
+// Event tells of something that somebody should hear of. Those that packets cause are hints: under load some are lost,
+// while counters and limits are not; Exceeded finds what was lost.
 type Event struct {
-	Reason     Reason
+	Kind   EventKind
+	Cell   session.CellID // of a threshold or quota
+	Limit  Limit
+	Tunnel session.Tunnel // of an end marker
+
+	// Of an unknown TEID.
 	TEID       pfcp.TEID
 	Remote     netip.Addr // outer source
 	RemotePort uint16     // UDP source port
@@ -73,10 +100,23 @@ type Datapath struct {
 	grace     *grace
 	hops      *hops
 	blockPool *pool
-	blockKeys []uint64 // by block: its key in the directory; 0: none
+	blockKeys []uint64       // by block: its key in the directory; 0: none
+	singles   []uint32       // slots of blocks without /24 that are free
+	singlesIn map[uint64]int // UEs in such slots by /24; IPv6 under 0
+	displaced map[uint32]uint32
+	routes    map[route]uint32
+	framed    map[uint32][]route // by slot
 	peerPool  *pool
 	peerKeys  []peerKey // by index
 	peerIndex map[peerKey]uint32
+
+	rules, meters, cells, limits *slab
+	sets                         [3]*slab
+	meterIndex                   map[session.MeterID]*sharedMeter
+	cellIndex                    map[session.CellID]uint32
+
+	ends     []session.Tunnel // that want an end marker when programs are done
+	endsKick chan struct{}
 }
 
 // Close lets go of maps and links and leaves them pinned: packets are still forwarded. Run must have returned.

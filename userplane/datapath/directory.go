@@ -1,32 +1,31 @@
 package datapath
 
 import (
+	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"net/netip"
 	"sync/atomic"
+
+	"github.com/xepc/xepc/pkg/pfcp"
 )
 
 // As in bpf/directory.h.
 const (
 	directoryFirst  = 0x9E3779B97F4A7C15
 	directorySecond = 0xD6E8FEB86659FD93
-	directoryShift  = 40
 )
 
 // directory is the writer's side of bpf/directory.h: a key stands in one of two buckets of four cells.
 type directory struct{ table[pgwuBucket] }
 
-// directoryBuckets is how many buckets hold that many keys when half full.
-func directoryBuckets(keys int) uint32 {
-	return 1 << bits.Len(uint(max(keys, 4)*2/4-1))
-}
+// directoryBuckets is how many buckets hold that many keys when three quarters full.
+func directoryBuckets(keys int) uint32 { return uint32(max(keys, 12)/3 + 1) }
 
 // buckets returns the two buckets of key.
 func (d *directory) buckets(key uint64) [2]*pgwuBucket {
-	mask := uint64(len(d.slots) - 1)
+	n := uint64(len(d.slots))
 	return [2]*pgwuBucket{
-		&d.slots[key*directoryFirst>>directoryShift&mask], &d.slots[key*directorySecond>>directoryShift&mask],
+		&d.slots[(key*directoryFirst>>32)*n>>32], &d.slots[(key*directorySecond>>32)*n>>32],
 	}
 }
 
@@ -52,45 +51,78 @@ func free(bucket *pgwuBucket) *pgwuCell {
 	return nil
 }
 
-// store makes a cell; the key is written last.
+// store makes a cell; the key is written last. Who found the cell's old key looks at the key again after the value.
 func store(cell *pgwuCell, key uint64, value, aux uint32) {
 	atomic.StoreUint32(&cell.Value, value)
 	atomic.StoreUint32(&cell.Aux, aux)
 	atomic.StoreUint64(&cell.Key, key)
 }
 
-// insert puts a key into the first bucket that has room. Programs must be done with what was removed. When both are
-// full, one of their keys moves to its other bucket; settle waits for programs then, so that none misses it.
+// insert puts a key into the first bucket that has room. When both are full, others move over to make room: a key that
+// goes from its first bucket to its second is always found, since programs look in this order and see the copy before
+// the original goes. The other way round settle has to wait for programs in between.
 func (d *directory) insert(key uint64, value, aux uint32, settle func() error) error {
-	for _, bucket := range d.buckets(key) {
+	buckets := d.buckets(key)
+	for _, bucket := range buckets {
 		if cell := free(bucket); cell != nil {
 			store(cell, key, value, aux)
 			return nil
 		}
 	}
-	for _, bucket := range d.buckets(key) {
-		for i := range bucket.Cells {
-			old := &bucket.Cells[i]
-			for _, other := range d.buckets(old.Key) {
-				cell := free(other)
-				if cell == nil {
-					continue
-				}
-				store(cell, old.Key, old.Value, old.Aux)
-				if err := settle(); err != nil {
-					atomic.StoreUint64(&cell.Key, 0)
+	for depth := range maxMoves {
+		for _, back := range []bool{false, true} {
+			for _, bucket := range buckets {
+				cell, err := d.makeRoom(bucket, depth, back, settle)
+				if err != nil {
 					return err
 				}
-				atomic.StoreUint64(&old.Key, 0)
-				if err := settle(); err != nil {
-					return err
+				if cell != nil {
+					store(cell, key, value, aux)
+					return nil
 				}
-				store(old, key, value, aux)
-				return nil
 			}
 		}
 	}
 	return fmt.Errorf("%w: no cell for key %#x", ErrTableFull, key)
+}
+
+// maxMoves bounds how many keys move for one.
+const maxMoves = 4
+
+// makeRoom frees a cell of a bucket by moving its key to the other one that it may stand in, where room is made
+// likewise, that many times. back: also from a second bucket to a first.
+func (d *directory) makeRoom(bucket *pgwuBucket, depth int, back bool, settle func() error) (*pgwuCell, error) {
+	for i := range bucket.Cells {
+		old := &bucket.Cells[i]
+		both := d.buckets(old.Key)
+		to, forth := both[1], both[0] == bucket
+		if !forth {
+			to = both[0]
+		}
+		if to == bucket || !forth && !back {
+			continue
+		}
+		cell := free(to)
+		if cell == nil && depth > 0 {
+			var err error
+			if cell, err = d.makeRoom(to, depth-1, back, settle); err != nil {
+				return nil, err
+			}
+		}
+		if cell == nil || atomic.LoadUint64(&old.Key) == 0 {
+			continue
+		}
+		store(cell, old.Key, old.Value, old.Aux)
+		if !forth {
+			if err := settle(); err != nil {
+				atomic.StoreUint64(&cell.Key, 0)
+				return nil, err
+			}
+		}
+		atomic.StoreUint64(&old.Key, 0)
+		return old, nil
+	}
+	return nil, nil
 }
 
 // remove makes the cell free. Programs may still use what it said.
@@ -114,7 +146,13 @@ func (d *directory) all(yield func(*pgwuCell) bool) {
 
 // Keys of the three directories, as bpf/maps.h says; none is ever 0, which is a free cell's.
 
-func sliceKey(local netip.Addr) uint64 { return 1<<32 | uint64(onWire(local)) }
+func sliceKey(local netip.Addr) uint64 {
+	if local.Is4() {
+		return 1<<32 | uint64(onWire(local))
+	}
+	words := addressWords(local)
+	return prefixKey(words[0]^words[1]*31, 0)
+}
 
 func blockKey(instance uint32, ue netip.Addr) uint64 {
 	a := ue.As4()
@@ -126,4 +164,21 @@ func blockOf(key uint64, low uint8) (instance uint32, ue netip.Addr) {
 	return uint32(key >> 32), netip.AddrFrom4([4]byte{byte(key >> 16), byte(key >> 8), byte(key), low})
 }
 
-func portKey(ifindex int) uint64 { return uint64(ifindex) }
+func portKey(ifindex, vlan int) uint64 { return uint64(vlan)<<32 | uint64(ifindex) }
+
+// teidKey: of a TEID that is not in its own slot.
+func teidKey(base uint32, teid pfcp.TEID) uint64 { return uint64(base+1)<<32 | uint64(teid) }
+
+// hostKey: of an IPv4 address that is in no block, or an IPv6 /64.
+func hostKey(instance uint32, ue netip.Prefix) uint64 {
+	if ue.Addr().Is4() {
+		a := ue.Addr().As4()
+		return uint64(instance)<<32 | uint64(binary.BigEndian.Uint32(a[:]))
+	}
+	return prefixKey(addressWords(ue.Addr())[0], instance)
+}
+
+// prefixKey as in bpf/directory.h.
+func prefixKey(prefix uint64, instance uint32) uint64 {
+	return (prefix*directoryFirst + uint64(instance)*directorySecond) | 1<<63
+}

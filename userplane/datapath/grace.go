@@ -19,8 +19,24 @@ const (
 	placeDownlink
 	placeBlock // and its cell in the directory
 	placePeer
-	placeNextHop // its hop that is not active
+	placeNextHop      // its hop that is not active
+	placeUplinkFields // of an entry that leads to a set: what is beside its word
+	placeDownlinkFields
+	placeRule
+	placeSetSmall
+	placeSetMedium
+	placeSetLarge
+	placeCell
+	placeLimits
+	placeMeter
 )
+
+func (k placeKind) String() string {
+	return [...]string{
+		"TEIDs", "UE addresses", "address blocks", "peers", "next hops", "entries", "entries", "rules", "small rule sets",
+		"medium rule sets", "large rule sets", "usage cells", "limits", "meters",
+	}[k]
+}
 
 // maxResting bounds what grace remembers; beyond it Apply waits for a barrier itself.
 const maxResting = 1 << 16

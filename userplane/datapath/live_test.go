@@ -288,7 +288,7 @@ func TestLive(t *testing.T) {
 	select {
 	case e := <-events:
 		require.Equal(t, Event{
-			Reason: ReasonUnknownTEID, TEID: teid(6), Remote: accessGateway, RemotePort: gtpuPort, Local: slice1,
+			Kind: EventUnknownTEID, TEID: teid(6), Remote: accessGateway, RemotePort: gtpuPort, Local: slice1,
 		}, e)
 	case <-time.After(patience):
 		require.Fail(t, "no event")

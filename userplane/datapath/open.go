@@ -14,6 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/xepc/xepc/userplane/session"
 )
 
 // Open makes the maps and attaches the program, or adopts both from cfg.PinDir without losing a packet or a count.
@@ -39,7 +41,7 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	if err != nil {
 		return nil, err
 	}
-	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), peerIndex: map[peerKey]uint32{}}
+	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -134,10 +136,24 @@ func (c Config) size(maps *pgwuMapSpecs) {
 	maps.Slices.MaxEntries = directoryBuckets(len(c.Slices))
 	maps.Blocks.MaxEntries = directoryBuckets(c.AddressBlocks)
 	maps.Ports.MaxEntries = directoryBuckets(maxPorts)
+	maps.Teids.MaxEntries = directoryBuckets(int(teids) / 8 * 3) // of TEIDs at random, so many share a slot
+	maps.Hosts.MaxEntries = directoryBuckets(int(addresses))
+	maps.Routes.MaxEntries = uint32(c.Routes)
+	maps.Rules.MaxEntries = uint32(c.Rules) + 1
+	maps.SetsSmall.MaxEntries = uint32(c.Rules)/2 + 1
+	maps.SetsMedium.MaxEntries = uint32(c.Rules)/8 + 1
+	maps.SetsLarge.MaxEntries = uint32(c.Rules)/32 + 1
+	maps.Cells.MaxEntries, maps.CellOrigins.MaxEntries = uint32(c.Cells)+1, uint32(c.Cells)+1
+	maps.Limits.MaxEntries = uint32(c.Limits) + 1
+	maps.Meters.MaxEntries, maps.MeterOrigins.MaxEntries = uint32(c.Meters)+1, uint32(c.Meters)+1
+	maps.Parking.MaxEntries = parkingOctets
 	maps.Peers.MaxEntries = c.peers()
 	maps.Instances.MaxEntries = uint32(c.MaxInstances) + 1
 	maps.NextHops.MaxEntries = uint32(c.MaxInstances) + 1 + c.peers()
 }
+
+// parkingOctets is the ring of packets to the slow path: a power of two.
+const parkingOctets = 1 << 20
 
 // peers is the size of the peer table: one more than configured, since index 0 means none.
 func (c Config) peers() uint32 { return uint32(min(c.Peers+1, maxPeers)) }
@@ -145,9 +161,11 @@ func (c Config) peers() uint32 { return uint32(min(c.Peers+1, maxPeers)) }
 // set gives the program its constants.
 func (c Config) set(parts *pgwuSpecs) error {
 	return errors.Join(
-		parts.SlicesMask.Set(parts.Slices.MaxEntries-1),
-		parts.BlocksMask.Set(parts.Blocks.MaxEntries-1),
-		parts.PortsMask.Set(parts.Ports.MaxEntries-1),
+		parts.SlicesBuckets.Set(parts.Slices.MaxEntries),
+		parts.BlocksBuckets.Set(parts.Blocks.MaxEntries),
+		parts.TeidsBuckets.Set(parts.Teids.MaxEntries),
+		parts.HostsBuckets.Set(parts.Hosts.MaxEntries),
+		parts.PortsBuckets.Set(parts.Ports.MaxEntries),
 		parts.HalfBurst.Set(uint64(c.Burst)*1_000_000/2),
 	)
 }
@@ -221,9 +239,60 @@ func (d *Datapath) describeInstance(in Instance) error {
 	return nil
 }
 
+// newIndices makes what this process remembers of the tables, empty.
+func (d *Datapath) newIndices() {
+	d.singlesIn, d.displaced = map[uint64]int{}, map[uint32]uint32{}
+	d.routes, d.framed = map[route]uint32{}, map[uint32][]route{}
+	d.meterIndex, d.cellIndex = map[session.MeterID]*sharedMeter{}, map[session.CellID]uint32{}
+	d.peerIndex = map[peerKey]uint32{}
+	t := d.tables
+	d.rules = newSlab(placeRule, uint32(len(t.rules.slots)))
+	d.sets = [3]*slab{
+		newSlab(placeSetSmall, uint32(len(t.small.slots))), newSlab(placeSetMedium, uint32(len(t.medium.slots))),
+		newSlab(placeSetLarge, uint32(len(t.large.slots))),
+	}
+	d.cells, d.limits = newSlab(placeCell, uint32(len(t.cells.slots))), newSlab(placeLimits, uint32(len(t.limits.slots)))
+	d.meters = newSlab(placeMeter, uint32(len(t.meters.slots)))
+}
+
+// adoptSingles learns which blocks belong to no /24, and which of their slots are in use.
+func (d *Datapath) adoptSingles() {
+	used := map[uint32]bool{}
+	for cell := range d.tables.hosts.all {
+		instance, ue, ok := d.tables.hostOf(cell)
+		if !ok || d.tables.hosts.find(cell.Key) != cell {
+			cell.Key = 0
+			continue
+		}
+		used[cell.Value] = true
+		d.singlesIn[d.in24(session.Key{Instance: nameOf(d.tables.names[instance]), UE: ue})]++
+	}
+	for r, slot := range d.tables.loadRoutes() {
+		d.routes[r] = slot
+		d.framed[slot] = append(d.framed[slot], r)
+		if d.blockKeys[slot/blockSize] == 0 {
+			used[slot] = true
+		}
+	}
+	chunks := map[uint32]bool{}
+	for slot := range used {
+		chunks[slot/blockSize] = true
+	}
+	for block := range chunks {
+		d.blockPool.adopt(block)
+		d.blockPool.hold(block)
+		for i := range uint32(blockSize) {
+			if slot := block*blockSize + i; !used[slot] {
+				d.singles = append(d.singles, slot)
+			}
+		}
+	}
+}
+
 // adoptEntries learns from the tables which blocks and peers their entries hold, and clears what a daemon left half
 // made.
 func (d *Datapath) adoptEntries() {
+	d.newIndices()
 	d.blockPool = newPool(d.cfg.AddressBlocks)
 	d.blockKeys = make([]uint64, d.cfg.AddressBlocks)
 	d.peerPool = newPool(len(d.tables.peers.slots))
@@ -239,21 +308,23 @@ func (d *Datapath) adoptEntries() {
 		d.blockPool.adopt(block)
 		d.blockKeys[block] = cell.Key
 	}
-	for i, p := range d.tables.peers.slots {
-		if p.Remote != 0 {
-			key := peerKey{fromWire(p.Local), fromWire(p.Remote)}
+	d.adoptSingles()
+	for i := range d.tables.peers.slots {
+		if key := peerOf(&d.tables.peers.slots[i]); key.remote.IsValid() {
 			d.peerPool.adopt(uint32(i))
 			d.peerIndex[key], d.peerKeys[i] = uint32(i), key
 		}
 	}
 	for at := range d.tables.entries {
-		if at.kind == placeDownlink {
+		if at.kind == placeDownlink && d.blockKeys[at.index/blockSize] != 0 {
 			d.blockPool.hold(at.index / blockSize)
-			if peer := loadWord(&d.tables.downlink.slots[at.index].Word).Peer; peer != noPeer {
-				d.peerPool.hold(uint32(peer))
-			}
+		}
+		if w := loadWord(&d.tables.entry(at).Word); w.Flags&flagSet == 0 && w.Flags&flagTunnel != 0 {
+			d.peerPool.hold(uint32(w.To))
 		}
 	}
+	d.adoptSets()
+	d.adoptCells()
 	d.blockPool.settle()
 	d.peerPool.settle()
 }
@@ -325,16 +396,16 @@ func (d *Datapath) addPort(port Port) error {
 		return err
 	}
 	value, aux := d.tables.numbers[port.Instance], uint32(port.Side)
-	if cell := d.tables.ports.find(portKey(ifindex)); cell != nil {
+	if cell := d.tables.ports.find(portKey(ifindex, 0)); cell != nil {
 		if cell.Value == value && cell.Aux == aux {
 			return nil
 		}
-		d.tables.ports.remove(portKey(ifindex))
+		d.tables.ports.remove(portKey(ifindex, 0))
 		if err := d.grace.barrier(); err != nil {
 			return err
 		}
 	}
-	return d.tables.ports.insert(portKey(ifindex), value, aux, d.grace.barrier)
+	return d.tables.ports.insert(portKey(ifindex, 0), value, aux, d.grace.barrier)
 }
 
 // addLocal gives the network instance of a core port that port's first address, to send ICMP messages from.

@@ -3,6 +3,7 @@ package datapath
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -138,9 +139,14 @@ func uplinkRows(t testing.TB) []packetRow {
 			reason: "ttl_expired", verdict: xdpDrop,
 		},
 		{
-			name: "IPv6 inside", port: "access0",
-			frame:  tunnel(t, slice1, teid(5), append([]byte{0x60}, make([]byte, 39)...)),
+			name: "neither IPv4 nor IPv6 inside", port: "access0",
+			frame:  tunnel(t, slice1, teid(5), append([]byte{0x50}, make([]byte, 39)...)),
 			reason: "inner_not_ipv4", verdict: xdpDrop,
+		},
+		{
+			name: "IPv6 from a UE that has none", port: "access0",
+			frame:  tunnel(t, slice1, teid(5), append([]byte{0x60}, make([]byte, 39)...)),
+			reason: "source_mismatch", verdict: xdpDrop,
 		},
 		{
 			name: "nothing inside", port: "access0",
@@ -341,11 +347,11 @@ func downlinkRows(t testing.TB) []packetRow {
 		{
 			name: "an interface that is no port", port: "lo0", frame: down(21, 10), reason: "unknown_port", verdict: xdpPass,
 			before: func(w *world) {
-				w.d.tables.ports.remove(portKey(w.ifindex["core1"]))
+				w.d.tables.ports.remove(portKey(w.ifindex["core1"], 0))
 				w.ifindex["lo0"] = w.ifindex["core1"]
 			},
 			after: func(w *world) {
-				require.NoError(t, w.d.tables.ports.insert(portKey(w.ifindex["core1"]), w.d.tables.numbers["corp"], uint32(SideCore), membarrier))
+				require.NoError(t, w.d.tables.ports.insert(portKey(w.ifindex["core1"], 0), w.d.tables.numbers["corp"], uint32(SideCore), membarrier))
 			},
 		},
 		{
@@ -412,9 +418,12 @@ func packetEntries() []session.Entry {
 // enum is the result of at least one row.
 func TestPackets(t *testing.T) {
 	w := newWorld(t)
-	w.apply(packetEntries()...)
+	require.NoError(t, w.d.Apply(session.Changes{Cells: []session.Cell{{
+		ID: session.CellID{SEID: 31, URRID: 1}, Limits: session.VolumeLimits{TotalQuota: 1},
+	}}}))
+	w.apply(append(packetEntries(), ruleEntries()...)...)
 	missing := w.reasons()
-	for _, row := range append(uplinkRows(t), downlinkRows(t)...) {
+	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t)) {
 		t.Run(row.name, func(t *testing.T) {
 			if row.before != nil {
 				row.before(w)

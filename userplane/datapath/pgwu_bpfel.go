@@ -31,21 +31,28 @@ type pgwuCell struct {
 	Aux   uint32
 }
 
-type pgwuDownlinkEntry struct {
-	_     structs.HostLayout
-	Ue    uint32
-	Pad   uint32
-	Word  pgwuDownlinkWord
-	Usage pgwuUsage
-	Meter pgwuMeter
-	Spare uint64
+type pgwuCellOrigin struct {
+	_      structs.HostLayout
+	Seid   uint64
+	UrrId  uint32
+	Limits uint32
 }
 
-type pgwuDownlinkWord struct {
-	_          structs.HostLayout
-	RemoteTeid uint32
-	Peer       uint16
-	Flags      uint16
+type pgwuDirection uint32
+
+const (
+	pgwuDirectionUPLINK   pgwuDirection = 0
+	pgwuDirectionDOWNLINK pgwuDirection = 1
+)
+
+type pgwuEntry struct {
+	_      structs.HostLayout
+	Key    uint32
+	Cell   uint32
+	Word   pgwuWord
+	Usage  pgwuUsage
+	Meter  pgwuMeter
+	Prefix uint64
 }
 
 type pgwuEntryFlag uint32
@@ -56,17 +63,66 @@ const (
 	pgwuEntryFlagENTRY_DROP         pgwuEntryFlag = 4
 	pgwuEntryFlagENTRY_GATE_CLOSED  pgwuEntryFlag = 8
 	pgwuEntryFlagENTRY_NO_HEADER    pgwuEntryFlag = 16
+	pgwuEntryFlagENTRY_SET          pgwuEntryFlag = 32
+	pgwuEntryFlagENTRY_TUNNEL       pgwuEntryFlag = 64
+	pgwuEntryFlagENTRY_BUFFER       pgwuEntryFlag = 128
 )
 
 type pgwuEvent struct {
 	_          structs.HostLayout
-	Reason     pgwuReason
+	Kind       pgwuEventKind
 	Teid       uint32
 	Remote     uint32
 	Local      uint32
 	RemotePort uint16
-	Pad        [6]uint8
+	Pad        [2]uint8
+	Cell       uint32
+	Bit        uint32
+	Pad2       uint32
+	Remote6    [2]uint64
+	Local6     [2]uint64
 }
+
+type pgwuEventKind uint32
+
+const (
+	pgwuEventKindEVENT_UNKNOWN_TEID pgwuEventKind = 0
+	pgwuEventKindEVENT_THRESHOLD    pgwuEventKind = 1
+	pgwuEventKindEVENT_QUOTA        pgwuEventKind = 2
+)
+
+type pgwuFilter struct {
+	_           structs.HostLayout
+	Flags       uint8
+	Protocol    uint8
+	Tos         uint8
+	TosMask     uint8
+	Rule        uint32
+	RemoteFirst uint16
+	RemoteLast  uint16
+	LocalFirst  uint16
+	LocalLast   uint16
+	Spi         uint32
+	FlowLabel   uint32
+	Remote      [2]uint64
+	Local       [2]uint64
+	RemoteBits  uint8
+	LocalBits   uint8
+	Qfi         uint8
+	Pad         [5]uint8
+}
+
+type pgwuFilterFlag uint32
+
+const (
+	pgwuFilterFlagFILTER_IPV4       pgwuFilterFlag = 1
+	pgwuFilterFlagFILTER_IPV6       pgwuFilterFlag = 2
+	pgwuFilterFlagFILTER_PROTOCOL   pgwuFilterFlag = 4
+	pgwuFilterFlagFILTER_PORTS      pgwuFilterFlag = 8
+	pgwuFilterFlagFILTER_SPI        pgwuFilterFlag = 16
+	pgwuFilterFlagFILTER_FLOW_LABEL pgwuFilterFlag = 32
+	pgwuFilterFlagFILTER_QFI        pgwuFilterFlag = 64
+)
 
 type pgwuHop struct {
 	_         structs.HostLayout
@@ -74,24 +130,43 @@ type pgwuHop struct {
 	LocalMac  [6]uint8
 	Ifindex   uint32
 	Mtu       uint16
-	Pad       uint16
+	Vlan      uint16
 	Pad2      uint32
 }
 
 type pgwuInstance struct {
-	_       structs.HostLayout
-	Gateway uint32
-	Local   uint32
-	Length  uint8
-	Name    [100]uint8
-	Pad     [3]uint8
+	_        structs.HostLayout
+	Gateway  uint32
+	Local    uint32
+	Length   uint8
+	Name     [100]uint8
+	Pad      [3]uint8
+	Gateway6 [2]uint64
+	Local6   [2]uint64
 }
 
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 1
+	pgwuLayoutLAYOUT pgwuLayout = 2
 )
+
+type pgwuLimited uint32
+
+const (
+	pgwuLimitedLIMITED_UPLINK   pgwuLimited = 0
+	pgwuLimitedLIMITED_DOWNLINK pgwuLimited = 1
+	pgwuLimitedLIMITED_TOTAL    pgwuLimited = 2
+)
+
+type pgwuLimits struct {
+	_          structs.HostLayout
+	Thresholds [3]uint64
+	Quotas     [3]uint64
+	Raised     uint32
+	Cell       uint32
+	Pad        uint64
+}
 
 type pgwuMeter struct {
 	_      structs.HostLayout
@@ -101,10 +176,19 @@ type pgwuMeter struct {
 	Pad    uint32
 }
 
+type pgwuMeterOrigin struct {
+	_           structs.HostLayout
+	Seid        uint64
+	QerId       uint32
+	Owner       uint32
+	Correlation uint32
+	Direction   uint32
+}
+
 type pgwuNextHop struct {
 	_      structs.HostLayout
 	Active uint32
-	Pad    uint32
+	UeToUe uint32
 	Hops   [2]pgwuHop
 	Spare  uint64
 }
@@ -122,6 +206,20 @@ type pgwuOrigin struct {
 	Pad        uint32
 }
 
+type pgwuParkHead struct {
+	_      structs.HostLayout
+	Slot   uint32
+	Rule   uint32
+	ByTeid uint32
+	Octets uint32
+}
+
+type pgwuParked struct {
+	_      structs.HostLayout
+	Head   pgwuParkHead
+	Packet [2048]uint8
+}
+
 type pgwuPeer struct {
 	_        structs.HostLayout
 	Local    uint32
@@ -129,7 +227,9 @@ type pgwuPeer struct {
 	NextHop  uint32
 	Checksum uint16
 	Tos      uint8
-	Pad      uint8
+	Qfi      uint8
+	Local6   [2]uint64
+	Remote6  [2]uint64
 }
 
 type pgwuReason uint32
@@ -162,7 +262,57 @@ const (
 	pgwuReasonREASON_NO_HEADROOM         pgwuReason = 24
 	pgwuReasonREASON_PORT_GONE           pgwuReason = 25
 	pgwuReasonREASON_TOO_BIG_ANSWERED    pgwuReason = 26
+	pgwuReasonREASON_NO_RULE             pgwuReason = 27
+	pgwuReasonREASON_QUOTA_EXHAUSTED     pgwuReason = 28
+	pgwuReasonREASON_NO_RESOURCES        pgwuReason = 29
+	pgwuReasonREASON_BUFFERED            pgwuReason = 30
+	pgwuReasonREASON_BUFFER_FULL         pgwuReason = 31
 )
+
+type pgwuRouteKey struct {
+	_        structs.HostLayout
+	Bits     uint32
+	Instance uint32
+	Address  [16]uint8
+}
+
+type pgwuRule struct {
+	_        structs.HostLayout
+	Word     pgwuWord
+	Cells    [6]uint32
+	Meters   [4]uint32
+	Redirect uint32
+	Tos      uint8
+	TosMask  uint8
+	Pad      [10]uint8
+}
+
+type pgwuSetLarge struct {
+	_       structs.HostLayout
+	Count   uint32
+	Pad     [15]uint32
+	Filters [32]pgwuFilter
+}
+
+type pgwuSetMedium struct {
+	_       structs.HostLayout
+	Count   uint32
+	Pad     [15]uint32
+	Filters [8]pgwuFilter
+}
+
+type pgwuSetSmall struct {
+	_       structs.HostLayout
+	Count   uint32
+	Pad     [15]uint32
+	Filters [2]pgwuFilter
+}
+
+type pgwuSharedMeter struct {
+	_     structs.HostLayout
+	Meter pgwuMeter
+	Pad   uint64
+}
 
 type pgwuSide uint32
 
@@ -172,41 +322,66 @@ const (
 )
 
 type pgwuTypes struct {
-	_         structs.HostLayout
-	EntryFlag uint32
-	Side      uint32
-	Event     struct {
+	_          structs.HostLayout
+	EntryFlag  uint32
+	UeKey      uint32
+	FilterFlag uint32
+	Direction  uint32
+	Limited    uint32
+	Side       uint32
+	EventKind  uint32
+	_          [4]byte
+	Event      struct {
 		_          structs.HostLayout
-		Reason     uint32
+		Kind       uint32
 		Teid       uint32
 		Remote     uint32
 		Local      uint32
 		RemotePort uint16
-		Pad        [6]uint8
+		Pad        [2]uint8
+		Cell       uint32
+		Bit        uint32
+		Pad2       uint32
+		Remote6    [2]uint64
+		Local6     [2]uint64
+	}
+	Parked struct {
+		_    structs.HostLayout
+		Head struct {
+			_      structs.HostLayout
+			Slot   uint32
+			Rule   uint32
+			ByTeid uint32
+			Octets uint32
+		}
+		Packet [2048]uint8
 	}
 }
 
-type pgwuUplinkEntry struct {
-	_     structs.HostLayout
-	Teid  uint32
-	Pad   uint32
-	Word  pgwuUplinkWord
-	Usage pgwuUsage
-	Meter pgwuMeter
-	Spare uint64
-}
+type pgwuUeKey uint32
 
-type pgwuUplinkWord struct {
-	_       structs.HostLayout
-	Source  uint32
-	NextHop uint16
-	Flags   uint16
-}
+const (
+	pgwuUeKeyUE_PREFIX6 pgwuUeKey = 4294967295
+	pgwuUeKeyUE_ROUTED  pgwuUeKey = 4278190079
+)
 
 type pgwuUsage struct {
 	_       structs.HostLayout
 	Packets uint64
 	Octets  uint64
+}
+
+type pgwuUsageCell struct {
+	_       structs.HostLayout
+	Octets  [2]uint64
+	Packets [2]uint64
+}
+
+type pgwuWord struct {
+	_     structs.HostLayout
+	Value uint32
+	To    uint16
+	Flags uint16
 }
 
 // Names of all BPF objects in the ELF.
@@ -215,24 +390,41 @@ type pgwuUsage struct {
 const (
 	pgwuMapAbout          = "about"
 	pgwuMapBlocks         = "blocks"
+	pgwuMapCellOrigins    = "cell_origins"
+	pgwuMapCells          = "cells"
 	pgwuMapDownlink       = "downlink"
 	pgwuMapDownlinkOrigin = "downlink_origin"
 	pgwuMapEvents         = "events"
+	pgwuMapHosts          = "hosts"
 	pgwuMapInstances      = "instances"
+	pgwuMapLimits         = "limits"
+	pgwuMapMeterOrigins   = "meter_origins"
+	pgwuMapMeters         = "meters"
 	pgwuMapNextHops       = "next_hops"
+	pgwuMapParking        = "parking"
 	pgwuMapPeers          = "peers"
 	pgwuMapPorts          = "ports"
 	pgwuMapReasons        = "reasons"
+	pgwuMapRoutes         = "routes"
+	pgwuMapRules          = "rules"
+	pgwuMapSetsLarge      = "sets_large"
+	pgwuMapSetsMedium     = "sets_medium"
+	pgwuMapSetsSmall      = "sets_small"
 	pgwuMapSlices         = "slices"
+	pgwuMapTeids          = "teids"
 	pgwuMapTxPorts        = "tx_ports"
 	pgwuMapUplink         = "uplink"
 	pgwuMapUplinkOrigin   = "uplink_origin"
 	pgwuProgPgwu          = "pgwu"
-	pgwuVarBlocksMask     = "blocks_mask"
+	pgwuVarBlocksBuckets  = "blocks_buckets"
+	pgwuVarClampIpv4      = "clamp_ipv4"
+	pgwuVarClampIpv6      = "clamp_ipv6"
 	pgwuVarHalfBurst      = "half_burst"
+	pgwuVarHostsBuckets   = "hosts_buckets"
 	pgwuVarPoisonHeadroom = "poison_headroom"
-	pgwuVarPortsMask      = "ports_mask"
-	pgwuVarSlicesMask     = "slices_mask"
+	pgwuVarPortsBuckets   = "ports_buckets"
+	pgwuVarSlicesBuckets  = "slices_buckets"
+	pgwuVarTeidsBuckets   = "teids_buckets"
 	pgwuVarTypes          = "types"
 )
 
@@ -287,15 +479,28 @@ type pgwuProgramSpecs struct {
 type pgwuMapSpecs struct {
 	About          *ebpf.MapSpec `ebpf:"about"`
 	Blocks         *ebpf.MapSpec `ebpf:"blocks"`
+	CellOrigins    *ebpf.MapSpec `ebpf:"cell_origins"`
+	Cells          *ebpf.MapSpec `ebpf:"cells"`
 	Downlink       *ebpf.MapSpec `ebpf:"downlink"`
 	DownlinkOrigin *ebpf.MapSpec `ebpf:"downlink_origin"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
+	Hosts          *ebpf.MapSpec `ebpf:"hosts"`
 	Instances      *ebpf.MapSpec `ebpf:"instances"`
+	Limits         *ebpf.MapSpec `ebpf:"limits"`
+	MeterOrigins   *ebpf.MapSpec `ebpf:"meter_origins"`
+	Meters         *ebpf.MapSpec `ebpf:"meters"`
 	NextHops       *ebpf.MapSpec `ebpf:"next_hops"`
+	Parking        *ebpf.MapSpec `ebpf:"parking"`
 	Peers          *ebpf.MapSpec `ebpf:"peers"`
 	Ports          *ebpf.MapSpec `ebpf:"ports"`
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
+	Routes         *ebpf.MapSpec `ebpf:"routes"`
+	Rules          *ebpf.MapSpec `ebpf:"rules"`
+	SetsLarge      *ebpf.MapSpec `ebpf:"sets_large"`
+	SetsMedium     *ebpf.MapSpec `ebpf:"sets_medium"`
+	SetsSmall      *ebpf.MapSpec `ebpf:"sets_small"`
 	Slices         *ebpf.MapSpec `ebpf:"slices"`
+	Teids          *ebpf.MapSpec `ebpf:"teids"`
 	TxPorts        *ebpf.MapSpec `ebpf:"tx_ports"`
 	Uplink         *ebpf.MapSpec `ebpf:"uplink"`
 	UplinkOrigin   *ebpf.MapSpec `ebpf:"uplink_origin"`
@@ -305,11 +510,15 @@ type pgwuMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type pgwuVariableSpecs struct {
-	BlocksMask     *ebpf.VariableSpec `ebpf:"blocks_mask"`
+	BlocksBuckets  *ebpf.VariableSpec `ebpf:"blocks_buckets"`
+	ClampIpv4      *ebpf.VariableSpec `ebpf:"clamp_ipv4"`
+	ClampIpv6      *ebpf.VariableSpec `ebpf:"clamp_ipv6"`
 	HalfBurst      *ebpf.VariableSpec `ebpf:"half_burst"`
+	HostsBuckets   *ebpf.VariableSpec `ebpf:"hosts_buckets"`
 	PoisonHeadroom *ebpf.VariableSpec `ebpf:"poison_headroom"`
-	PortsMask      *ebpf.VariableSpec `ebpf:"ports_mask"`
-	SlicesMask     *ebpf.VariableSpec `ebpf:"slices_mask"`
+	PortsBuckets   *ebpf.VariableSpec `ebpf:"ports_buckets"`
+	SlicesBuckets  *ebpf.VariableSpec `ebpf:"slices_buckets"`
+	TeidsBuckets   *ebpf.VariableSpec `ebpf:"teids_buckets"`
 	Types          *ebpf.VariableSpec `ebpf:"types"`
 }
 
@@ -335,15 +544,28 @@ func (o *pgwuObjects) Close() error {
 type pgwuMaps struct {
 	About          *ebpf.Map `ebpf:"about"`
 	Blocks         *ebpf.Map `ebpf:"blocks"`
+	CellOrigins    *ebpf.Map `ebpf:"cell_origins"`
+	Cells          *ebpf.Map `ebpf:"cells"`
 	Downlink       *ebpf.Map `ebpf:"downlink"`
 	DownlinkOrigin *ebpf.Map `ebpf:"downlink_origin"`
 	Events         *ebpf.Map `ebpf:"events"`
+	Hosts          *ebpf.Map `ebpf:"hosts"`
 	Instances      *ebpf.Map `ebpf:"instances"`
+	Limits         *ebpf.Map `ebpf:"limits"`
+	MeterOrigins   *ebpf.Map `ebpf:"meter_origins"`
+	Meters         *ebpf.Map `ebpf:"meters"`
 	NextHops       *ebpf.Map `ebpf:"next_hops"`
+	Parking        *ebpf.Map `ebpf:"parking"`
 	Peers          *ebpf.Map `ebpf:"peers"`
 	Ports          *ebpf.Map `ebpf:"ports"`
 	Reasons        *ebpf.Map `ebpf:"reasons"`
+	Routes         *ebpf.Map `ebpf:"routes"`
+	Rules          *ebpf.Map `ebpf:"rules"`
+	SetsLarge      *ebpf.Map `ebpf:"sets_large"`
+	SetsMedium     *ebpf.Map `ebpf:"sets_medium"`
+	SetsSmall      *ebpf.Map `ebpf:"sets_small"`
 	Slices         *ebpf.Map `ebpf:"slices"`
+	Teids          *ebpf.Map `ebpf:"teids"`
 	TxPorts        *ebpf.Map `ebpf:"tx_ports"`
 	Uplink         *ebpf.Map `ebpf:"uplink"`
 	UplinkOrigin   *ebpf.Map `ebpf:"uplink_origin"`
@@ -353,15 +575,28 @@ func (m *pgwuMaps) Close() error {
 	return _PgwuClose(
 		m.About,
 		m.Blocks,
+		m.CellOrigins,
+		m.Cells,
 		m.Downlink,
 		m.DownlinkOrigin,
 		m.Events,
+		m.Hosts,
 		m.Instances,
+		m.Limits,
+		m.MeterOrigins,
+		m.Meters,
 		m.NextHops,
+		m.Parking,
 		m.Peers,
 		m.Ports,
 		m.Reasons,
+		m.Routes,
+		m.Rules,
+		m.SetsLarge,
+		m.SetsMedium,
+		m.SetsSmall,
 		m.Slices,
+		m.Teids,
 		m.TxPorts,
 		m.Uplink,
 		m.UplinkOrigin,
@@ -372,11 +607,15 @@ func (m *pgwuMaps) Close() error {
 //
 // It can be passed to loadPgwuObjects or ebpf.CollectionSpec.LoadAndAssign.
 type pgwuVariables struct {
-	BlocksMask     *ebpf.Variable `ebpf:"blocks_mask"`
+	BlocksBuckets  *ebpf.Variable `ebpf:"blocks_buckets"`
+	ClampIpv4      *ebpf.Variable `ebpf:"clamp_ipv4"`
+	ClampIpv6      *ebpf.Variable `ebpf:"clamp_ipv6"`
 	HalfBurst      *ebpf.Variable `ebpf:"half_burst"`
+	HostsBuckets   *ebpf.Variable `ebpf:"hosts_buckets"`
 	PoisonHeadroom *ebpf.Variable `ebpf:"poison_headroom"`
-	PortsMask      *ebpf.Variable `ebpf:"ports_mask"`
-	SlicesMask     *ebpf.Variable `ebpf:"slices_mask"`
+	PortsBuckets   *ebpf.Variable `ebpf:"ports_buckets"`
+	SlicesBuckets  *ebpf.Variable `ebpf:"slices_buckets"`
+	TeidsBuckets   *ebpf.Variable `ebpf:"teids_buckets"`
 	Types          *ebpf.Variable `ebpf:"types"`
 }
 

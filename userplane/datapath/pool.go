@@ -5,6 +5,7 @@ package datapath
 // longest goes.
 type pool struct {
 	refs   []uint32 // by index
+	held   int      // how many have references
 	unused uint32   // this index and those above were never taken
 	idle   []uint32 // without references, oldest first; some have references again: skip them
 	queued []bool   // by index: in idle
@@ -30,10 +31,16 @@ func (p *pool) take() (index uint32, reused, ok bool) {
 	return 0, false, false
 }
 
-func (p *pool) hold(index uint32) { p.refs[index]++ }
+func (p *pool) hold(index uint32) {
+	if p.refs[index]++; p.refs[index] == 1 {
+		p.held++
+	}
+}
 
 func (p *pool) release(index uint32) {
-	p.refs[index]--
+	if p.refs[index]--; p.refs[index] == 0 {
+		p.held--
+	}
 	p.idleIfFree(index)
 }
 

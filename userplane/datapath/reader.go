@@ -22,9 +22,6 @@ import (
 // Reason is why a packet left the data path the way it did: enum reason of bpf/reason.h.
 type Reason uint32
 
-// ReasonUnknownTEID is the reason of the events that call for an Error Indication, TS 29.281 7.3.1.
-const ReasonUnknownTEID = Reason(pgwuReasonREASON_UNKNOWN_TEID)
-
 // ReasonCount is a reason with the packets that it took.
 type ReasonCount struct {
 	Reason  Reason
@@ -79,7 +76,11 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 		pgwuMapDownlinkOrigin: &maps.DownlinkOrigin, pgwuMapInstances: &maps.Instances,
 		pgwuMapNextHops: &maps.NextHops, pgwuMapPeers: &maps.Peers, pgwuMapPorts: &maps.Ports,
 		pgwuMapReasons: &maps.Reasons, pgwuMapSlices: &maps.Slices, pgwuMapUplink: &maps.Uplink,
-		pgwuMapUplinkOrigin: &maps.UplinkOrigin,
+		pgwuMapUplinkOrigin: &maps.UplinkOrigin, pgwuMapTeids: &maps.Teids, pgwuMapHosts: &maps.Hosts,
+		pgwuMapRoutes: &maps.Routes, pgwuMapRules: &maps.Rules, pgwuMapSetsSmall: &maps.SetsSmall,
+		pgwuMapSetsMedium: &maps.SetsMedium, pgwuMapSetsLarge: &maps.SetsLarge, pgwuMapCells: &maps.Cells,
+		pgwuMapCellOrigins: &maps.CellOrigins, pgwuMapLimits: &maps.Limits, pgwuMapMeters: &maps.Meters,
+		pgwuMapMeterOrigins: &maps.MeterOrigins,
 	} {
 		*m, err = ebpf.LoadPinnedMap(filepath.Join(pinDir, name), nil)
 		if errors.Is(err, os.ErrNotExist) {
@@ -158,8 +159,8 @@ func (r *Reader) NextHops() ([]NextHop, error) {
 		}
 	}
 	for i, p := range r.tables.peers.slots {
-		if i != noPeer && p.Remote != 0 {
-			hops = append(hops, r.nextHop(p.NextHop, NextHop{Address: fromWire(p.Remote), Local: fromWire(p.Local)}))
+		if key := peerOf(&p); i != noPeer && key.remote.IsValid() {
+			hops = append(hops, r.nextHop(p.NextHop, NextHop{Address: key.remote, Local: key.local}))
 		}
 	}
 	return hops, nil

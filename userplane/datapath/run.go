@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
 )
 
 // How Run paces itself.
@@ -24,13 +27,18 @@ const (
 	eventsInIt   = 256 // then the ring waits for the next window, and loses what it cannot hold
 )
 
-// Run keeps next hops resolved and hands events to onEvent, from one goroutine, until ctx is done. It returns nil
-// then.
+// Run keeps next hops resolved and hands events to onEvent, one at a time, until ctx is done. It returns nil then.
 func (d *Datapath) Run(ctx context.Context, onEvent func(Event)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.followNextHops(ctx) })
-	group.Go(func() error { return d.readEvents(ctx, onEvent) })
-	group.Go(func() error { return d.settleResting(ctx) })
+	var one sync.Mutex
+	give := func(e Event) {
+		one.Lock()
+		defer one.Unlock()
+		onEvent(e)
+	}
+	group.Go(func() error { return d.readEvents(ctx, give) })
+	group.Go(func() error { return d.settleResting(ctx, give) })
 	return group.Wait()
 }
 
@@ -123,7 +131,7 @@ func notify(c chan<- struct{}) {
 }
 
 // settleResting lets places be used again without anybody waiting for it.
-func (d *Datapath) settleResting(ctx context.Context) error {
+func (d *Datapath) settleResting(ctx context.Context, onEvent func(Event)) error {
 	ticker := time.NewTicker(barrierEvery)
 	defer ticker.Stop()
 	for {
@@ -131,17 +139,25 @@ func (d *Datapath) settleResting(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+		case <-d.endsKick:
 		}
 		d.mu.Lock()
+		ends := d.ends
+		d.ends = nil
 		some := d.grace.begin()
 		d.mu.Unlock()
-		if !some {
+		if !some && len(ends) == 0 {
 			continue
 		}
 		err := d.grace.barrier()
 		d.mu.Lock()
-		d.grace.end(err)
+		if some {
+			d.grace.end(err)
+		}
 		d.mu.Unlock()
+		for _, tunnel := range ends {
+			onEvent(Event{Kind: EventEndMarker, Tunnel: tunnel})
+		}
 		if err != nil {
 			d.log.Warn("freed slots wait on", "err", err)
 		}
@@ -166,7 +182,7 @@ func (d *Datapath) readEvents(ctx context.Context, onEvent func(Event)) error {
 			}
 			return fmt.Errorf("read events: %w", err)
 		}
-		if event, ok := decodeEvent(record.RawSample); ok {
+		if event, ok := d.tables.decodeEvent(record.RawSample); ok {
 			onEvent(event)
 		}
 		if time.Since(since) > eventWindow {
@@ -184,13 +200,32 @@ func (d *Datapath) readEvents(ctx context.Context, onEvent func(Event)) error {
 	}
 }
 
-func decodeEvent(sample []byte) (Event, bool) {
+// markEnds has Run tell of end markers when all programs that sent by the rules of before are done.
+func (d *Datapath) markEnds(tunnels []session.Tunnel) {
+	if len(tunnels) == 0 {
+		return
+	}
+	d.ends = append(d.ends, tunnels...)
+	notify(d.endsKick)
+}
+
+func (t *tables) decodeEvent(sample []byte) (Event, bool) {
 	var raw pgwuEvent
 	if _, err := binary.Decode(sample, binary.NativeEndian, &raw); err != nil {
 		return Event{}, false
 	}
-	return Event{
-		Reason: Reason(raw.Reason), TEID: pfcp.TEID(teidOnWire(pfcp.TEID(raw.Teid))),
-		Remote: fromWire(raw.Remote), RemotePort: raw.RemotePort>>8 | raw.RemotePort<<8, Local: fromWire(raw.Local),
-	}, true
+	if raw.Kind != pgwuEventKindEVENT_UNKNOWN_TEID {
+		if int(raw.Cell) >= len(t.cellOrigins.slots) {
+			return Event{}, false
+		}
+		return Event{Kind: EventKind(raw.Kind), Cell: t.cellID(raw.Cell), Limit: Limit(bits.TrailingZeros32(raw.Bit) & 7)}, true
+	}
+	e := Event{
+		Kind: EventUnknownTEID, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(raw.Teid))), RemotePort: raw.RemotePort>>8 | raw.RemotePort<<8,
+		Remote: fromWire(raw.Remote), Local: fromWire(raw.Local),
+	}
+	if raw.Remote == 0 {
+		e.Remote, e.Local = fromHalves(raw.Remote6), fromHalves(raw.Local6)
+	}
+	return e, true
 }

@@ -25,6 +25,9 @@ func mapTable[T any](m *ebpf.Map, protection int) (table[T], error) {
 	if m.ValueSize() != uint32(unsafe.Sizeof(zero)) {
 		return table[T]{}, fmt.Errorf("%w: %v has values of %d octets, not %d", ErrLayout, m, m.ValueSize(), unsafe.Sizeof(zero))
 	}
+	if m.ValueSize()%8 != 0 { // the kernel's elements are multiples of 8 octets
+		return table[T]{}, fmt.Errorf("%w: %v has values of %d octets", ErrLayout, m, m.ValueSize())
+	}
 	memory, err := unix.Mmap(m.FD(), 0, int(m.MaxEntries())*int(m.ValueSize()), protection, unix.MAP_SHARED)
 	if err != nil {
 		return table[T]{}, fmt.Errorf("map %v into memory: %w", m, err)
@@ -42,16 +45,13 @@ func (t *table[T]) unmap() error {
 }
 
 // A word is what changes by one 8-octet store while programs read it.
-type word interface {
-	pgwuUplinkWord | pgwuDownlinkWord
-}
 
-func loadWord[W word](w *W) W {
+func loadWord(w *pgwuWord) pgwuWord {
 	whole := atomic.LoadUint64((*uint64)(unsafe.Pointer(w)))
-	return *(*W)(unsafe.Pointer(&whole))
+	return *(*pgwuWord)(unsafe.Pointer(&whole))
 }
 
-func storeWord[W word](w *W, value W) {
+func storeWord(w *pgwuWord, value pgwuWord) {
 	atomic.StoreUint64((*uint64)(unsafe.Pointer(w)), *(*uint64)(unsafe.Pointer(&value)))
 }
 
@@ -69,6 +69,27 @@ func fromWire(w uint32) netip.Addr {
 	binary.NativeEndian.PutUint32(octets[:], w)
 	return netip.AddrFrom4(octets)
 }
+
+// upperHalf is the first 64 bits of an IPv6 address as they stand in the packet.
+func upperHalf(a netip.Addr) uint64 {
+	octets := a.As16()
+	return binary.NativeEndian.Uint64(octets[:8])
+}
+
+// halves are an IPv6 address as it stands in the packet, and fromHalves is the inverse.
+func halves(a netip.Addr) [2]uint64 {
+	octets := a.As16()
+	return [2]uint64{binary.NativeEndian.Uint64(octets[:8]), binary.NativeEndian.Uint64(octets[8:])}
+}
+
+func fromHalves(h [2]uint64) netip.Addr {
+	var octets [16]byte
+	binary.NativeEndian.PutUint64(octets[:8], h[0])
+	binary.NativeEndian.PutUint64(octets[8:], h[1])
+	return netip.AddrFrom16(octets)
+}
+
+func isHost4(p netip.Prefix) bool { return p.Addr().Is4() && p.IsSingleIP() }
 
 // teidOnWire is a TEID as it stands in the packet; it is its own inverse. bpf2go's output is for little-endian
 // machines only.

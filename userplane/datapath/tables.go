@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
@@ -14,35 +15,71 @@ import (
 
 // tables are the maps as their readers use them: mapped into memory, with the names that stand in them.
 type tables struct {
-	uplink         table[pgwuUplinkEntry]
-	downlink       table[pgwuDownlinkEntry]
+	uplink         table[pgwuEntry]
+	downlink       table[pgwuEntry]
 	uplinkOrigin   table[pgwuOrigin]
 	downlinkOrigin table[pgwuOrigin]
 	slices         directory
+	teids          directory
 	blocks         directory
+	hosts          directory
 	ports          directory
 	peers          table[pgwuPeer]
 	nextHops       table[pgwuNextHop]
+	rules          table[pgwuRule]
+	small          table[pgwuSetSmall]
+	medium         table[pgwuSetMedium]
+	large          table[pgwuSetLarge]
+	cells          table[pgwuUsageCell]
+	cellOrigins    table[pgwuCellOrigin]
+	limits         table[pgwuLimits]
+	meters         table[pgwuSharedMeter]
+	meterOrigins   table[pgwuMeterOrigin]
 
 	instanceMap *ebpf.Map
+	routeMap    *ebpf.Map
 	about       pgwuAbout
 	names       map[uint32]pgwuInstance         // by number
 	numbers     map[pfcp.NetworkInstance]uint32 // by name
+	mapped      []func() error                  // that unmap
+}
+
+// mapInto maps m into memory as *t.
+func mapInto[T any](all *tables, t *table[T], m *ebpf.Map, protection int) error {
+	mapped, err := mapTable[T](m, protection)
+	if err != nil {
+		return err
+	}
+	*t = mapped
+	all.mapped = append(all.mapped, t.unmap)
+	return nil
 }
 
 func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
-	t := &tables{instanceMap: maps.Instances}
-	var errs [9]error
-	t.uplink, errs[0] = mapTable[pgwuUplinkEntry](maps.Uplink, protection)
-	t.downlink, errs[1] = mapTable[pgwuDownlinkEntry](maps.Downlink, protection)
-	t.uplinkOrigin, errs[2] = mapTable[pgwuOrigin](maps.UplinkOrigin, protection)
-	t.downlinkOrigin, errs[3] = mapTable[pgwuOrigin](maps.DownlinkOrigin, protection)
-	t.slices.table, errs[4] = mapTable[pgwuBucket](maps.Slices, protection)
-	t.blocks.table, errs[5] = mapTable[pgwuBucket](maps.Blocks, protection)
-	t.ports.table, errs[6] = mapTable[pgwuBucket](maps.Ports, protection)
-	t.peers, errs[7] = mapTable[pgwuPeer](maps.Peers, protection)
-	t.nextHops, errs[8] = mapTable[pgwuNextHop](maps.NextHops, protection)
-	if err := errors.Join(errs[:]...); err != nil {
+	t := &tables{instanceMap: maps.Instances, routeMap: maps.Routes}
+	err := errors.Join(
+		mapInto(t, &t.uplink, maps.Uplink, protection),
+		mapInto(t, &t.downlink, maps.Downlink, protection),
+		mapInto(t, &t.uplinkOrigin, maps.UplinkOrigin, protection),
+		mapInto(t, &t.downlinkOrigin, maps.DownlinkOrigin, protection),
+		mapInto(t, &t.slices.table, maps.Slices, protection),
+		mapInto(t, &t.teids.table, maps.Teids, protection),
+		mapInto(t, &t.blocks.table, maps.Blocks, protection),
+		mapInto(t, &t.hosts.table, maps.Hosts, protection),
+		mapInto(t, &t.ports.table, maps.Ports, protection),
+		mapInto(t, &t.peers, maps.Peers, protection),
+		mapInto(t, &t.nextHops, maps.NextHops, protection),
+		mapInto(t, &t.rules, maps.Rules, protection),
+		mapInto(t, &t.small, maps.SetsSmall, protection),
+		mapInto(t, &t.medium, maps.SetsMedium, protection),
+		mapInto(t, &t.large, maps.SetsLarge, protection),
+		mapInto(t, &t.cells, maps.Cells, protection),
+		mapInto(t, &t.cellOrigins, maps.CellOrigins, protection),
+		mapInto(t, &t.limits, maps.Limits, protection),
+		mapInto(t, &t.meters, maps.Meters, protection),
+		mapInto(t, &t.meterOrigins, maps.MeterOrigins, protection),
+	)
+	if err != nil {
 		return nil, errors.Join(err, t.unmap())
 	}
 	if err := maps.About.Lookup(uint32(0), &t.about); err != nil {
@@ -55,8 +92,12 @@ func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
 }
 
 func (t *tables) unmap() error {
-	return errors.Join(t.uplink.unmap(), t.downlink.unmap(), t.uplinkOrigin.unmap(), t.downlinkOrigin.unmap(),
-		t.slices.unmap(), t.blocks.unmap(), t.ports.unmap(), t.peers.unmap(), t.nextHops.unmap())
+	var errs []error
+	for _, unmap := range t.mapped {
+		errs = append(errs, unmap())
+	}
+	t.mapped = nil
+	return errors.Join(errs...)
 }
 
 // loadInstances reads the numbers of the network instances anew.
@@ -79,59 +120,20 @@ func nameOf(in pgwuInstance) pfcp.NetworkInstance {
 	return pfcp.NetworkInstance(in.Name[:in.Length])
 }
 
-// locate returns where the entry of key is or would be. ok is false when its /24 has no block; whether the place
-// holds this key, another or none is for the caller to see.
-func (t *tables) locate(key session.Key) (at place, ok bool, err error) {
-	switch key.Direction {
-	case session.Uplink:
-		slice := t.slices.find(sliceKey(key.Local))
-		if !key.Local.Is4() || slice == nil {
-			return at, false, fmt.Errorf("%w: %v", ErrUnknownSlice, key.Local)
-		}
-		return place{placeUplink, slice.Value + uint32(key.TEID)&slice.Aux}, true, nil
-	case session.Downlink:
-		number, known := t.numbers[key.Instance]
-		if !known {
-			return at, false, fmt.Errorf("%w: %q", ErrUnknownInstance, key.Instance)
-		}
-		if !isHost4(key.UE) {
-			return at, false, fmt.Errorf("%w: UE address %v is not IPv4", ErrUnsupported, key.UE)
-		}
-		block := t.blocks.find(blockKey(number, key.UE.Addr()))
-		if block == nil {
-			return at, false, nil
-		}
-		return place{placeDownlink, block.Value + uint32(key.UE.Addr().As4()[3])}, true, nil
-	default:
-		return at, false, fmt.Errorf("%w: direction %d", ErrUnsupported, key.Direction)
+// entry is what a place holds.
+func (t *tables) entry(at place) *pgwuEntry {
+	if at.kind == placeUplink {
+		return &t.uplink.slots[at.index]
 	}
+	return &t.downlink.slots[at.index]
 }
 
 // keyAt is the key that a place holds, as it stands in packets; 0: free.
-func (t *tables) keyAt(at place) uint32 {
-	if at.kind == placeUplink {
-		return atomic.LoadUint32(&t.uplink.slots[at.index].Teid)
-	}
-	return atomic.LoadUint32(&t.downlink.slots[at.index].Ue)
-}
+func (t *tables) keyAt(at place) uint32 { return atomic.LoadUint32(&t.entry(at).Key) }
 
 func (t *tables) usageAt(at place) session.Usage {
-	u := t.usage(at)
+	u := &t.entry(at).Usage
 	return session.Usage{Packets: atomic.LoadUint64(&u.Packets), Octets: atomic.LoadUint64(&u.Octets)}
-}
-
-func (t *tables) usage(at place) *pgwuUsage {
-	if at.kind == placeUplink {
-		return &t.uplink.slots[at.index].Usage
-	}
-	return &t.downlink.slots[at.index].Usage
-}
-
-func (t *tables) meter(at place) *pgwuMeter {
-	if at.kind == placeUplink {
-		return &t.uplink.slots[at.index].Meter
-	}
-	return &t.downlink.slots[at.index].Meter
 }
 
 func (t *tables) origin(at place) *pgwuOrigin {
@@ -143,77 +145,256 @@ func (t *tables) origin(at place) *pgwuOrigin {
 
 // wireKey is what keyAt returns when key's entry is there.
 func wireKey(key session.Key) uint32 {
-	if key.Direction == session.Uplink {
+	switch {
+	case byTEID(key):
 		return teidOnWire(key.TEID)
+	case isHost4(key.UE):
+		return onWire(key.UE.Addr())
+	case isPrefix6(key.UE):
+		return keyPrefix6
 	}
-	return onWire(key.UE.Addr())
+	return keyRouted
 }
 
-// uplinkEntry decodes the slot of a slice that begins at slot base; ok is false when it is free.
-func (t *tables) uplinkEntry(local netip.Addr, slot uint32) (e session.Entry, ok bool) {
-	raw := &t.uplink.slots[slot]
-	teid, w := atomic.LoadUint32(&raw.Teid), loadWord(&raw.Word)
-	if teid == 0 || w.Flags&uint16(pgwuEntryFlagENTRY_VALID) == 0 {
-		return e, false
+// isPrefix6 says whether a UE's prefix is the one that IPv6 UEs have: found by a directory, not by the longest prefix.
+func isPrefix6(p netip.Prefix) bool { return p.Addr().Is6() && p.Bits() == 64 }
+
+// set is the rule set of that number: its filters.
+func (t *tables) set(number uint32) []pgwuFilter {
+	index := number & (1<<setClassShift - 1)
+	switch number >> setClassShift {
+	case 0:
+		return t.small.slots[index].Filters[:min(t.small.slots[index].Count, setSmall)]
+	case 1:
+		return t.medium.slots[index].Filters[:min(t.medium.slots[index].Count, setMedium)]
+	default:
+		return t.large.slots[index].Filters[:min(t.large.slots[index].Count, setLarge)]
 	}
-	e = session.Entry{
-		Key: session.Key{Direction: session.Uplink, Local: local, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(teid)))},
-		Rule: session.Rule{
-			Action:     actionOf(w.Flags),
-			Instance:   nameOf(t.names[uint32(w.NextHop)]),
-			GateClosed: w.Flags&uint16(pgwuEntryFlagENTRY_GATE_CLOSED) != 0,
-			MBR:        uint64(atomic.LoadUint32(&raw.Meter.Rate)),
-			Origin:     t.uplinkOrigin.slots[slot].session(),
-		},
-	}
-	if w.Flags&uint16(pgwuEntryFlagENTRY_CHECK_SOURCE) != 0 {
-		e.Sources = []netip.Prefix{session.UE(fromWire(w.Source))}
-	}
-	return e, true
 }
 
-// downlinkEntry decodes a slot of the block of that network instance; ok is false when it is free.
-func (t *tables) downlinkEntry(instance, slot uint32) (e session.Entry, ok bool) {
-	raw := &t.downlink.slots[slot]
-	ue, w := atomic.LoadUint32(&raw.Ue), loadWord(&raw.Word)
-	if ue == 0 || w.Flags&uint16(pgwuEntryFlagENTRY_VALID) == 0 {
-		return e, false
+// rulesOf are the indices of a set's rules, in their order.
+func (t *tables) rulesOf(filters []pgwuFilter) (rules []uint32) {
+	for _, f := range filters {
+		if !slices.Contains(rules, f.Rule) {
+			rules = append(rules, f.Rule)
+		}
 	}
-	e = session.Entry{
-		Key: session.Key{
-			Direction: session.Downlink, Instance: nameOf(t.names[instance]), UE: session.UE(fromWire(ue)),
-		},
-		Rule: session.Rule{
-			Action:     actionOf(w.Flags),
-			RemoteTEID: pfcp.TEID(teidOnWire(pfcp.TEID(w.RemoteTeid))),
-			GateClosed: w.Flags&uint16(pgwuEntryFlagENTRY_GATE_CLOSED) != 0,
-			MBR:        uint64(atomic.LoadUint32(&raw.Meter.Rate)),
-			Origin:     t.downlinkOrigin.slots[slot].session(),
-		},
+	return rules
+}
+
+// rule decodes what a word says. The word of an entry or of a rule; not of one that leads to a set.
+func (t *tables) rule(w pgwuWord) session.Rule {
+	r := session.Rule{
+		Action:     actionOf(w.Flags),
+		GateClosed: w.Flags&uint16(pgwuEntryFlagENTRY_GATE_CLOSED) != 0,
 	}
-	if int(w.Peer) < len(t.peers.slots) && w.Peer != noPeer {
-		p := t.peers.slots[w.Peer]
-		e.Local, e.Remote = fromWire(p.Local), fromWire(p.Remote)
+	if w.Flags&flagTunnel == 0 {
+		r.Instance = nameOf(t.names[uint32(w.To)])
+		return r
 	}
-	return e, true
+	r.RemoteTEID = pfcp.TEID(teidOnWire(pfcp.TEID(w.Value)))
+	if int(w.To) < len(t.peers.slots) {
+		key := peerOf(&t.peers.slots[w.To])
+		r.Local, r.Remote = key.local, key.remote
+		if key.tos != 0 {
+			r.Marking = pfcp.Some(uint16(key.tos)<<8 | 0xff)
+		}
+		if key.qfi != noQFI {
+			r.QFI = pfcp.Some(key.qfi)
+		}
+	}
+	return r
+}
+
+func (t *tables) cellID(index uint32) session.CellID {
+	o := t.cellOrigins.slots[index]
+	return session.CellID{SEID: pfcp.SEID(o.Seid), URRID: pfcp.URRID(o.UrrId)}
+}
+
+func (t *tables) meterID(index uint32) session.MeterID {
+	o := t.meterOrigins.slots[index]
+	return session.MeterID{
+		SEID: pfcp.SEID(o.Seid), QERID: pfcp.QERID(o.QerId), Owner: o.Owner, Correlation: o.Correlation,
+		Direction: session.Direction(o.Direction),
+	}
+}
+
+// decode reads the entry at a place into e, whose key is set; false when it is free.
+func (t *tables) decode(at place, e *session.Entry) bool {
+	raw := t.entry(at)
+	w := loadWord(&raw.Word)
+	if atomic.LoadUint32(&raw.Key) == 0 || w.Flags&uint16(pgwuEntryFlagENTRY_VALID) == 0 {
+		return false
+	}
+	if w.Flags&flagSet != 0 {
+		t.decodeSet(w.Value, e)
+	} else {
+		e.Rule = t.rule(w)
+		e.MBR = uint64(atomic.LoadUint32(&raw.Meter.Rate))
+		if raw.Cell != 0 {
+			e.Cells = []session.CellID{t.cellID(raw.Cell)}
+		}
+		if w.Flags&flagCheckSource != 0 {
+			if w.Value != 0 {
+				e.Sources = append(e.Sources, session.UE(fromWire(w.Value)))
+			}
+			if raw.Prefix != 0 {
+				e.Sources = append(e.Sources, prefix64(raw.Prefix))
+			}
+		}
+	}
+	e.Origin = t.origin(at).session()
+	return true
+}
+
+// prefix64 is an IPv6 /64 from its upper half as it stands in the packet.
+func prefix64(upper uint64) netip.Prefix {
+	return netip.PrefixFrom(fromHalves([2]uint64{upper, 0}), 64)
+}
+
+// decodeSet reads a rule set. What was one filter with several ranges of ports is several now.
+func (t *tables) decodeSet(number uint32, e *session.Entry) {
+	filters := t.set(number)
+	for i, index := range t.rulesOf(filters) {
+		if int(index) >= len(t.rules.slots) {
+			continue
+		}
+		raw := t.rules.slots[index]
+		r := t.rule(raw.Word)
+		if raw.TosMask != 0 {
+			r.Marking = pfcp.Some(uint16(raw.Tos)<<8 | uint16(raw.TosMask))
+		}
+		for _, cell := range raw.Cells {
+			if cell != 0 {
+				r.Cells = append(r.Cells, t.cellID(cell))
+			}
+		}
+		for _, meter := range raw.Meters {
+			if meter != 0 {
+				r.Meters = append(r.Meters, session.Meter{ID: t.meterID(meter), MBR: uint64(t.meters.slots[meter].Meter.Rate)})
+			}
+		}
+		for _, f := range filters {
+			if f.Rule == index {
+				r.Filters = append(r.Filters, decodeFilter(f))
+			}
+		}
+		if i == 0 {
+			e.Rule = r
+		} else {
+			e.More = append(e.More, r)
+		}
+	}
+}
+
+func decodeFilter(f pgwuFilter) session.Filter {
+	has := func(flag pgwuFilterFlag) bool { return f.Flags&uint8(flag) != 0 }
+	d := session.Filter{ToS: f.Tos, ToSMask: f.TosMask}
+	if has(pgwuFilterFlagFILTER_PROTOCOL) {
+		d.Protocol = pfcp.Some(f.Protocol)
+	}
+	if has(pgwuFilterFlagFILTER_PORTS) {
+		d.RemotePorts = []session.Ports{{First: f.RemoteFirst, Last: f.RemoteLast}}
+		d.LocalPorts = []session.Ports{{First: f.LocalFirst, Last: f.LocalLast}}
+	}
+	if has(pgwuFilterFlagFILTER_SPI) {
+		d.SPI = pfcp.Some(f.Spi)
+	}
+	if has(pgwuFilterFlagFILTER_FLOW_LABEL) {
+		d.FlowLabel = pfcp.Some(f.FlowLabel)
+	}
+	d.Remote, d.Local = decodePrefix(f.Remote, f.RemoteBits, f.Flags), decodePrefix(f.Local, f.LocalBits, f.Flags)
+	return d
+}
+
+func decodePrefix(words [2]uint64, bits, flags uint8) netip.Prefix {
+	if bits == 0 && flags&bothFamilies == bothFamilies {
+		return netip.Prefix{}
+	}
+	if flags&uint8(pgwuFilterFlagFILTER_IPV4) != 0 {
+		w := uint32(words[0] >> 32)
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(w >> 24), byte(w >> 16), byte(w >> 8), byte(w)}), int(bits))
+	}
+	var octets [16]byte
+	for i := range octets {
+		octets[i] = byte(words[i/8] >> (56 - i%8*8))
+	}
+	return netip.PrefixFrom(netip.AddrFrom16(octets), int(bits))
 }
 
 // entries yields every entry and where it is, uplink before downlink.
 func (t *tables) entries(yield func(place, session.Entry) bool) {
 	for slice := range t.slices.all {
-		local := fromWire(uint32(slice.Key))
+		local := t.sliceAddress(slice)
 		for slot := slice.Value; slot <= slice.Value+slice.Aux && int(slot) < len(t.uplink.slots); slot++ {
-			if e, ok := t.uplinkEntry(local, slot); ok && !yield(place{placeUplink, slot}, e) {
+			at := place{placeUplink, slot}
+			e := session.Entry{Key: session.Key{Local: local, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(t.keyAt(at))))}}
+			if t.entry(at).Word.Flags&flagTunnel != 0 {
+				e.Key.Direction = session.Downlink
+			}
+			if t.decode(at, &e) && !yield(at, e) {
 				return
 			}
 		}
+	}
+	t.downlinkEntries(yield)
+}
+
+func (t *tables) downlinkEntries(yield func(place, session.Entry) bool) {
+	framed := map[uint32][]netip.Prefix{}
+	routes := t.loadRoutes()
+	for r, slot := range routes {
+		if int(slot) < len(t.downlink.slots) && t.keyAt(place{placeDownlink, slot}) != keyRouted {
+			framed[slot] = append(framed[slot], r.prefix)
+		}
+	}
+	give := func(instance uint32, ue netip.Prefix, slot uint32) bool {
+		at := place{placeDownlink, slot}
+		e := session.Entry{Key: session.Key{Direction: session.Downlink, Instance: nameOf(t.names[instance]), UE: ue}}
+		e.Routes = framed[slot]
+		slices.SortFunc(e.Routes, func(a, b netip.Prefix) int { return b.Bits() - a.Bits() })
+		return !t.decode(at, &e) || yield(at, e)
 	}
 	for block := range t.blocks.all {
 		instance, _ := blockOf(block.Key, 0)
 		for slot := block.Value; slot < block.Value+blockSize && int(slot) < len(t.downlink.slots); slot++ {
-			if e, ok := t.downlinkEntry(instance, slot); ok && !yield(place{placeDownlink, slot}, e) {
+			if !give(instance, session.UE(fromWire(t.keyAt(place{placeDownlink, slot}))), slot) {
 				return
 			}
 		}
 	}
+	for host := range t.hosts.all {
+		if instance, ue, ok := t.hostOf(host); ok && !give(instance, ue, host.Value) {
+			return
+		}
+	}
+	for r, slot := range routes {
+		if framed[slot] == nil && !give(r.instance, r.prefix, slot) {
+			return
+		}
+	}
+}
+
+// hostOf is whose a cell of hosts is. The key of an IPv6 prefix does not say: the entry and the network instances that
+// there are do.
+func (t *tables) hostOf(c *pgwuCell) (instance uint32, ue netip.Prefix, ok bool) {
+	if int(c.Value) >= len(t.downlink.slots) {
+		return 0, ue, false
+	}
+	e := &t.downlink.slots[c.Value]
+	if c.Key>>63 == 0 {
+		return uint32(c.Key >> 32), session.UE(fromWire(e.Key)), e.Key != 0
+	}
+	ue = prefix64(e.Prefix)
+	for number := range t.names {
+		if hostKey(number, ue) == c.Key {
+			return number, ue, e.Key == keyPrefix6
+		}
+	}
+	return 0, ue, false
+}
+
+// sliceAddress is the address of a slice's cell.
+func (t *tables) sliceAddress(c *pgwuCell) netip.Addr {
+	return fromWire(uint32(c.Key))
 }

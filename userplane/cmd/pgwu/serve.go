@@ -155,7 +155,7 @@ func (d *daemon) run(n *node.Node) {
 	n.Go("GTP-U", d.slow.Run)
 	n.Go("data path", func(ctx context.Context) error {
 		return d.dp.Run(ctx, func(e datapath.Event) {
-			if e.Reason == datapath.ReasonUnknownTEID {
+			if e.Kind == datapath.EventUnknownTEID {
 				d.slow.UnknownTEID(e.Local, e.Remote, uint32(e.TEID))
 			}
 		})

@@ -1,0 +1,339 @@
+package datapath
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// route is a prefix that is found by its length, in one network instance.
+type route struct {
+	instance uint32
+	prefix   netip.Prefix
+}
+
+// raw is the route as the map has it.
+func (r route) raw() pgwuRouteKey {
+	key := pgwuRouteKey{Bits: uint32(32 + r.prefix.Bits()), Address: r.prefix.Addr().As16()}
+	if r.prefix.Addr().Is4() {
+		key.Bits += 96
+	}
+	var octets [4]byte
+	binary.BigEndian.PutUint32(octets[:], r.instance)
+	key.Instance = binary.NativeEndian.Uint32(octets[:])
+	return key
+}
+
+func routeOf(key pgwuRouteKey) route {
+	var octets [4]byte
+	binary.NativeEndian.PutUint32(octets[:], key.Instance)
+	a, bits := netip.AddrFrom16(key.Address), int(key.Bits)-32
+	if a.Is4In6() {
+		a, bits = a.Unmap(), bits-96
+	}
+	return route{binary.BigEndian.Uint32(octets[:]), netip.PrefixFrom(a, bits)}
+}
+
+// loadRoutes reads all routes: the slot of each.
+func (t *tables) loadRoutes() map[route]uint32 {
+	routes := map[route]uint32{}
+	var key pgwuRouteKey
+	var slot uint32
+	for entries := t.routeMap.Iterate(); entries.Next(&key, &slot); {
+		routes[routeOf(key)] = slot
+	}
+	return routes
+}
+
+// find returns where the entry of key is; ok is false when it is nowhere.
+func (d *Datapath) find(key session.Key) (at place, ok bool, err error) {
+	if byTEID(key) {
+		slice := d.tables.slices.find(sliceKey(key.Local))
+		if slice == nil {
+			return at, false, fmt.Errorf("%w: %v", ErrUnknownSlice, key.Local)
+		}
+		at = place{placeUplink, slice.Value + uint32(key.TEID)&slice.Aux}
+		if d.tables.keyAt(at) == wireKey(key) {
+			return at, true, nil
+		}
+		if cell := d.tables.teids.find(teidKey(slice.Value, key.TEID)); cell != nil {
+			return place{placeUplink, cell.Value}, true, nil
+		}
+		return at, false, nil
+	}
+	number, known := d.tables.numbers[key.Instance]
+	if !known {
+		return at, false, fmt.Errorf("%w: %q", ErrUnknownInstance, key.Instance)
+	}
+	if wireKey(key) == keyRouted {
+		slot, ok := d.routes[route{number, key.UE}]
+		return place{placeDownlink, slot}, ok, nil
+	}
+	if isHost4(key.UE) {
+		if block := d.tables.blocks.find(blockKey(number, key.UE.Addr())); block != nil {
+			at = place{placeDownlink, block.Value + uint32(key.UE.Addr().As4()[3])}
+			if d.tables.keyAt(at) == wireKey(key) {
+				return at, true, nil
+			}
+		}
+	}
+	if cell := d.tables.hosts.find(hostKey(number, key.UE)); cell != nil {
+		return place{placeDownlink, cell.Value}, true, nil
+	}
+	return at, false, nil
+}
+
+// reserve returns the place of an entry that is not there yet, makes what leads to it, and adds to p what undoes that.
+func (d *Datapath) reserve(p *plan, key session.Key) (place, error) {
+	switch {
+	case byTEID(key):
+		return d.reserveTEID(p, key)
+	case wireKey(key) == keyRouted:
+		return d.reserveRouted(p, key)
+	case isHost4(key.UE):
+		return d.reserveHost4(p, key)
+	}
+	return d.reserveHost(p, key)
+}
+
+// reserveTEID takes the slot that the TEID names, or another of the slice through the directory.
+func (d *Datapath) reserveTEID(p *plan, key session.Key) (place, error) {
+	slice := d.tables.slices.find(sliceKey(key.Local))
+	at := place{placeUplink, slice.Value + uint32(key.TEID)&slice.Aux}
+	if d.tables.keyAt(at) == 0 && !p.taken[at] {
+		return at, nil
+	}
+	// From the top: our own TEIDs begin at the bottom.
+	size := slice.Aux + 1
+	for range size {
+		d.displaced[slice.Value]++
+		at.index = slice.Value + slice.Aux - d.displaced[slice.Value]%size
+		if d.tables.keyAt(at) != 0 || p.taken[at] {
+			continue
+		}
+		dirKey := teidKey(slice.Value, key.TEID)
+		if err := d.tables.teids.insert(dirKey, at.index, 0, d.grace.barrier); err != nil {
+			return at, err
+		}
+		p.undo = append(p.undo, func() { d.tables.teids.remove(dirKey) })
+		return at, nil
+	}
+	return at, fmt.Errorf("%w: all %d TEIDs of slice %v are in use", ErrTableFull, size, key.Local)
+}
+
+const (
+	eagerBlocks = 16 // address blocks that are made for a single address; beyond them, or 1/16 of all,
+	denseHosts  = 8  // an address block is made when a /24 has that many UEs
+)
+
+// reserveHost4 takes the address's slot in the block of its /24, and makes that where it is worth it.
+func (d *Datapath) reserveHost4(p *plan, key session.Key) (place, error) {
+	number := d.tables.numbers[key.Instance]
+	in24 := blockKey(number, key.UE.Addr())
+	block := d.tables.blocks.find(in24)
+	if block == nil {
+		eager := max(eagerBlocks, len(d.blockPool.refs)/eagerBlocks)
+		if d.blockPool.held < eager || d.singlesIn[in24] >= denseHosts {
+			err := d.makeBlock(p, in24)
+			if err != nil && !errors.Is(err, ErrTableFull) {
+				return place{}, err
+			}
+			block = d.tables.blocks.find(in24)
+		}
+	}
+	if block == nil {
+		return d.reserveHost(p, key)
+	}
+	at := place{placeDownlink, block.Value + uint32(key.UE.Addr().As4()[3])}
+	index := at.index / blockSize
+	d.blockPool.hold(index) // the entry's own reference
+	p.undo = append(p.undo, func() { d.blockPool.release(index) })
+	return at, nil
+}
+
+// reserveHost takes a slot of no block, which the directory of hosts leads to.
+func (d *Datapath) reserveHost(p *plan, key session.Key) (place, error) {
+	at, err := d.takeSingle(p)
+	if err != nil {
+		return at, err
+	}
+	dirKey := hostKey(d.tables.numbers[key.Instance], key.UE)
+	if err := d.tables.hosts.insert(dirKey, at.index, 0, d.grace.barrier); err != nil {
+		return at, err
+	}
+	in24 := d.in24(key)
+	d.singlesIn[in24]++
+	p.undo = append(p.undo, func() {
+		d.tables.hosts.remove(dirKey)
+		d.forgetSingle(in24)
+	})
+	return at, nil
+}
+
+// in24 is what an address counts under among those that are in no block.
+func (d *Datapath) in24(key session.Key) uint64 {
+	if !isHost4(key.UE) {
+		return 0
+	}
+	return blockKey(d.tables.numbers[key.Instance], key.UE.Addr())
+}
+
+func (d *Datapath) forgetSingle(in24 uint64) {
+	if d.singlesIn[in24]--; d.singlesIn[in24] == 0 {
+		delete(d.singlesIn, in24)
+	}
+}
+
+func (d *Datapath) reserveRouted(p *plan, key session.Key) (place, error) {
+	at, err := d.takeSingle(p)
+	if err != nil {
+		return at, err
+	}
+	return at, d.addRoute(p, route{d.tables.numbers[key.Instance], key.UE}, at.index)
+}
+
+// takeSingle takes a slot of a block that belongs to no /24.
+func (d *Datapath) takeSingle(p *plan) (place, error) {
+	if len(d.singles) == 0 {
+		block, reused, ok := d.blockPool.take()
+		if !ok {
+			return place{}, fmt.Errorf("%w: all %d address blocks hold sessions", ErrTableFull, len(d.blockPool.refs))
+		}
+		if err := d.emptyBlock(block, reused); err != nil {
+			return place{}, err
+		}
+		d.blockPool.hold(block) // for good
+		for i := range uint32(blockSize) {
+			d.singles = append(d.singles, block*blockSize+i)
+		}
+	}
+	at := place{placeDownlink, d.singles[0]}
+	if d.singles = d.singles[1:]; len(d.singles) == 0 {
+		d.singles = nil
+	}
+	p.undo = append(p.undo, func() { d.singles = append(d.singles, at.index) })
+	return at, nil
+}
+
+// addRoute has a prefix lead to a slot of downlink.
+func (d *Datapath) addRoute(p *plan, r route, slot uint32) error {
+	if _, taken := d.routes[r]; taken {
+		return fmt.Errorf("%w: prefix %v", ErrSlotTaken, r.prefix)
+	}
+	if err := d.objects.Routes.Update(r.raw(), slot, ebpf.UpdateNoExist); err != nil {
+		return fmt.Errorf("%w: route %v: %w", ErrTableFull, r.prefix, err)
+	}
+	d.routes[r] = slot
+	d.framed[slot] = append(d.framed[slot], r)
+	p.undo = append(p.undo, func() { d.removeRoute(r) })
+	return nil
+}
+
+func (d *Datapath) removeRoute(r route) {
+	slot := d.routes[r]
+	delete(d.routes, r)
+	if err := d.objects.Routes.Delete(r.raw()); err != nil {
+		d.log.Warn("route not removed", "prefix", r.prefix, "err", err)
+	}
+	var left []route
+	for _, other := range d.framed[slot] {
+		if other != r {
+			left = append(left, other)
+		}
+	}
+	if d.framed[slot] = left; len(left) == 0 {
+		delete(d.framed, slot)
+	}
+}
+
+// makeBlock gives a /24 its slots. The directory says so at once: the block is empty.
+func (d *Datapath) makeBlock(p *plan, key uint64) error {
+	block, reused, ok := d.blockPool.take()
+	if !ok {
+		return fmt.Errorf("%w: all %d address blocks hold sessions", ErrTableFull, len(d.blockPool.refs))
+	}
+	if err := d.emptyBlock(block, reused); err != nil {
+		return err
+	}
+	if err := d.tables.blocks.insert(key, block*blockSize, 0, d.grace.barrier); err != nil {
+		d.blockPool.idleIfFree(block)
+		return err
+	}
+	d.blockKeys[block] = key
+	p.undo = append(p.undo, func() {
+		d.tables.blocks.remove(key)
+		d.blockKeys[block] = 0
+		d.grace.rest(place{placeBlock, block})
+		_ = d.grace.settle() // before the cell is used again
+		d.blockPool.idleIfFree(block)
+	})
+	return nil
+}
+
+// emptyBlock ends what a block was before.
+func (d *Datapath) emptyBlock(block uint32, reused bool) error {
+	if !reused {
+		return nil
+	}
+	d.tables.blocks.remove(d.blockKeys[block])
+	d.blockKeys[block] = 0
+	d.grace.rest(place{placeBlock, block})
+	if err := d.grace.settle(); err != nil {
+		d.blockPool.idleIfFree(block)
+		return err
+	}
+	return nil
+}
+
+// vacate undoes what leads to an entry that is gone, whose key was that.
+func (d *Datapath) vacate(at place, key uint32) {
+	if at.kind == placeUplink {
+		d.vacateTEID(at, key)
+		return
+	}
+	for _, r := range append([]route(nil), d.framed[at.index]...) {
+		d.removeRoute(r)
+	}
+	block := at.index / blockSize
+	if d.blockKeys[block] != 0 {
+		d.blockPool.release(block)
+		return
+	}
+	if key != keyRouted {
+		ue, numbers := session.UE(fromWire(key)), d.tables.names
+		if key == keyPrefix6 {
+			ue = prefix64(d.tables.entry(at).Prefix)
+		}
+		for number := range numbers {
+			if cell := d.tables.hosts.find(hostKey(number, ue)); cell != nil && cell.Value == at.index {
+				d.tables.hosts.remove(hostKey(number, ue))
+				d.forgetSingle(d.in24(session.Key{Direction: session.Downlink, Instance: nameOf(numbers[number]), UE: ue}))
+				break
+			}
+		}
+	}
+	d.singles = append(d.singles, at.index)
+}
+
+func (d *Datapath) vacateTEID(at place, key uint32) {
+	for slice := range d.tables.slices.all {
+		if at.index < slice.Value || at.index > slice.Value+slice.Aux {
+			continue
+		}
+		teid := teidOnWire(pfcp.TEID(key))
+		if slice.Value+teid&slice.Aux != at.index {
+			d.tables.teids.remove(teidKey(slice.Value, pfcp.TEID(teid)))
+		}
+		return
+	}
+}
+
+// storeKey makes an entry findable, or free with 0.
+func (d *Datapath) storeKey(at place, key uint32) { atomic.StoreUint32(&d.tables.entry(at).Key, key) }
