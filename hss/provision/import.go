@@ -185,8 +185,18 @@ func (v *Service) takenMSISDNs(ctx context.Context, rows []row) (map[int]identit
 		return nil, err
 	}
 	taken := map[int]identity.IMSI{}
+	first := map[identity.MSISDN]store.New{} // in this request
 	for _, r := range rows {
-		for _, imsi := range holders[string(r.new.Profile.MSISDN)] {
+		msisdn := r.new.Profile.MSISDN
+		if msisdn == "" {
+			continue
+		}
+		if other, ok := first[msisdn]; ok && other.IMSI != r.new.IMSI && !sameCard(other, r.new) {
+			taken[r.number] = other.IMSI
+			continue
+		}
+		first[msisdn] = r.new
+		for _, imsi := range holders[string(msisdn)] {
 			if imsi == r.new.IMSI {
 				continue
 			}
@@ -197,6 +207,10 @@ func (v *Service) takenMSISDNs(ctx context.Context, rows []row) (map[int]identit
 		}
 	}
 	return taken, nil
+}
+
+func sameCard(a, b store.New) bool {
+	return a.Profile.Card.ICCID != "" && a.Profile.Card.ICCID == b.Profile.Card.ICCID
 }
 
 // addRows puts new SIMs in, and returns those that came in otherwise meanwhile.

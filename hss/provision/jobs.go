@@ -35,7 +35,7 @@ type job struct {
 	work   func(context.Context) error
 }
 
-const maxJobs = 64 // that wait for Run
+const maxJobs = 64 // that wait for Run, and that are remembered
 
 func newJobs() jobs { return jobs{begun: make(chan *job, maxJobs), all: map[string]*job{}} }
 
@@ -53,7 +53,24 @@ func (j *jobs) begin(name string, counts func() map[string]int64, work func(cont
 		return Job{}, refuse(http.StatusServiceUnavailable, "%d jobs wait: try again", maxJobs)
 	}
 	j.all[name] = n
+	j.forget()
 	return n.Job, nil
+}
+
+// forget drops the job that ended first when there are many. The caller holds mu.
+func (j *jobs) forget() {
+	if len(j.all) <= maxJobs {
+		return
+	}
+	var oldest *job
+	for _, n := range j.all {
+		if !n.Ended.IsZero() && (oldest == nil || n.Ended.Before(oldest.Ended)) {
+			oldest = n
+		}
+	}
+	if oldest != nil {
+		delete(j.all, oldest.Name)
+	}
 }
 
 // do works on a job to its end.
@@ -109,7 +126,8 @@ func (v *Service) startRotation() (Job, error) {
 // may go on with the old one for store.TemplatesWithin, so that is waited for.
 func (v *Service) startTelling(name string, uses func(store.Record) bool, before, after subscriber.Templates) error {
 	var told, seen counter
-	_, err := v.jobs.begin("template "+name, func() map[string]int64 {
+	v.changes.add(1) // each change is a job of its own: one may come while another is told
+	_, err := v.jobs.begin(fmt.Sprintf("template %s, change %d", name, v.changes.get()), func() map[string]int64 {
 		return map[string]int64{"sims": seen.get(), "told": told.get()}
 	}, func(ctx context.Context) error {
 		wait := time.NewTimer(store.TemplatesWithin + time.Second)

@@ -88,7 +88,8 @@ type Service struct {
 	jobs          jobs
 	stats         stats
 
-	mu sync.Mutex // held while a template changes
+	mu      sync.Mutex // held while a template changes
+	changes counter    // of templates, since the start
 }
 
 // New returns provisioning over the store. The error is one of the files that cfg names.

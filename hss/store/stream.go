@@ -132,7 +132,7 @@ func (s *Store) Events(ctx context.Context, imsi identity.IMSI, since, until tim
 const (
 	maxEvents     = 20_000 // waiting to be written; beyond, they are dropped and counted
 	eventsAtOnce  = 500
-	maxLogEntries = 20_000 // of one bucket, whatever their age: bounds the log to 20 million lines
+	maxLogEntries = 5_000 // of one bucket, whatever their age: bounds the log to 5 million lines, about 1 GB
 )
 
 // SessionLog writes the session log behind the procedures, which never wait for it.

@@ -138,8 +138,30 @@ func (d *daemon) kill() {
 	}
 }
 
-// attach connects as an MME, asks for a vector, and returns its SQN as the keys show it.
+// attach asks for a vector, and returns its SQN as the keys show it.
 func (d *daemon) attach(imsi string) uint64 {
+	d.t.Helper()
+	aia := d.air(imsi)
+	_, err := aia.FindAVP(avp.ResultCode, 0)
+	require.NoError(d.t, err)
+	part := func(code uint32) (b [16]byte) {
+		a, err := aia.FindAVP(code, 10415)
+		require.NoError(d.t, err)
+		return [16]byte(a.Data.Serialize())
+	}
+	return sqnOf(d.t, part(avp.RAND), part(avp.AUTN))
+}
+
+// requireAIR asks for a vector, and is refused with that Experimental-Result.
+func (d *daemon) requireAIR(imsi string, cause uint32) {
+	d.t.Helper()
+	a, err := d.air(imsi).FindAVP(avp.ExperimentalResultCode, 0)
+	require.NoError(d.t, err)
+	require.Equal(d.t, datatype.Unsigned32(cause), a.Data)
+}
+
+// air connects as an MME, asks for a vector, and returns the answer.
+func (d *daemon) air(imsi string) *diam.Message {
 	d.t.Helper()
 	nc, err := net.Dial("tcp", d.address)
 	require.NoError(d.t, err)
@@ -163,9 +185,6 @@ func (d *daemon) attach(imsi string) uint64 {
 		require.NoError(d.t, err)
 		ans, err := diam.ReadMessage(nc, dict.Default)
 		require.NoError(d.t, err)
-		rc, err := ans.FindAVP(avp.ResultCode, 0)
-		require.NoError(d.t, err)
-		require.Equal(d.t, datatype.Unsigned32(2001), rc.Data)
 		return ans
 	}
 	cer := diam.NewRequest(diam.CapabilitiesExchange, 0, dict.Default)
@@ -184,13 +203,16 @@ func (d *daemon) attach(imsi string) uint64 {
 	}
 	air.AddAVP(diam.NewAVP(avp.VisitedPLMNID, avp.Mbit|avp.Vbit, 10415, datatype.OctetString("\x00\xf1\x10")))
 	air.AddAVP(diam.NewAVP(avp.RequestedEUTRANAuthenticationInfo, avp.Mbit|avp.Vbit, 10415, &diam.GroupedAVP{}))
-	aia := exchange(air)
-	part := func(code uint32) (b [16]byte) {
-		a, err := aia.FindAVP(code, 10415)
-		require.NoError(d.t, err)
-		return [16]byte(a.Data.Serialize())
-	}
-	return sqnOf(d.t, part(avp.RAND), part(avp.AUTN))
+	return exchange(air)
+}
+
+// freeAddress returns an address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
 }
 
 // sqnOf takes AK off AUTN: the vector of SQN 0 shows it.

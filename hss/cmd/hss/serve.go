@@ -50,17 +50,19 @@ func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 			return err
 		}
 		edge := s6a.New(cfg.S6a, records, n.Log)
-		peers := diameter.New(cfg.Diameter, n.Log, uint32(time.Now().Unix()), edge.Application(), edge.S13())
+		sessions := store.NewSessionLog(records, cfg.Provision.SessionLogKeep, n.Log)
+		n.Go("session log", sessions.Run)
+		peers := diameter.New(cfg.Diameter, n.Log, uint32(time.Now().Unix()), s6a.Logged(edge.Application(), sessions), edge.S13())
 		if err := n.Step("listen for Diameter peers", peers.Listen); err != nil {
 			return err
 		}
 		n.Go("diameter", peers.Run)
-		n.Go("requests of our own", func(ctx context.Context) error { return edge.Run(ctx, peers) })
+		n.Go("requests of our own", func(ctx context.Context) error { return edge.Run(ctx, s6a.LoggedPeers{Peers: peers, Log: sessions}) })
 		api, err := openProvisioning(cfg, n, records, edge, peers) //nolint:contextcheck // requests come with contexts of their own
 		if err != nil {
 			return err
 		}
-		for _, c := range []prometheus.Collector{peers, edge, api, redisUp(ctx, records)} {
+		for _, c := range []prometheus.Collector{peers, edge, api, redisUp(ctx, records), linesLost(sessions)} {
 			n.Register(prometheus.WrapCollectorWithPrefix(metricPrefix, c))
 		}
 		return nil
@@ -100,4 +102,10 @@ func redisUp(ctx context.Context, s *store.Store) prometheus.Collector {
 		}
 		return 1
 	})
+}
+
+func linesLost(l *store.SessionLog) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "session_log_lost_total", Help: "Lines of the session log that were lost, for want of room or because Redis was away.",
+	}, func() float64 { return float64(l.Dropped()) })
 }

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/hss/redistest"
+	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/pkg/node"
+)
+
+// provisioned is a daemon with the REST API and a token for it.
+func provisioned(t *testing.T) (d *daemon, socket string) {
+	t.Helper()
+	d = newDaemon(t, redistest.Start(t).Address)
+	d.start()
+	return d, "--socket=" + d.socket
+}
+
+func TestSIMVerbs(t *testing.T) {
+	d, socket := provisioned(t)
+	requireRun(t, simYAML, "sim", "add", socket, "--file", "-", "--status", "provisioned", "--iccid", "8988211000000000001")
+	const sim = "001010000000001"
+	require.Equal(t, "active: "+sim+"\n", requireRun(t, "", "sim", "activate", socket, sim))
+	require.Equal(t, "suspended: "+sim+"\n", requireRun(t, "", "sim", "suspend", socket, "8988211000000000001"))
+	out, code := run(t, "", "sim", "activate", socket, sim)
+	require.Equal(t, node.ExitRefused, code)
+	require.Contains(t, out, "is suspended: it cannot activate")
+	requireRun(t, "", "sim", "resume", socket, "msisdn:882120000001")
+
+	out = requireRun(t, "", "sim", "set", socket, "-o", "json", sim, "ambr.uplink=5000", "card.batch=007", "apns=[{name: internet, qci: 7}]", "iot.periodic_tau=3600")
+	require.Contains(t, out, `"batch": "007"`)
+	out, code = run(t, "", "sim", "set", socket, sim, "ambr")
+	require.Equal(t, node.ExitUsage, code, out)
+	out, code = run(t, "", "sim", "set", socket, sim, "abmr.uplink=1")
+	require.Equal(t, node.ExitRefused, code, out)
+	require.Contains(t, out, "abmr")
+	require.Contains(t, requireRun(t, "qci: 8", "apn", "set", socket, "-f", "-", "internet"), "set internet")
+	require.Contains(t, requireRun(t, "", "apn", "list", socket), "internet")
+	requireRun(t, "apns: [{name: internet}]\nplmns: [001-01]", "template", "set", socket, "--file", "-", "meter")
+	require.Contains(t, requireRun(t, "", "template", "list", socket), "meter")
+	require.Contains(t, requireRun(t, "", "template", "show", socket, "meter"), `"plmns":["001-01"]`)
+	requireRun(t, "", "template", "remove", socket, "meter")
+	requireRun(t, "", "apn", "remove", socket, "internet")
+
+	requireRun(t, "", "imei", "bind", socket, sim, "356092040793001")
+	require.Contains(t, requireRun(t, "", "sim", "show", socket, sim), "35609204079300")
+	requireRun(t, "", "imei", "unbind", socket, sim, "all")
+	requireRun(t, "", "plmn", "allow", socket, sim, "262-02")
+	requireRun(t, "", "plmn", "deny", socket, sim, "262-02")
+
+	d.attach(sim)
+	require.Equal(t, "none\n", requireRun(t, "", "location", "show", socket, sim))
+	require.Equal(t, "cancelled: "+sim+"\n", requireRun(t, "", "location", "cancel", socket, sim))
+	var vector map[string]any
+	require.NoError(t, json.Unmarshal([]byte(requireRun(t, "", "test", "vector", socket, "--rand", strings.Repeat("ab", 16), "-o", "json", sim)), &vector))
+	require.Equal(t, strings.Repeat("ab", 16), vector["rand"])
+	require.Len(t, vector, 6, "no CK, no IK, no KASME")
+
+	out = requireRun(t, "", "audit", "list", socket, "--object", sim, "--since", "1h")
+	for _, verb := range []string{"sim.add", "sim.activate", "sim.suspend", "sim.resume", "sim.set", "imei.bind", "plmn.allow", "location.cancel", "test.vector"} {
+		require.Contains(t, out, verb)
+	}
+	require.Contains(t, out, "socket:")
+	out, code = run(t, "", "audit", "list", socket, "--since", "yesterday")
+	require.Equal(t, node.ExitUsage, code, out)
+
+	requireRun(t, "", "repair", socket)
+	requireRun(t, "", "kek", "rotate", socket)
+	require.Eventually(t, func() bool {
+		out := requireRun(t, "", "job", "list", socket, "-o", "json")
+		return strings.Count(out, `"ended"`) == 2 && !strings.Contains(out, "failure")
+	}, patience, 10*time.Millisecond)
+	require.Regexp(t, `(?m)^k1 +true +1$`, requireRun(t, "", "kek", "show", socket))
+	for _, secret := range []string{kHex, opHex, opcHex} {
+		require.NotContains(t, d.log.String(), secret)
+	}
+}
+
+func TestSessionLogShowsWhatHappened(t *testing.T) {
+	d, socket := provisioned(t)
+	requireRun(t, simYAML, "sim", "add", socket, "--file", "-")
+	requireRun(t, "", "sim", "suspend", socket, "001010000000001")
+	d.requireAIR("001010000000001", 5004)
+	var out string
+	require.Eventually(t, func() bool {
+		out = requireRun(t, "", "sim", "log", socket, "001010000000001")
+		return out != "none\n"
+	}, patience, 10*time.Millisecond)
+	require.Contains(t, out, "refused")
+	require.Contains(t, out, "001-01")
+	require.Contains(t, out, "mme1.visited.example")
+}
+
+func TestImportGoesOnWhereItWas(t *testing.T) {
+	_, socket := provisioned(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "sims.csv")
+	const rows = rowsAtOnce + 500
+	var text strings.Builder
+	text.WriteString("imsi,k,opc,apns\n")
+	for i := range rows {
+		fmt.Fprintf(&text, "99970%010d,%s,%s,internet\n", i, kHex, opcHex)
+	}
+	broken := text.String() + "x\"y,,,\n" // no CSV from here on
+	require.NoError(t, os.WriteFile(file, []byte(broken), 0o600))
+	require.Contains(t, func() string { out, _ := run(t, "", "sim", "import", socket, "--dry-run", file); return out }(), "row 2501")
+	require.Equal(t, "none\n", requireRun(t, "", "sim", "list", socket))
+	out, code := run(t, "", "sim", "import", socket, file)
+	require.Equal(t, node.ExitRefused, code)
+	require.Contains(t, out, fmt.Sprintf("%d rows are done: the same command goes on behind them", rowsAtOnce))
+
+	require.NoError(t, os.WriteFile(file, []byte(text.String()+"99970x,,,\n"), 0o600))
+	out, code = run(t, "", "sim", "import", socket, file)
+	require.Equal(t, node.ExitRefused, code, out)
+	require.Contains(t, out, fmt.Sprintf("%d rows were done before\n", rowsAtOnce))
+	require.Contains(t, out, "done: 501 rows")
+	require.Contains(t, out, "500 added, 0 updated, 0 unchanged, 1 left out")
+	require.NoFileExists(t, file+".progress")
+	left, err := os.ReadFile(file + ".errors.csv")
+	require.NoError(t, err)
+	require.Contains(t, string(left), "row,imsi,reason\n2501,99970x,")
+	require.NotContains(t, string(left), kHex)
+
+	out, _ = run(t, text.String(), "sim", "import", socket, "--errors", filepath.Join(dir, "e"), "-")
+	require.Contains(t, out, "0 added, 0 updated, 2500 unchanged, 0 left out")
+	export := requireRun(t, "", "sim", "export", socket, "--imsi", "9997000000000")
+	require.Contains(t, export, "imsi,iccid,")
+	require.NotContains(t, export, kHex)
+
+	dump := filepath.Join(dir, "dump")
+	require.NoError(t, os.WriteFile(dump, []byte(requireRun(t, "", "dump", socket)), 0o600))
+	require.Contains(t, requireRun(t, "", "restore", socket, dump), "0 SIMs and 0 templates put in, 2500 SIMs were there")
+	whole, err := os.ReadFile(dump)
+	require.NoError(t, err)
+	cut := string(whole[:strings.LastIndex(strings.TrimSpace(string(whole)), "\n")])
+	out, code = run(t, cut, "restore", socket, "-")
+	require.Equal(t, node.ExitRefused, code)
+	require.Contains(t, out, "the dump is cut off")
+	out, code = run(t, "a,b\n", "restore", socket, "-")
+	require.Equal(t, node.ExitUsage, code, out)
+}
+
+func TestRESTAPIByToken(t *testing.T) {
+	d := newDaemon(t, "")
+	out := requireRun(t, "", "token", "generate", "--name", "ops", "--role", "operate")
+	token, line, _ := strings.Cut(out, "\nline:  ")
+	token = strings.TrimPrefix(token, "token: ")
+	dir := t.TempDir()
+	file, tokenFile := filepath.Join(dir, "tokens"), filepath.Join(dir, "token")
+	require.NoError(t, os.WriteFile(file, []byte(line), 0o600))
+	require.NoError(t, os.WriteFile(tokenFile, []byte(token), 0o600))
+	address := freeAddress(t)
+	b, err := os.ReadFile(d.file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(d.file, append(b, fmt.Sprintf("provision: {listen: %q, tokens: %s}\n", address, file)...), 0o600))
+	d.start()
+	api := "--api=http://" + address
+	requireRun(t, simYAML, "sim", "add", api, "--token-file", tokenFile, "--file", "-")
+	t.Setenv("HSS_TOKEN", token)
+	require.Contains(t, requireRun(t, "", "sim", "list", api), "001010000000001")
+	out, code := run(t, "", "sim", "remove", api, "001010000000001")
+	require.Equal(t, node.ExitRefused, code)
+	require.Contains(t, out, "ops may operate: this needs admin")
+	t.Setenv("HSS_TOKEN", "wrong")
+	out, code = run(t, "", "sim", "list", api)
+	require.Equal(t, node.ExitRefused, code)
+	require.Contains(t, out, "a bearer token is needed")
+	t.Setenv("HSS_TOKEN", "")
+	_, code = run(t, "", "sim", "list", api)
+	require.Equal(t, node.ExitUsage, code)
+	t.Setenv("HSS_TOKEN", token)
+	_, code = run(t, "", "sim", "list", "--api=http://127.0.0.1:1")
+	require.Equal(t, node.ExitUnreachable, code)
+	require.NotContains(t, d.log.String(), token)
+	_, code = run(t, "", "token", "generate", "--name", "x", "--role", "king")
+	require.Equal(t, node.ExitUsage, code)
+	require.NotEmpty(t, store.GenerateKEK("x"))
+}
