@@ -3,6 +3,7 @@ package gtpc
 import (
 	"errors"
 	"hash/maphash"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -35,6 +36,10 @@ type transactions struct {
 	next    Sequence
 	evicted uint64
 }
+
+// maxSequence is the last sequence number of a request of ours: the highest bit marks what a command triggered,
+// TS 29.274 7.6.
+const maxSequence = 0x7fffff
 
 // servedKey tells one request of a peer from another. The port belongs to it: each is a sequence space of its
 // own, TS 29.274 7.6. So does what the request says: a retransmission repeats its octets (7.6), while a peer that
@@ -85,6 +90,7 @@ func newTransactions(cfg EndpointConfig) *transactions {
 		seed:    maphash.MakeSeed(),
 		peers:   make(map[netip.Addr]*servedPeer),
 		pending: make(map[Sequence]*call),
+		next:    Sequence(rand.Uint32() & maxSequence), // peers may remember those of our life before
 	}
 }
 
@@ -201,7 +207,7 @@ func (t *transactions) call(peer netip.AddrPort, kind MessageType, now time.Time
 		return nil, ErrBusy
 	}
 	for {
-		t.next = (t.next + 1) & 0x7fffff // the highest bit marks what a command triggered, TS 29.274 7.6
+		t.next = (t.next + 1) & maxSequence
 		if t.pending[t.next] == nil {
 			break
 		}

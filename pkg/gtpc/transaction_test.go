@@ -150,3 +150,13 @@ func TestEchoGoesToPeersWithSessions(t *testing.T) {
 	require.Empty(t, p.echoes(epoch.Add(200*time.Second)))
 	require.NotNil(t, p.get(netip.MustParseAddr("10.10.0.3"), epoch.Add(200*time.Second)), "idle paths make room")
 }
+
+// TestTwoLivesBeginWithDifferentSequenceNumbers: an SGW that remembers requests would else answer those of the second
+// life with what it said to the first.
+func TestTwoLivesBeginWithDifferentSequenceNumbers(t *testing.T) {
+	first := map[Sequence]bool{}
+	for range 8 {
+		first[testTransactions(nil).next] = true
+	}
+	require.Greater(t, len(first), 1)
+}
