@@ -31,6 +31,7 @@ type userPlane struct {
 	next     pfcp.SEID
 	sessions map[pfcp.SEID]*pfcp.SessionEstablishmentRequest
 	modified []*pfcp.SessionModificationRequest
+	asked    int // establishments
 }
 
 func newUserPlane() *userPlane {
@@ -74,6 +75,7 @@ func (u *userPlane) later(done func(error), change func()) {
 
 func (u *userPlane) Establish(node string, req *pfcp.SessionEstablishmentRequest, done func(*pfcp.SessionEstablishmentResponse, error)) {
 	response := &pfcp.SessionEstablishmentResponse{Cause: pfcp.CauseAccepted}
+	u.set(func(u *userPlane) { u.asked++ })
 	u.later(func(err error) { done(response, err) }, func() {
 		u.next++
 		u.sessions[u.next] = req

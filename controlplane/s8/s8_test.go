@@ -226,7 +226,7 @@ func TestAPGWUThatRefusesOrIsSilent(t *testing.T) {
 	for err, cause := range map[error]uint8{
 		&pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable}: 73,
 		&pfcp.Error{Cause: pfcp.CauseRuleCreationFailure}:  72,
-		pfcp.ErrTimeout: 72,
+		sxb.ErrNotAssociated:                               72,
 	} {
 		up.set(func(u *userPlane) { u.fail = err })
 		requireCause(t, cause, g.create(imsi).Cause)
@@ -237,6 +237,36 @@ func TestAPGWUThatRefusesOrIsSilent(t *testing.T) {
 	up.set(func(u *userPlane) { u.fail = pfcp.ErrTimeout })
 	requireCause(t, 72, g.modify(teid, g.bearer(ie.NewEPSBearerID(5), ie.NewFullyQualifiedTEID(4, 0xa2, "10.10.0.3", "").WithInstance(1))).Cause)
 	require.Equal(t, 1, taken(s), "the session is as it was")
+}
+
+// TestAnEstablishmentThatThePGWUDidNotAnswer: the session may be there, and another with its address be refused.
+func TestAnEstablishmentThatThePGWUDidNotAnswer(t *testing.T) {
+	s, up := server(t, func(c *Config) { c.AbandonWait = waitStep })
+	g := newGateway(t, s, "")
+	up.set(func(u *userPlane) { u.fail = pfcp.ErrTimeout })
+	requireCause(t, 72, g.create(imsi).Cause)
+	require.Equal(t, 1, taken(s))
+	up.set(func(u *userPlane) { u.fail, u.asked = &pfcp.Error{Cause: pfcp.CauseRuleCreationFailure}, 0 })
+	require.Eventually(t, func() bool {
+		enough := false
+		up.set(func(u *userPlane) { enough = u.asked > 3 })
+		return enough
+	}, waitLimit, waitStep)
+	require.Equal(t, 1, taken(s), "refused: it has the address still")
+	require.Equal(t, 1, s.Stats().Abandoned)
+
+	up.set(func(u *userPlane) { u.fail = nil })
+	require.Eventually(t, func() bool { return taken(s) == 0 && s.Stats().Abandoned == 0 }, waitLimit, waitStep)
+	require.Zero(t, up.count(), "what was established to find out is deleted")
+	require.Equal(t, map[string]int{"pgwu1": 0}, s.NodeLoad())
+
+	up.set(func(u *userPlane) { u.fail = pfcp.ErrTimeout })
+	requireCause(t, 72, g.create(imsi).Cause)
+	s.NodeEvent(sxb.NodeRestarted{Node: "pgwu1"})
+	require.Zero(t, taken(s), "a PGW-U that restarted has no session")
+	up.set(func(u *userPlane) { u.fail = nil })
+	g.attach(imsi)
+	require.Eventually(t, func() bool { return up.count() == 1 && taken(s) == 1 }, waitLimit, waitStep)
 }
 
 func TestADeletionThatThePGWUDidNotAnswerIsTriedAgain(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/xepc/xepc/controlplane/session"
+	"github.com/xepc/xepc/controlplane/sxb"
 	"github.com/xepc/xepc/pkg/gtpc"
 	"github.com/xepc/xepc/pkg/pfcp"
 )
@@ -196,7 +197,8 @@ func failed(action session.Action, err error) session.Event {
 // later brings the answer of a PGW-U to the shard.
 func (sh *shard) later(key session.Key, done session.Event, err error) {
 	if err != nil {
-		done = session.RulesFailed{Err: err}
+		unsent := errors.Is(err, sxb.ErrNotAssociated) || errors.Is(err, sxb.ErrUnknownNode)
+		done = session.RulesFailed{Err: err, Unsent: unsent}
 	}
 	sh.inbox.put(func(sh *shard) { sh.step(key, done) })
 }

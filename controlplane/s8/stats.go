@@ -35,7 +35,7 @@ type Stats struct {
 	Inputs     uint64        // that shards handled
 	Waited     time.Duration // sum of their waiting times
 	Waiting    int           // inputs that wait for a shard now
-	Abandoned  int           // PFCP sessions whose deletion is still to be answered
+	Abandoned  int           // PFCP sessions that may still be at a PGW-U which did not answer
 }
 
 type counters struct {

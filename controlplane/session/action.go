@@ -39,13 +39,14 @@ type DeleteRules struct {
 	UPSEID pfcp.SEID
 }
 
-// Abandon leaves a PFCP session to the edge that could not be deleted: it is to be deleted when its PGW-U answers
-// again, and only then is the address free.
+// Abandon leaves a PFCP session to the edge that may still be there: it is to be deleted when its PGW-U answers again,
+// and only then is the address free.
 type Abandon struct {
-	Node    string
-	UPSEID  pfcp.SEID
-	Pool    string
-	Address netip.Addr
+	Node      string
+	UPSEID    pfcp.SEID
+	Establish *pfcp.SessionEstablishmentRequest // the one that was not answered, when UPSEID is not known
+	Pool      string
+	Address   netip.Addr
 }
 
 // Release gives back what Admitted gave: the UE address, and the place at the PGW-U.

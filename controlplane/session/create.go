@@ -110,13 +110,14 @@ func established(s State, response *pfcp.SessionEstablishmentResponse) (State, [
 }
 
 // notEstablished gives back what the connection was given. Without an answer of the PGW-U the session may exist
-// there under a SEID that nobody knows: the address then rests like any other, and the PGW-U drops the session
-// with the association.
-func notEstablished(s State, err error) (State, []Action) {
-	actions := []Action{
-		release(s.Connection),
-		refuse(s.pending, &gtpc.Error{Cause: CauseFor(err), Err: err}),
+// there under a SEID that nobody knows, and the PGW-U would refuse another with the address.
+func notEstablished(s State, e RulesFailed) (State, []Action) {
+	c, fault := s.Connection, (*pfcp.Error)(nil)
+	giveBack := release(c)
+	if !e.Unsent && !s.nodeLost && !errors.As(e.Err, &fault) {
+		giveBack = Abandon{Node: c.Node, Establish: establishment(c), Pool: c.Pool, Address: c.Address}
 	}
+	actions := []Action{giveBack, refuse(s.pending, &gtpc.Error{Cause: CauseFor(e.Err), Err: e.Err})}
 	s.Phase, s.Connection = PhaseIdle, Connection{}
 	return settle(s, actions)
 }

@@ -101,7 +101,10 @@ type RulesInstalled struct {
 
 // RulesFailed answers EstablishRules, ModifyRules and DeleteRules: with a *pfcp.Error the PGW-U refused, with any
 // other it did not answer.
-type RulesFailed struct{ Err error }
+type RulesFailed struct {
+	Err    error
+	Unsent bool // the PGW-U cannot have heard of the request
+}
 
 // RulesDeleted answers DeleteRules.
 type RulesDeleted struct{}

@@ -92,7 +92,7 @@ func (w *world) reply() {
 	}
 	w.awaited = nil
 	outcome := rapid.IntRange(0, 3).Draw(w.t, "outcome") // 0 and 1: good
-	failure := RulesFailed{Err: errors.New("no answer")}
+	failure := RulesFailed{Err: errors.New("no answer"), Unsent: rapid.Bool().Draw(w.t, "unsent")}
 	if outcome == 3 {
 		failure.Err = &pfcp.Error{Cause: pfcp.CauseSessionContextNotFound}
 	}

@@ -143,7 +143,7 @@ func rulesInstalled(s State, e RulesInstalled) (State, []Action) {
 func rulesFailed(s State, e RulesFailed) (State, []Action) {
 	switch s.Phase {
 	case PhaseEstablishing:
-		return notEstablished(s, e.Err)
+		return notEstablished(s, e)
 	case PhaseModifying:
 		return notModified(s, e.Err)
 	case PhaseDeleting:

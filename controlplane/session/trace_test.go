@@ -169,7 +169,7 @@ func parseEvent(t *testing.T, line string) Event {
 	case "changed":
 		return RulesInstalled{}
 	case "failed":
-		return RulesFailed{Err: failure()}
+		return RulesFailed{Err: failure(), Unsent: arg["unsent"] != ""}
 	case "deleted":
 		return RulesDeleted{}
 	case "node-restarted":
@@ -198,6 +198,9 @@ func describe(a Action) string {
 	case DeleteRules:
 		return fmt.Sprintf("delete-rules node=%s up-seid=%#x", a.Node, a.UPSEID)
 	case Abandon:
+		if a.Establish != nil {
+			return fmt.Sprintf("abandon node=%s cp-seid=%#x ue=%v", a.Node, a.Establish.FSEID.SEID, a.Address)
+		}
 		return fmt.Sprintf("abandon node=%s up-seid=%#x ue=%v", a.Node, a.UPSEID, a.Address)
 	case Release:
 		return fmt.Sprintf("release ue=%v", a.Address)

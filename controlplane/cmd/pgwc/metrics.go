@@ -27,7 +27,7 @@ var metrics = []struct {
 	{"node_up", "1 when the PGW-U is associated.", []string{"node"}},
 	{"pool_addresses", "UE addresses by chunk and state: used, resting (released a short while ago) or free.", []string{"pool", "prefix", "node", "state"}},
 	{"sessions_ended_total", "PDN connections that this node ended, by whether the SGW agreed.", []string{"result"}},
-	{"sessions_abandoned", "PFCP sessions whose deletion the PGW-U has not answered yet.", nil},
+	{"sessions_abandoned", "PFCP sessions that may still be at a PGW-U which did not answer; their addresses are taken.", nil},
 	{"restart_counter", "The GTP restart counter: it rises when sessions were lost.", nil},
 	{"shard_inputs_total", "Inputs that the shards handled.", nil},
 	{"shard_wait_seconds_total", "Time that those inputs waited for their shard: rising against their number, a shard is saturated.", nil},
