@@ -6,7 +6,7 @@ PROGRAMS := hss/cmd/hss controlplane/cmd/pgwc userplane/cmd/pgwu testbed/cmd/tes
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt generate generate-check demo bench bench-userplane bench-hss fuzz
+.PHONY: help build test lint fmt generate generate-check demo bench bench-userplane bench-hss fuzz test-kernels
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

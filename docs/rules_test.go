@@ -86,6 +86,18 @@ func TestLinksBetweenPagesLeadSomewhere(t *testing.T) {
 	})
 }
 
+var page = regexp.MustCompile("`([a-zA-Z0-9_./-]+\\.md)`")
+
+func TestEveryPageThatThePagesNameExists(t *testing.T) {
+	sources(t, []string{".md", ".go", "Makefile"}, func(path string, b []byte) {
+		for _, m := range page.FindAllSubmatch(b, -1) {
+			if _, err := os.Stat(filepath.Join(root, string(m[1]))); err != nil {
+				t.Errorf("%s names %s, which is no page of the repository", path, m[1])
+			}
+		}
+	})
+}
+
 var (
 	testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)`")
 	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9_]+)\(`)
