@@ -207,7 +207,7 @@ func TestForgedUserPacketsAreDroppedAndCounted(t *testing.T) {
 		{"a right TEID at the slice of another node", otherSlice, teid, honest, other, "unknown_teid"},
 		{"a TEID of an earlier generation", own, teid ^ 1<<31, honest, node, "unknown_teid"},
 		{"an inner packet that is cut short", own, teid, honest[:19], node, "malformed_inner"},
-		{"an inner packet that is no IPv4", own, teid, append([]byte{0x60}, honest[1:]...), node, "inner_not_ipv4"},
+		{"an inner packet that is neither IPv4 nor IPv6", own, teid, append([]byte{0x70}, honest[1:]...), node, "inner_not_ipv4"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			reason := fmt.Sprintf("reason=%q", row.reason)
