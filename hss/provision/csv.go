@@ -93,6 +93,7 @@ func columns() []column {
 		listColumn("plmns", func(s *NewSIM) *[]string { return &s.PLMNs }),
 		listColumn("rats", func(s *NewSIM) *[]subscriber.RAT { return &s.RATs }),
 		textColumn("charging", func(s *NewSIM) *string { return &s.Charging }),
+		textColumn("amf", func(s *NewSIM) *string { return &s.AMF }),
 		listColumn("imeis", func(s *NewSIM) *[]string { return &s.IMEILock.IMEIs }),
 		listColumn("tacs", func(s *NewSIM) *[]string { return &s.IMEILock.TACs }),
 		{
@@ -222,4 +223,13 @@ func apnsCell(apns []subscriber.APN) string {
 		words = append(words, word)
 	}
 	return strings.Join(words, " ")
+}
+
+// ColumnNames are the columns that an import may have.
+func ColumnNames() []string {
+	var names []string
+	for _, c := range columns() {
+		names = append(names, c.name)
+	}
+	return names
 }

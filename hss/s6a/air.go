@@ -137,11 +137,11 @@ func (s *Server) resynchronise(ctx context.Context, r authenticationRequest) (ui
 // vectors makes Authentication-Info, TS 29.272 7.3.17: in each kind Item-Number rises with SEQ.
 func vectors(a store.Advanced, r authenticationRequest) (diameter.AVP, error) {
 	first, rest := a.Counter.Split(r.eutran)
-	eps, err := first.Vectors(a.Keys, aka.SeparationBit, challenge)
+	eps, err := first.Vectors(a.Keys, a.Profile.AMFOf(true), challenge)
 	if err != nil {
 		return diameter.AVP{}, err
 	}
-	umts, err := rest.Vectors(a.Keys, 0, challenge)
+	umts, err := rest.Vectors(a.Keys, a.Profile.AMFOf(false), challenge)
 	if err != nil {
 		return diameter.AVP{}, err
 	}

@@ -26,6 +26,7 @@ type storedProfile struct {
 	PLMNs    string          `json:"p,omitempty"`
 	RATs     string          `json:"x,omitempty"`
 	Charging string          `json:"c,omitempty"`
+	AMF      string          `json:"f,omitempty"`
 	IMEIs    string          `json:"l,omitempty"`
 	TACs     string          `json:"k,omitempty"`
 	Lock     string          `json:"o,omitempty"` // l: learn; a: allow when absent; r: refuse when absent
@@ -51,7 +52,7 @@ const (
 func encodeProfile(p subscriber.Profile) ([]byte, error) {
 	w := storedProfile{
 		ICCID: p.Card.ICCID, EID: p.Card.EID, Batch: p.Card.Batch, Template: p.Template, MSISDN: p.MSISDN,
-		AMBR: encodeRates(p.AMBR), PLMNs: strings.Join(p.PLMNs, " "), RATs: strings.Join(texts(p.RATs), " "), Charging: p.Charging,
+		AMBR: encodeRates(p.AMBR), PLMNs: strings.Join(p.PLMNs, " "), RATs: strings.Join(texts(p.RATs), " "), Charging: p.Charging, AMF: p.AMF,
 		IMEIs: strings.Join(p.IMEILock.IMEIs, " "), TACs: strings.Join(p.IMEILock.TACs, " "),
 	}
 	if p.Status != "" {
@@ -96,7 +97,7 @@ func decodeProfile(text string) (subscriber.Profile, error) {
 	}
 	p := subscriber.Profile{
 		Card: subscriber.Card{ICCID: w.ICCID, EID: w.EID, Batch: w.Batch}, Template: w.Template, MSISDN: w.MSISDN,
-		AMBR: decodeRates(w.AMBR), PLMNs: fields[string](w.PLMNs), RATs: fields[subscriber.RAT](w.RATs), Charging: w.Charging,
+		AMBR: decodeRates(w.AMBR), PLMNs: fields[string](w.PLMNs), RATs: fields[subscriber.RAT](w.RATs), Charging: w.Charging, AMF: w.AMF,
 		IMEILock: subscriber.IMEILock{IMEIs: fields[string](w.IMEIs), TACs: fields[string](w.TACs), Learn: strings.Contains(w.Lock, "l")},
 	}
 	for _, s := range subscriber.Statuses() {

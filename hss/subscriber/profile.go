@@ -1,11 +1,14 @@
 package subscriber
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
+	"github.com/xepc/xepc/pkg/aka"
 	"github.com/xepc/xepc/pkg/identity"
 )
 
@@ -73,6 +76,7 @@ type Profile struct {
 	PLMNs    []string        `json:"plmns,omitempty"    yaml:"plmns"     doc:"networks where it may attach, as MCC-MNC; none: everywhere"`
 	RATs     []RAT           `json:"rats,omitempty"     yaml:"rats"      doc:"over which it may attach; none: all"`
 	Charging string          `json:"charging,omitempty" yaml:"charging"  doc:"3GPP-Charging-Characteristics of the SIM, 4 hexadecimal digits"`
+	AMF      string          `json:"amf,omitempty"      yaml:"amf"       doc:"authentication management field of vectors, 4 hexadecimal digits; the separation bit is set or cleared as the vector's kind wants"`
 	IMEILock IMEILock        `json:"imei_lock,omitzero" yaml:"imei_lock"`
 	IoT      IoT             `json:"iot,omitzero"       yaml:"iot"`
 }
@@ -85,6 +89,18 @@ const (
 	maxPLMNs               = 200 // bounds a record
 	maxAPNs                = 50  // TS 29.272 has no bound; context identifiers are 1 to 50 (TS 23.008 2.13.3)
 )
+
+// AMFOf returns the AMF of a vector: eps sets the separation bit, TS 33.102 annex H.
+func (p Profile) AMFOf(eps bool) uint16 {
+	var amf uint16
+	if b, err := hex.DecodeString(p.AMF); err == nil && len(b) == 2 {
+		amf = binary.BigEndian.Uint16(b)
+	}
+	if eps {
+		return amf | aka.SeparationBit
+	}
+	return amf &^ aka.SeparationBit
+}
 
 // WithDefaults returns p with its zero values filled: status, rates, and each APN's type and QoS.
 func (p Profile) WithDefaults() Profile {
@@ -145,6 +161,9 @@ func (p Profile) Validate() error {
 	}
 	if p.Charging != "" && !isHex4(p.Charging) {
 		fault("charging: %q, want 4 hexadecimal digits", p.Charging)
+	}
+	if p.AMF != "" && !isHex4(p.AMF) {
+		fault("amf: %q, want 4 hexadecimal digits", p.AMF)
 	}
 	if len(p.PLMNs) > maxPLMNs {
 		fault("plmns: %d, at most %d", len(p.PLMNs), maxPLMNs)

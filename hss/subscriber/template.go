@@ -49,6 +49,9 @@ func (p Profile) over(base Profile) Profile {
 	if p.Charging == "" {
 		p.Charging = base.Charging
 	}
+	if p.AMF == "" {
+		p.AMF = base.AMF
+	}
 	if p.IMEILock.IsZero() {
 		p.IMEILock = base.IMEILock
 	} else if p.IMEILock.onlyDevices() { // bound by hand or learned: the rules stay the template's

@@ -49,6 +49,18 @@ func TestTemplatesFillWhatAProfileLeavesOut(t *testing.T) {
 	require.ErrorContains(t, err, "template", "a SIM that lost its template gets nothing rather than everything")
 }
 
+func TestAMF(t *testing.T) {
+	for _, row := range []struct {
+		amf       string
+		eps, umts uint16
+	}{{"", 0x8000, 0}, {"8000", 0x8000, 0}, {"b9b9", 0xb9b9, 0x39b9}, {"1234", 0x9234, 0x1234}} {
+		p := Profile{AMF: row.amf}
+		require.Equal(t, row.eps, p.AMFOf(true))
+		require.Equal(t, row.umts, p.AMFOf(false))
+	}
+	require.ErrorContains(t, Profile{AMF: "80"}.WithDefaults().Validate(), "amf")
+}
+
 func TestTemplateFaults(t *testing.T) {
 	require.NoError(t, Templates{}.ValidateTemplate("meter-1", Profile{APNs: []APN{{Name: "internet"}}}))
 	err := Templates{}.ValidateTemplate("Meter", Profile{

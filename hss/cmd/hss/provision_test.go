@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
+	"github.com/urfave/cli/v2"
 
+	"github.com/xepc/xepc/hss/provision"
 	"github.com/xepc/xepc/hss/redistest"
-	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/pkg/node"
 )
 
@@ -182,5 +185,60 @@ func TestRESTAPIByToken(t *testing.T) {
 	require.NotContains(t, d.log.String(), token)
 	_, code = run(t, "", "token", "generate", "--name", "x", "--role", "king")
 	require.Equal(t, node.ExitUsage, code)
-	require.NotEmpty(t, store.GenerateKEK("x"))
+}
+
+func TestThePageNamesEveryCommandAndColumn(t *testing.T) {
+	var pages string
+	for _, name := range []string{"hss.md", "hss-provisioning.md"} {
+		b, err := os.ReadFile(filepath.Join("../../../docs", name))
+		require.NoError(t, err)
+		pages += string(b)
+	}
+	var walk func(string, []*cli.Command)
+	walk = func(path string, commands []*cli.Command) {
+		for _, c := range commands {
+			name := path + " " + c.Name
+			if len(c.Subcommands) > 0 {
+				walk(name, c.Subcommands)
+				continue
+			}
+			require.Contains(t, pages, "`"+name)
+			require.NotEmpty(t, c.Usage, name)
+		}
+	}
+	walk(nodeName, newApp().Commands)
+	for _, column := range provision.ColumnNames() {
+		require.Contains(t, pages, "`"+column+"`")
+	}
+}
+
+func TestAlertsAreOverMetricsThatExist(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/hss.md")
+	require.NoError(t, err)
+	text, err := os.ReadFile("../../../docs/alerts/hss.yaml")
+	require.NoError(t, err)
+	var file struct {
+		Groups []struct {
+			Name  string
+			Rules []struct {
+				Alert, Expr, For    string
+				Labels, Annotations map[string]string
+			}
+		}
+	}
+	require.NoError(t, yaml.UnmarshalWithOptions(text, &file, yaml.Strict()))
+	metric := regexp.MustCompile(`xepc_[a-z0-9_]+`)
+	rules := 0
+	for _, g := range file.Groups {
+		for _, r := range g.Rules {
+			rules++
+			require.Contains(t, []string{"page", "ticket"}, r.Labels["severity"], r.Alert)
+			require.NotEmpty(t, r.Annotations["reason"], r.Alert)
+			require.NotEmpty(t, r.Annotations["do"], r.Alert)
+			for _, name := range metric.FindAllString(r.Expr, -1) {
+				require.Contains(t, string(page), "`"+strings.TrimSuffix(name, "_bucket")+"`", r.Alert)
+			}
+		}
+	}
+	require.Greater(t, rules, 10)
 }
