@@ -86,7 +86,7 @@ func TestLinksBetweenPagesLeadSomewhere(t *testing.T) {
 	})
 }
 
-var page = regexp.MustCompile("`([a-zA-Z0-9_./-]+\\.md)`")
+var page = regexp.MustCompile("`(docs/[a-zA-Z0-9_./-]+\\.md)`")
 
 func TestEveryPageThatThePagesNameExists(t *testing.T) {
 	sources(t, []string{".md", ".go", "Makefile"}, func(path string, b []byte) {
