@@ -10,7 +10,7 @@ import (
 )
 
 // CodecVersion is the version of the octets that AppendBinary makes. It rises with every change to them.
-const CodecVersion = 4
+const CodecVersion = 5
 
 // errMalformed is what a record that AppendBinary did not make ends with.
 var errMalformed = errors.New("malformed session record")
@@ -53,16 +53,6 @@ func (s Session) AppendBinary(b []byte) ([]byte, error) {
 	for i := range s.Endpoints {
 		w.endpoint(&s.Endpoints[i])
 	}
-	w.uint(uint64(len(s.Counted)))
-	for _, c := range s.Counted {
-		w.uint(uint64(c.Key.Direction))
-		w.addr(c.Key.Local)
-		w.uint(uint64(c.Key.TEID))
-		w.string(string(c.Key.Instance))
-		w.prefix(c.Key.UE)
-		w.uint(c.Usage.Packets)
-		w.uint(c.Usage.Octets)
-	}
 	w.state(&s)
 	return w.b, nil
 }
@@ -87,15 +77,6 @@ func (s *Session) UnmarshalBinary(b []byte) error {
 		return BAR{ID: pfcp.BARID(r.u32()), Delay: decodeOpt(&r, r.octet), Count: decodeOpt(&r, r.octet)}
 	})
 	s.Endpoints = list(&r, r.endpoint)
-	s.Counted = list(&r, func() Counted {
-		return Counted{
-			Key: Key{
-				Direction: Direction(r.u32()), Local: r.addr(), TEID: pfcp.TEID(r.u32()),
-				Instance: pfcp.NetworkInstance(r.string()), UE: r.prefix(),
-			},
-			Usage: Usage{Packets: r.uint(), Octets: r.uint()},
-		}
-	})
 	r.state(s)
 	if r.bad || len(r.b) > 0 {
 		*s = Session{}

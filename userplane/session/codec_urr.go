@@ -9,16 +9,19 @@ import (
 
 func (w *encoder) time(t Time) { w.uint(uint64(t)) }
 
-func (w *encoder) measured(m *Measured) {
-	for _, n := range m.numbers() {
+func (w *encoder) volume(v *Volume) {
+	for _, n := range v.numbers() {
 		w.uint(*n)
 	}
+}
+
+func (w *encoder) measured(m *Measured) {
+	w.volume(&m.Volume)
 	w.time(m.Ran)
 	w.uint(uint64(m.Events))
 }
 
-func (m *Measured) numbers() [4]*uint64 {
-	v := &m.Volume
+func (v *Volume) numbers() [4]*uint64 {
 	return [4]*uint64{&v.UplinkOctets, &v.DownlinkOctets, &v.UplinkPackets, &v.DownlinkPackets}
 }
 
@@ -40,6 +43,7 @@ func (w *encoder) urr(u *URR) {
 	w.measured(&u.Now)
 	w.measured(&u.Before)
 	w.measured(&u.Spent)
+	w.volume(&u.Counted)
 	for _, t := range u.times() {
 		w.time(*t)
 	}
@@ -54,10 +58,14 @@ func (w *encoder) urr(u *URR) {
 
 func (r *decoder) time() Time { return Time(r.uint()) }
 
-func (r *decoder) measured(m *Measured) {
-	for _, n := range m.numbers() {
+func (r *decoder) volume(v *Volume) {
+	for _, n := range v.numbers() {
 		*n = r.uint()
 	}
+}
+
+func (r *decoder) measured(m *Measured) {
+	r.volume(&m.Volume)
 	m.Ran, m.Events = r.time(), r.u32()
 }
 
@@ -69,6 +77,7 @@ func (r *decoder) urr() URR {
 	r.measured(&u.Now)
 	r.measured(&u.Before)
 	r.measured(&u.Spent)
+	r.volume(&u.Counted)
 	for _, t := range u.times() {
 		*t = r.time()
 	}
@@ -163,6 +172,7 @@ func (w *encoder) state(s *Session) {
 	}
 	w.uint(uint64(s.InactivityTimer))
 	w.time(s.LastPacket)
+	w.uint(s.Packets)
 	w.bool(s.Inactive)
 	w.uint(uint64(len(s.Unconfirmed)))
 	for i := range s.Unconfirmed {
@@ -177,7 +187,7 @@ func (r *decoder) state(s *Session) {
 			NodeType: decodeOpt(r, func() uint8 { return uint8(r.u32()) }),
 		}
 	})
-	s.InactivityTimer, s.LastPacket, s.Inactive = r.u32(), r.time(), r.bool()
+	s.InactivityTimer, s.LastPacket, s.Packets, s.Inactive = r.u32(), r.time(), r.uint(), r.bool()
 	s.Unconfirmed = list(r, r.usageReport)
 }
 

@@ -189,6 +189,7 @@ func (c *compiler) usage(r *Rule, p *PDR) error {
 		if err := c.s.URRs[at].check(); err != nil {
 			return err
 		}
+		r.Cells = append(r.Cells, CellID{c.s.SEID, id})
 		if !r.Origin.URRID.Present {
 			r.Origin.URRID = pfcp.Some(id)
 		}
@@ -260,7 +261,7 @@ func (f *FAR) action() (Action, error) {
 	const base = pfcp.ActionForward | pfcp.ActionDrop | pfcp.ActionBuffer
 	if f.Action&^(base|pfcp.ActionNotifyCP|pfcp.ActionDuplicate) == 0 {
 		notify := f.Action&pfcp.ActionNotifyCP != 0
-		switch f.Action & base {
+		switch f.Action & base { //nolint:exhaustive // the other flags are looked at beside it
 		case pfcp.ActionDrop:
 			return ActionDrop, nil
 		case pfcp.ActionForward:

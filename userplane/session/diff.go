@@ -1,6 +1,9 @@
 package session
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // Diff returns what turns old into next: the entries that are new or differ, and the keys that are gone. The order
 // within each list is that of the keys, so that the same tables give the same changes.
@@ -19,6 +22,20 @@ func Diff(old, next Table) Changes {
 	sortEntries(c.Puts)
 	sortKeys(c.Deletes)
 	return c
+}
+
+// DiffCells adds what turns the usage cells of one state of a session into those of the next.
+func (c *Changes) DiffCells(old, next []Cell) {
+	for _, cell := range next {
+		if !slices.Contains(old, cell) {
+			c.Cells = append(c.Cells, cell)
+		}
+	}
+	for _, cell := range old {
+		if !slices.ContainsFunc(next, func(n Cell) bool { return n.ID == cell.ID }) {
+			c.Removes = append(c.Removes, cell.ID)
+		}
+	}
 }
 
 // Empty says that there is nothing to do.

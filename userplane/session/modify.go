@@ -287,3 +287,21 @@ func (m *maker) update(p PDR, u *pfcp.UpdatePDR) (PDR, error) {
 	}
 	return p, nil
 }
+
+// EndMarkers are the tunnels that get one: those that a FAR sent to before a request that asks for it, if it sends
+// elsewhere from now on, TS 29.244 5.2.3 and 8.2.31.
+func (s Session) EndMarkers(req *pfcp.SessionModificationRequest) []Tunnel {
+	var all []Tunnel
+	for i := range req.UpdateFARs {
+		u := &req.UpdateFARs[i]
+		at, ok := find(s.FARs, u.ID, idOfFAR)
+		if !ok || !u.ForwardingParameters.Value.SendEndMarker || !s.FARs[at].Outer.Present {
+			continue
+		}
+		old, c := s.FARs[at].Outer, compiler{s: &s}
+		if t, err := c.tunnel(&s.FARs[at], old.Value); err == nil && u.ForwardingParameters.Value.OuterHeaderCreation != old {
+			all = append(all, t)
+		}
+	}
+	return all
+}

@@ -23,12 +23,12 @@ type Session struct {
 	URRs      []URR
 	BARs      []BAR
 	Endpoints []Endpoint
-	Counted   []Counted // entries whose counts are settled in the URRs up to some point
-	Modified  uint32    // modifications accepted since the establishment
+	Modified  uint32 // modifications accepted since the establishment
 
 	FQCSIDs         []pfcp.FQCSID      // sets that the session shares the fate of
 	InactivityTimer uint32             // User Plane Inactivity Timer, seconds; 0: none
-	LastPacket      Time               // of any entry, as the session's settlements saw it; first its establishment
+	LastPacket      Time               // as the session's settlements saw it; first its establishment
+	Packets         uint64             // that all entries had counted at the last one, with an inactivity timer
 	Inactive        bool               // as the control plane was told
 	Unconfirmed     []pfcp.UsageReport // reports that the control plane has not confirmed
 }
@@ -103,12 +103,6 @@ type Endpoint struct {
 	UE6      netip.Prefix
 	Routes   []netip.Prefix
 	QFIs     []uint8
-}
-
-// Counted says up to which count of an entry its URRs are settled.
-type Counted struct {
-	Key   Key
-	Usage Usage
 }
 
 // FTEID is one that the session holds.

@@ -34,6 +34,8 @@ type URR struct {
 	Stamps []Time // of events, until they are reported
 	Owed   uint32 // triggers that came while reports waited for their confirmation
 	Base   uint32 // Reports when Number of Reports was given
+
+	Counted Volume // what its cell had when the session was settled last
 }
 
 // servedTriggers are the Reporting Triggers, TS 29.244 8.2.19, that bring reports here.
@@ -276,10 +278,7 @@ func (u *URR) due(now Time) (trigger uint32) {
 		return 0
 	}
 	p, unreported := &u.Parameters, u.Now.plus(u.Before)
-	limited := u.Now // against a subsequent threshold, only what came after
-	if p.SubsequentVolumeThreshold == (pfcp.Volume{}) && !p.SubsequentTimeThreshold.Present && !p.SubsequentEventThreshold.Present {
-		limited = unreported
-	}
+	limited := u.limited(unreported)
 	want := func(t pfcp.ReportingTriggers, flag uint32, reached bool) {
 		if reached && u.Triggers&t != 0 {
 			trigger |= flag
@@ -297,6 +296,16 @@ func (u *URR) due(now Time) (trigger uint32) {
 	}
 	trigger |= u.traffic(now)
 	return trigger | u.quotas(unreported.plus(u.Spent), now)
+}
+
+// limited is what counts against the thresholds: after the monitoring time, against subsequent ones, only what came
+// since.
+func (u *URR) limited(unreported Measured) Measured {
+	p := &u.Parameters
+	if p.SubsequentVolumeThreshold == (pfcp.Volume{}) && !p.SubsequentTimeThreshold.Present && !p.SubsequentEventThreshold.Present {
+		return unreported
+	}
+	return u.Now
 }
 
 // traffic finds its start and its stop, which an Inactivity Detection Time without packets is.
@@ -400,8 +409,8 @@ func (u *URR) usage(m Measured, trigger uint32, start, end Time) pfcp.UsageRepor
 	return r
 }
 
-// next is when the URR must be looked at again; 0: never. watched: it depends on packets that come, so that it must
-// be looked at now and then.
+// next is when the URR must be looked at again; 0: never. watched: it depends on when packets come, so that it must be
+// looked at now and then. Volumes are watched by the data path, which tells.
 func (u *URR) next(now Time) (at Time, watched bool) {
 	if u.Done {
 		return 0, false
@@ -431,9 +440,9 @@ func (u *URR) next(now Time) (at Time, watched bool) {
 			left(p.TimeQuota, u.Now.Ran+u.Before.Ran+u.Spent.Ran)
 		}
 	}
-	const traffic = pfcp.ReportVolumeThreshold | pfcp.ReportStartOfTraffic | pfcp.ReportStopOfTraffic | pfcp.ReportEventThreshold |
-		pfcp.ReportQuotaHoldingTime
-	watched = u.Triggers&traffic != 0 || grants(p) && !u.Exhausted || u.Method&pfcp.MeasureEvent != 0 ||
+	const traffic = pfcp.ReportStartOfTraffic | pfcp.ReportStopOfTraffic | pfcp.ReportEventThreshold
+	held := grants(p) && !u.Exhausted && p.QuotaHoldingTime.Value > 0
+	watched = u.Triggers&traffic != 0 || held || u.Method&pfcp.MeasureEvent != 0 ||
 		u.Method&pfcp.MeasureDuration != 0 && (u.Running == 0 || p.InactivityDetectionTime.Value > 0)
 	return at, watched
 }

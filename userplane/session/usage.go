@@ -58,16 +58,8 @@ func (m Measured) plus(n Measured) Measured {
 	return Measured{m.Volume.plus(n.Volume), m.Ran + n.Ran, m.Events + n.Events}
 }
 
-// Observes says whether anything depends on what the session's entries count.
-func (s Session) Observes() bool {
-	if s.InactivityTimer != 0 {
-		return true
-	}
-	if len(s.URRs) == 0 {
-		return false
-	}
-	return slices.ContainsFunc(s.PDRs, func(p PDR) bool { return len(p.URRIDs) > 0 })
-}
+// Observes says whether anything depends on what the session's packets are counted in.
+func (s Session) Observes() bool { return s.InactivityTimer != 0 || len(s.URRs) > 0 }
 
 // Touches says whether a modification may change which packets a URR counts, or asks what it has counted: then the
 // session must be settled first.
@@ -76,62 +68,82 @@ func Touches(req *pfcp.SessionModificationRequest) bool {
 		len(req.CreatePDRs) > 0 || len(req.UpdatePDRs) > 0
 }
 
-// Settle brings the URRs up to what the entries have counted until now, so that afterwards rules may change or be
-// reported. Table is what s compiles to; usage is what its entries have counted. An entry that counts less than it
-// did was made anew (the maps were lost), and counts from 0.
-func (s Session) Settle(table Table, usage map[Key]Usage, now Time) Session {
+// Settle brings the session up to what was counted until now, so that afterwards rules may change or be reported.
+// counts are what the cells of the URRs have, in the order of CellIDs; packets is how many all entries have counted,
+// and matters only with an inactivity timer. A cell that counts less than it did was made anew (the maps were lost),
+// and counts from 0.
+func (s Session) Settle(counts []Volume, packets uint64, now Time) Session {
 	next := s
 	next.URRs = slices.Clone(s.URRs)
-	next.Counted = nil
-	moved := make([]Volume, len(next.URRs))
-	for key, e := range table {
-		counts, ok := usage[key]
-		if !ok {
-			continue
-		}
-		at, ok := find(s.PDRs, e.Origin.PDRID, idOfPDR)
-		if !ok || counts == (Usage{}) {
-			continue
-		}
-		before := s.counted(key)
-		if counts.Octets < before.Octets || counts.Packets < before.Packets {
-			before = Usage{}
-		}
-		packets, octets := counts.Packets-before.Packets, counts.Octets-before.Octets
-		if packets > 0 {
-			next.LastPacket = now
-			next.Inactive = false
-		}
-		for _, id := range s.PDRs[at].URRIDs {
-			if u, ok := find(next.URRs, id, idOfURR); ok {
-				moved[u].count(key.Direction, packets, octets)
-			}
-		}
-		next.Counted = append(next.Counted, Counted{Key: key, Usage: counts})
-	}
+	seen := packets != s.Packets
 	for i := range next.URRs {
-		next.URRs[i].advance(moved[i], now)
+		u := &next.URRs[i]
+		moved, ok := counts[i].minus(u.Counted)
+		if !ok {
+			moved = counts[i]
+		}
+		seen = seen || moved != Volume{}
+		u.Counted = counts[i]
+		u.advance(moved, now)
 	}
-	slices.SortFunc(next.Counted, func(a, b Counted) int { return a.Key.compare(b.Key) })
+	if next.Packets = packets; seen {
+		next.LastPacket, next.Inactive = now, false
+	}
 	return next
 }
 
-func (s Session) counted(key Key) Usage {
-	for _, c := range s.Counted {
-		if c.Key == key {
-			return c.Usage
-		}
-	}
-	return Usage{}
+func (v Volume) minus(w Volume) (Volume, bool) {
+	ok := v.UplinkOctets >= w.UplinkOctets && v.DownlinkOctets >= w.DownlinkOctets &&
+		v.UplinkPackets >= w.UplinkPackets && v.DownlinkPackets >= w.DownlinkPackets
+	return Volume{
+		v.UplinkOctets - w.UplinkOctets, v.DownlinkOctets - w.DownlinkOctets,
+		v.UplinkPackets - w.UplinkPackets, v.DownlinkPackets - w.DownlinkPackets,
+	}, ok
 }
 
-// Forget drops the settled counts of entries that are gone: should the key come back, it counts from 0.
-func (s Session) Forget(keys []Key) Session {
-	if len(s.Counted) == 0 || len(keys) == 0 {
-		return s
+// CellIDs are the usage cells of the session: one for each URR, as long as that lives.
+func (s Session) CellIDs() []CellID {
+	all := make([]CellID, len(s.URRs))
+	for i := range s.URRs {
+		all[i] = CellID{s.SEID, s.URRs[i].ID}
 	}
-	s.Counted = slices.DeleteFunc(slices.Clone(s.Counted), func(c Counted) bool { return slices.Contains(keys, c.Key) })
-	return s
+	return all
+}
+
+// Cells are the usage cells with the counts at which the data path is to act. Counting does not change them: only
+// reports, quotas and rules do.
+func (s Session) Cells() []Cell {
+	all := make([]Cell, len(s.URRs))
+	for i := range s.URRs {
+		all[i] = Cell{CellID{s.SEID, s.URRs[i].ID}, s.URRs[i].limits()}
+	}
+	return all
+}
+
+// limits are the counts of the URR's cell at which a threshold is reached or a quota spent.
+func (u *URR) limits() (l VolumeLimits) {
+	if u.Done || u.informed(pfcp.MeasurementInactive) {
+		return l
+	}
+	p, unreported := &u.Parameters, u.Now.plus(u.Before)
+	at := func(limit pfcp.Opt[uint64], used, counted uint64) uint64 {
+		if !limit.Present || limit.Value+counted <= used { // reached long ago, in a cell before this one
+			return 0
+		}
+		return limit.Value + counted - used
+	}
+	set := func(v pfcp.Volume, used Volume, total, up, down *uint64) {
+		c := u.Counted
+		*total = at(v.Total, used.UplinkOctets+used.DownlinkOctets, c.UplinkOctets+c.DownlinkOctets)
+		*up, *down = at(v.Uplink, used.UplinkOctets, c.UplinkOctets), at(v.Downlink, used.DownlinkOctets, c.DownlinkOctets)
+	}
+	if u.Triggers&pfcp.ReportVolumeThreshold != 0 {
+		set(p.VolumeThreshold, u.limited(unreported).Volume, &l.TotalThreshold, &l.UplinkThreshold, &l.DownlinkThreshold)
+	}
+	if !u.Exhausted {
+		set(p.VolumeQuota, unreported.plus(u.Spent).Volume, &l.TotalQuota, &l.UplinkQuota, &l.DownlinkQuota)
+	}
+	return l
 }
 
 // Report makes usage reports of the URRs in ids that the session has, and of those linked to them, and returns it

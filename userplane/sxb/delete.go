@@ -60,7 +60,9 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 	if err := sh.flush(); err != nil {
 		return nil, sh.resume(s, table, err)
 	}
-	if err := sh.e.dp.Apply(session.Diff(table, nil)); err != nil {
+	changes := session.Diff(table, nil)
+	changes.DiffCells(s.Cells(), nil)
+	if err := sh.e.dp.Apply(changes); err != nil {
 		// The session is gone all the same; its entries drop packets, and the next start removes them.
 		sh.e.log.Error("entries of a deleted session stay in the data path", "seid", uint64(s.SEID), "err", err)
 	}

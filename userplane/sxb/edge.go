@@ -41,6 +41,8 @@ type DataPath interface {
 	Apply(session.Changes) error
 	// Usage is what the entries of keys have counted, in their order.
 	Usage([]session.Key) ([]session.Usage, error)
+	// Volumes is what usage cells have counted since they were made, in their order.
+	Volumes([]session.CellID) ([]session.Volume, error)
 }
 
 // Features is what UP Function Features says: exactly what works.

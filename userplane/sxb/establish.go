@@ -59,7 +59,9 @@ func (sh *shard) makeSession(
 		FSEID:       pfcp.Some(pfcp.FSEID{SEID: seid, IPv4: sh.e.fseid}),
 		CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, Load: sh.e.loadFor(a),
 	}
-	if err := sh.commit(r, nil, &s, session.Diff(nil, table), s.CP.SEID, answer); err != nil {
+	changes := session.Diff(nil, table)
+	changes.DiffCells(nil, s.Cells())
+	if err := sh.commit(r, nil, &s, changes, s.CP.SEID, answer); err != nil {
 		return nil, err
 	}
 	return answer, sh.keep(nil, &s, true, l.now)

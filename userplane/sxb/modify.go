@@ -38,7 +38,7 @@ func (sh *shard) nextSession(
 		return s, nil, err
 	}
 	settled := s
-	if session.Touches(m) && len(s.URRs)+len(m.CreateURRs) > 0 {
+	if session.Touches(m) && s.Observes() {
 		if settled, err = sh.settle(s, before, l.now); err != nil {
 			return s, nil, err
 		}
@@ -59,7 +59,8 @@ func (sh *shard) nextSession(
 		return s, nil, err
 	}
 	changes := session.Diff(before, after)
-	next = next.Forget(changes.Deletes)
+	changes.DiffCells(s.Cells(), next.Cells())
+	changes.EndMarkers = s.EndMarkers(m)
 	answer := &pfcp.SessionModificationResponse{
 		Cause: pfcp.CauseAccepted, CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, UsageReports: append(asked, final...), Load: sh.e.loadFor(a),
 	}
@@ -69,19 +70,25 @@ func (sh *shard) nextSession(
 	return next, answer, nil
 }
 
-// settle brings the session up to what its entries have counted until now.
+// settle brings the session up to what its cells, and with an inactivity timer its entries, have counted until now.
 func (sh *shard) settle(s session.Session, table session.Table, now time.Time) (session.Session, error) {
-	keys := make([]session.Key, 0, len(table))
-	for key := range table {
-		keys = append(keys, key)
-	}
-	counts, err := sh.e.dp.Usage(keys)
+	counts, err := sh.e.dp.Volumes(s.CellIDs())
 	if err != nil {
 		return s, err
 	}
-	usage := make(map[session.Key]session.Usage, len(keys))
-	for i, key := range keys {
-		usage[key] = counts[i]
+	var packets uint64
+	if s.InactivityTimer != 0 {
+		keys := make([]session.Key, 0, len(table))
+		for key := range table {
+			keys = append(keys, key)
+		}
+		usages, err := sh.e.dp.Usage(keys)
+		if err != nil {
+			return s, err
+		}
+		for _, u := range usages {
+			packets += u.Packets
+		}
 	}
-	return s.Settle(table, usage, session.At(now)), nil
+	return s.Settle(counts, packets, session.At(now)), nil
 }

@@ -47,6 +47,7 @@ func (sh *shard) tick(s session.Session, now time.Time) {
 		return
 	}
 	changes := session.Diff(table, after)
+	changes.DiffCells(s.Cells(), next.Cells())
 	recorded := !changes.Empty() || inactive || len(next.Unconfirmed) != len(s.Unconfirmed)
 	if recorded {
 		if err := sh.record(&next); err != nil {

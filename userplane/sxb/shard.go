@@ -264,6 +264,7 @@ func (sh *shard) purge() {
 		if table, err := sh.table(s); err == nil {
 			changes.Deletes = append(changes.Deletes, session.Diff(table, nil).Deletes...)
 		}
+		changes.DiffCells(s.Cells(), nil)
 		fteids = append(fteids, s.FTEIDs()...)
 		sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(seid)})
 		sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(seid)})
