@@ -41,6 +41,12 @@ func (s Session) Modify(
 	if err := next.create(&m, c); err != nil {
 		return s, Created{}, err
 	}
+	for i := range req.CreateURRs { // one that was removed in the same request: its cell counts on
+		if old, ok := find(s.URRs, req.CreateURRs[i].ID, idOfURR); ok {
+			at, _ := find(next.URRs, req.CreateURRs[i].ID, idOfURR)
+			next.URRs[at].Counted = s.URRs[old].Counted
+		}
+	}
 	if err := limits.check(next); err != nil {
 		return s, Created{}, err
 	}

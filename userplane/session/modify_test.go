@@ -267,3 +267,16 @@ func drawModification(t *rapid.T) *pfcp.SessionModificationRequest {
 	}
 	return req
 }
+
+func TestAHandoverSendsAnEndMarker(t *testing.T) {
+	s := establish(t, bearer())
+	to := func(teid pfcp.TEID, marker bool) *pfcp.SessionModificationRequest {
+		return &pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{ID: 2, ForwardingParameters: pfcp.Some(pfcp.ForwardingParameters{
+			OuterHeaderCreation: pfcp.Some(pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv4, TEID: teid, IPv4: remote}),
+			SendEndMarker:       marker,
+		})}}}
+	}
+	require.Equal(t, []Tunnel{{slice, remote, 0xaa}}, s.EndMarkers(to(0xbb, true)))
+	require.Empty(t, s.EndMarkers(to(0xbb, false)))
+	require.Empty(t, s.EndMarkers(to(0xaa, true)), "it stays where it is")
+}

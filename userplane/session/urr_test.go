@@ -264,10 +264,9 @@ func TestReportsThatWaitForTheirConfirmationHoldTheNextOnesBack(t *testing.T) {
 func TestInactivityIsToldOnce(t *testing.T) {
 	s := establish(t, bearer(func(r *pfcp.SessionEstablishmentRequest) { r.InactivityTimer = pfcp.Some(uint32(30)) }))
 	require.True(t, s.Observes())
-	table := compile(t, s)
 	at := func(seconds uint32, packets uint64) (inactive bool) {
 		now := morning.add(seconds)
-		s = s.Settle(table, map[Key]Usage{uplinkKey: {packets, packets * 100}}, now)
+		s = s.Settle(make([]Volume, len(s.URRs)), packets, now)
 		s, inactive = s.Tick(now)
 		return inactive
 	}

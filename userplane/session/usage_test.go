@@ -18,10 +18,11 @@ func volume(up, down uint64) pfcp.Opt[pfcp.VolumeMeasurement] {
 
 // life is a session whose packets and clock a test makes.
 type life struct {
-	t     *testing.T
-	s     Session
-	now   Time
-	usage map[Key]Usage
+	t      *testing.T
+	s      Session
+	now    Time
+	counts map[pfcp.URRID]Volume // of the cells
+	total  uint64                // packets
 }
 
 func newLife(t *testing.T, change ...func(*pfcp.CreateURR)) *life {
@@ -30,19 +31,35 @@ func newLife(t *testing.T, change ...func(*pfcp.CreateURR)) *life {
 			f(&r.CreateURRs[0])
 		}
 	}))
-	return &life{t: t, s: s, now: morning, usage: map[Key]Usage{}}
+	return &life{t: t, s: s, now: morning, counts: map[pfcp.URRID]Volume{}}
 }
 
+// packets are one of so many octets in each direction, for the URRs of the PDRs of that direction.
 func (l *life) packets(up, down uint64) {
-	for key, octets := range map[Key]uint64{uplinkKey: up, downlinkKey: down} {
-		if octets > 0 {
-			u := l.usage[key]
-			l.usage[key] = Usage{u.Packets + 1, u.Octets + octets}
+	for _, p := range l.s.PDRs {
+		octets := up
+		if p.Direction() == Downlink {
+			octets = down
+		}
+		if octets == 0 {
+			continue
+		}
+		l.total++
+		for _, id := range p.URRIDs {
+			v := l.counts[id]
+			v.count(p.Direction(), 1, octets)
+			l.counts[id] = v
 		}
 	}
 }
 
-func (l *life) settle() { l.s = l.s.Settle(compile(l.t, l.s), l.usage, l.now) }
+func (l *life) settle() {
+	var counts []Volume
+	for _, id := range l.s.CellIDs() {
+		counts = append(counts, l.counts[id.URRID])
+	}
+	l.s = l.s.Settle(counts, l.total, l.now)
+}
 
 // after lets time pass, and returns the reports that are due then; they are confirmed.
 func (l *life) after(d time.Duration) []pfcp.UsageReport {
@@ -116,38 +133,71 @@ func TestPacketsStandInAReportOnlyWhenAskedFor(t *testing.T) {
 }
 
 func TestNothingIsCountedTwiceOrLostWhenRulesChange(t *testing.T) {
-	s := establish(t, bearer(func(r *pfcp.SessionEstablishmentRequest) {
-		r.CreateURRs = append(r.CreateURRs, pfcp.CreateURR{ID: 2, MeasurementMethod: pfcp.MeasureVolume})
-	}))
-	table := compile(t, s)
+	l := newLife(t)
+	// URR 2 joins URR 1 on the uplink.
+	l.packets(1000, 100)
+	l.settle()
+	l.s = modify(t, l.s, &pfcp.SessionModificationRequest{
+		CreateURRs: []pfcp.CreateURR{{ID: 2, MeasurementMethod: pfcp.MeasureVolume}},
+		UpdatePDRs: []pfcp.UpdatePDR{{ID: 1, URRIDs: pfcp.Some([]pfcp.URRID{1, 2})}},
+	})
+	l.packets(200, 500)
 
-	// URR 2 joins URR 1 on the uplink after 10 packets.
-	s = s.Settle(table, map[Key]Usage{uplinkKey: {10, 1000}, downlinkKey: {1, 100}}, morning)
-	s = modify(t, s, &pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{{ID: 1, URRIDs: pfcp.Some([]pfcp.URRID{1, 2})}}})
-	table = compile(t, s)
-
-	// The downlink rule goes after 5 more, and comes back: a new entry, which counts from 0.
-	s = s.Settle(table, map[Key]Usage{uplinkKey: {12, 1200}, downlinkKey: {6, 600}}, morning)
-	without := modify(t, s, &pfcp.SessionModificationRequest{RemovePDRs: []pfcp.PDRID{2}})
-	changes := Diff(table, compile(t, without))
-	require.Equal(t, []Key{downlinkKey}, changes.Deletes)
-	without = without.Forget(changes.Deletes)
-	again := bearer().CreatePDRs[1]
-	s = modify(t, without, &pfcp.SessionModificationRequest{CreatePDRs: []pfcp.CreatePDR{again}})
-
-	s = s.Settle(compile(t, s), map[Key]Usage{uplinkKey: {12, 1200}, downlinkKey: {2, 20}}, morning)
-	_, reports := s.Report(s.URRIDs(), TriggerTermination, pfcp.Opt[uint32]{}, morning)
-	require.Equal(t, volume(1200, 620), reports[0].Volume)
-	require.Equal(t, volume(200, 0), reports[1].Volume)
+	// URR 1 goes and comes back in one request: its cell counts on.
+	l.settle()
+	var final []pfcp.UsageReport
+	l.s, final = l.s.Report([]pfcp.URRID{1}, TriggerTermination, pfcp.Opt[uint32]{}, l.now)
+	l.s = modify(t, l.s, &pfcp.SessionModificationRequest{
+		RemoveURRs: []pfcp.URRID{1}, CreateURRs: []pfcp.CreateURR{{ID: 1, MeasurementMethod: pfcp.MeasureVolume}},
+	})
+	l.packets(30, 4)
+	l.settle()
+	_, reports := l.s.Report(l.s.URRIDs(), TriggerTermination, pfcp.Opt[uint32]{}, l.now)
+	require.Equal(t, volume(1200, 600), final[0].Volume)
+	require.Equal(t, volume(30, 4), reports[0].Volume)
+	require.Equal(t, volume(230, 0), reports[1].Volume)
 }
 
-func TestAnEntryThatWasMadeAnewCountsFromZero(t *testing.T) {
-	s := establish(t, bearer())
-	table := compile(t, s)
-	s = s.Settle(table, map[Key]Usage{uplinkKey: {10, 1000}}, morning)
-	s = s.Settle(table, map[Key]Usage{uplinkKey: {1, 40}}, morning)
-	_, reports := s.Report(s.URRIDs(), TriggerTermination, pfcp.Opt[uint32]{}, morning)
+func TestACellThatWasMadeAnewCountsFromZero(t *testing.T) {
+	l := newLife(t)
+	l.packets(1000, 0)
+	l.settle()
+	l.counts = map[pfcp.URRID]Volume{1: {UplinkOctets: 40, UplinkPackets: 1}}
+	l.settle()
+	_, reports := l.s.Report(l.s.URRIDs(), TriggerTermination, pfcp.Opt[uint32]{}, l.now)
 	require.Equal(t, volume(1040, 0), reports[0].Volume)
+}
+
+// The data path is to act at counts of its own, which do not change with what is counted.
+func TestTheLimitsOfACell(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers = pfcp.ReportVolumeThreshold
+		u.VolumeThreshold, u.VolumeQuota = total(800), pfcp.Volume{Downlink: pfcp.Some(uint64(1000))}
+	})
+	limits := func() VolumeLimits { return l.s.Cells()[0].Limits }
+	want := VolumeLimits{TotalThreshold: 800, DownlinkQuota: 1000}
+	require.Equal(t, want, limits())
+	l.packets(100, 200)
+	l.settle()
+	require.Equal(t, want, limits())
+	l.packets(0, 500)
+	l.one(0)
+	require.Equal(t, VolumeLimits{TotalThreshold: 1600, DownlinkQuota: 1000}, limits())
+	l.packets(0, 300)
+	l.after(0)
+	require.False(t, l.forwards())
+	require.Equal(t, VolumeLimits{TotalThreshold: 1600}, limits(), "spent")
+	l.update(pfcp.URRParameters{VolumeQuota: pfcp.Volume{Downlink: pfcp.Some(uint64(50))}})
+	require.EqualValues(t, 700+50, limits().DownlinkQuota, "for what was not reported: 300 of it is gone already")
+
+	var c Changes
+	c.DiffCells(nil, l.s.Cells())
+	require.Len(t, c.Cells, 1)
+	c = Changes{}
+	c.DiffCells(l.s.Cells(), l.s.Cells())
+	require.True(t, c.Empty())
+	c.DiffCells(l.s.Cells(), nil)
+	require.Equal(t, []CellID{{9, 1}}, c.Removes)
 }
 
 func TestWhichModificationsTouchTheCounts(t *testing.T) {

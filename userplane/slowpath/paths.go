@@ -131,3 +131,18 @@ func (s *Slowpath) answered(path Path, sequence uint16) {
 		s.counts[QueueFull].Add(1)
 	}
 }
+
+// SendEndMarker ends a tunnel: no packet of ours goes into it any more, TS 29.281 7.3.2.
+func (s *Slowpath) SendEndMarker(path Path, teid uint32) {
+	outcome := SendFailed
+	if conn, ours := s.conns[path.Local]; ours {
+		b, err := gtpu.Append(nil, gtpu.Header{Type: gtpu.TypeEndMarker, TEID: teid}, nil)
+		if err == nil {
+			_, err = conn.WriteToUDPAddrPort(b, netip.AddrPortFrom(path.Remote, s.cfg.Port))
+		}
+		if err == nil {
+			outcome = EndMarkerSent
+		}
+	}
+	s.counts[outcome].Add(1)
+}

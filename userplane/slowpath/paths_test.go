@@ -80,3 +80,12 @@ func TestAnErrorIndicationIsHandedOn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, indicated{netip.MustParseAddr("10.10.0.2"), 0xaa}, <-told)
 }
+
+func TestAnEndMarkerGoesToTheTunnelsEnd(t *testing.T) {
+	s, conn := start(t, "127.78.7.5")
+	s.SendEndMarker(Path{slice, netip.MustParseAddr("127.78.7.5")}, 0xaabb)
+	require.Equal(t, octets(t, "30 fe 00 00 00 00 aa bb"), receive(t, conn))
+	s.SendEndMarker(Path{netip.MustParseAddr("127.78.7.9"), netip.MustParseAddr("127.78.7.5")}, 1)
+	require.EqualValues(t, 1, s.Counts()[EndMarkerSent])
+	require.EqualValues(t, 1, s.Counts()[SendFailed])
+}

@@ -37,6 +37,7 @@ const (
 	ExtensionsNotified              // an extension header that had to be comprehended and was not
 	ExtensionsReceived              // a Supported Extension Headers Notification
 	EndMarker                       // an uplink path ends: nothing to do at a PGW
+	EndMarkerSent                   // of a tunnel that no packet of ours goes into any more
 	GPDU                            // reassembled from fragments by the kernel: not served, dropped
 	UnknownType                     // a message type that has no business here
 	Malformed                       // no GTP-U message of version 1
@@ -51,7 +52,7 @@ var outcomeNames = [outcomes]string{
 	EchoResponse: "echo_response", ErrorIndicationSent: "error_indication_sent",
 	ErrorIndicationLimited: "error_indication_limited", ErrorIndicationHeld: "error_indication_held",
 	ErrorIndicationUnlikely: "error_indication_unlikely", ErrorIndicationReceived: "error_indication_received",
-	ExtensionsNotified: "extensions_notified", ExtensionsReceived: "extensions_received", EndMarker: "end_marker",
+	ExtensionsNotified: "extensions_notified", ExtensionsReceived: "extensions_received", EndMarker: "end_marker", EndMarkerSent: "end_marker_sent",
 	GPDU: "g_pdu", UnknownType: "unknown_type", Malformed: "malformed", QueueFull: "queue_full",
 	SendFailed: "send_failed", Panicked: "panicked",
 }

@@ -21,7 +21,7 @@ func TestAssociationSetupSaysExactlyWhatIsTrue(t *testing.T) {
 	require.Equal(t, pfcp.CauseAccepted, cause(t, r.Cause))
 	features, err := r.UPFunctionFeatures.UPFunctionFeatures()
 	require.NoError(t, err)
-	require.Equal(t, []byte{0x10, 0x0a, 0x30, 0x0c}, features[:4], "FTUP, PDIU, QUOAC, MTE, MNOP, VTIME and NORP, and nothing else")
+	require.Equal(t, []byte{0x10, 0x2b, 0x30, 0x0c}, features[:4], "FTUP, EMPU, PDIU, FRRT, QUOAC, MTE, MNOP, VTIME and NORP, and nothing else")
 	node, err := r.NodeID.NodeID()
 	require.NoError(t, err)
 	require.Equal(t, "pgwu1.example", node)

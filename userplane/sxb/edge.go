@@ -46,7 +46,7 @@ type DataPath interface {
 }
 
 // Features is what UP Function Features says: exactly what works.
-const Features = pfcp.FeatureFTUP | pfcp.FeaturePDIU | pfcp.FeatureMTE | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP
+const Features = pfcp.FeatureFTUP | pfcp.FeatureEMPU | pfcp.FeaturePDIU | pfcp.FeatureFRRT | pfcp.FeatureMTE | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP
 
 // Edge is the PFCP edge.
 type Edge struct {
@@ -230,6 +230,19 @@ func (e *Edge) Entries() iter.Seq[session.Entry] {
 					if !yield(entry) {
 						return
 					}
+				}
+			}
+		}
+	}
+}
+
+// Cells yields the usage cells that the data path must hold when Run begins, with their limits.
+func (e *Edge) Cells(yield func(session.Cell) bool) {
+	for _, sh := range e.shards {
+		for s := range sh.sessions.each {
+			for _, c := range s.Cells() {
+				if !yield(c) {
+					return
 				}
 			}
 		}

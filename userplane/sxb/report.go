@@ -68,6 +68,23 @@ func (sh *shard) tick(s session.Session, now time.Time) {
 	sh.sendReports(&next, now)
 }
 
+// LimitReached is told of a cell that has reached a threshold or a quota. It never waits: what is lost here is told
+// again.
+func (e *Edge) LimitReached(id session.CellID) {
+	sh := e.shard(id.SEID)
+	select {
+	case sh.commands <- func() {
+		if s, ok := sh.sessions.get(id.SEID); ok && len(s.Unconfirmed) == 0 {
+			e.protect(func() { sh.tick(s, time.Now()) })
+		} else if ok && !sh.onTheWay(id.SEID, time.Now()) {
+			sh.timers.set(id.SEID, session.At(time.Now()))
+		}
+	}:
+	default:
+		e.stats.lostEvents.Add(1)
+	}
+}
+
 // record makes a session durable.
 func (sh *shard) record(s *session.Session) error {
 	sh.batch.Reset()

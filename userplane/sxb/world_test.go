@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/wmnsk/go-pfcp/ie"
 	"github.com/wmnsk/go-pfcp/message"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/journal"
@@ -37,11 +40,16 @@ type fakeDataPath struct {
 	mu     sync.Mutex
 	table  session.Table
 	usage  map[session.Key]session.Usage
+	cells  map[session.CellID]session.Volume
+	limits map[session.CellID]session.VolumeLimits
 	before func(session.Changes) error // called first; nil: nothing
 }
 
 func newDataPath() *fakeDataPath {
-	return &fakeDataPath{table: session.Table{}, usage: map[session.Key]session.Usage{}}
+	return &fakeDataPath{
+		table: session.Table{}, usage: map[session.Key]session.Usage{},
+		cells: map[session.CellID]session.Volume{}, limits: map[session.CellID]session.VolumeLimits{},
+	}
 }
 
 func (d *fakeDataPath) Apply(c session.Changes) error {
@@ -60,8 +68,25 @@ func (d *fakeDataPath) Apply(c session.Changes) error {
 			return fmt.Errorf("key %v: slot taken", e.Key)
 		}
 	}
+	for _, cell := range c.Cells {
+		if _, ok := d.cells[cell.ID]; !ok {
+			d.cells[cell.ID] = session.Volume{}
+		}
+		d.limits[cell.ID] = cell.Limits
+	}
 	for _, e := range c.Puts {
 		d.table[e.Key] = e
+		for _, r := range e.Rules {
+			for _, id := range r.Cells {
+				if _, ok := d.cells[id]; !ok {
+					panic("a rule counts in a cell that is not there")
+				}
+			}
+		}
+	}
+	for _, id := range c.Removes {
+		delete(d.cells, id)
+		delete(d.limits, id)
 	}
 	for _, key := range c.Deletes {
 		delete(d.table, key)
@@ -83,6 +108,20 @@ func (d *fakeDataPath) Usage(keys []session.Key) ([]session.Usage, error) {
 	return all, nil
 }
 
+func (d *fakeDataPath) Volumes(ids []session.CellID) ([]session.Volume, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []session.Volume
+	for _, id := range ids {
+		v, ok := d.cells[id]
+		if !ok {
+			return nil, errors.New("no such cell")
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
 func (d *fakeDataPath) reconcile(want func(func(session.Entry) bool)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -98,6 +137,50 @@ func (d *fakeDataPath) count(key session.Key, packets, octets uint64) {
 	defer d.mu.Unlock()
 	u := d.usage[key]
 	d.usage[key] = session.Usage{Packets: u.Packets + packets, Octets: u.Octets + octets}
+	for _, id := range d.table[key].Cells {
+		v := d.cells[id]
+		if key.Direction == session.Uplink {
+			v.UplinkPackets, v.UplinkOctets = v.UplinkPackets+packets, v.UplinkOctets+octets
+		} else {
+			v.DownlinkPackets, v.DownlinkOctets = v.DownlinkPackets+packets, v.DownlinkOctets+octets
+		}
+		d.cells[id] = v
+	}
+}
+
+func (d *fakeDataPath) limitsOf() map[session.CellID]session.VolumeLimits {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.limits)
+}
+
+// keepCells makes the cells those that are wanted.
+func (d *fakeDataPath) keepCells(want []session.Cell) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	cells := map[session.CellID]session.Volume{}
+	clear(d.limits)
+	for _, c := range want {
+		cells[c.ID], d.limits[c.ID] = d.cells[c.ID], c.Limits
+	}
+	d.cells = cells
+}
+
+// exceeded are the cells that have reached a limit, as the data path tells of them.
+func (d *fakeDataPath) exceeded() (all []session.CellID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, l := range d.limits {
+		v := d.cells[id]
+		for limit, octets := range map[uint64]uint64{
+			l.TotalThreshold: v.UplinkOctets + v.DownlinkOctets, l.TotalQuota: v.UplinkOctets + v.DownlinkOctets,
+		} {
+			if limit != 0 && octets >= limit {
+				all = append(all, id)
+			}
+		}
+	}
+	return all
 }
 
 func (d *fakeDataPath) octets(key session.Key) uint64 {
@@ -170,11 +253,30 @@ func (w *world) start() {
 	w.edge, w.restored, err = Open(cfg, w.dp, w.journal, state, found.Fresh, time.Now().Add(w.later), log)
 	require.NoError(w.t, err)
 	w.dp.reconcile(w.edge.Entries())
+	w.dp.keepCells(slices.Collect(w.edge.Cells))
 	w.up = w.edge.Addr()
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(context.Background())
 	w.ended = make(chan error, 1)
-	go func() { w.ended <- w.edge.Run(ctx) }()
+	edge := w.edge
+	go func() {
+		var g errgroup.Group
+		g.Go(func() error { return edge.Run(ctx) })
+		g.Go(func() error { // the data path tells of limits that are reached
+			for clock := time.NewTicker(time.Millisecond); ; {
+				select {
+				case <-ctx.Done():
+					clock.Stop()
+					return nil
+				case <-clock.C:
+					for _, id := range w.dp.exceeded() {
+						edge.LimitReached(id)
+					}
+				}
+			}
+		})
+		w.ended <- g.Wait()
+	}()
 }
 
 // kill ends the edge as kill -9 does: nothing is written, nothing is said.
@@ -197,7 +299,7 @@ func (w *world) sessions() []session.Session {
 // consistent checks the invariant: the data path holds exactly what the sessions compile to.
 func (w *world) consistent() {
 	w.t.Helper()
-	want := session.Table{}
+	want, limits := session.Table{}, map[session.CellID]session.VolumeLimits{}
 	held := 0
 	for _, s := range w.sessions() {
 		table, err := s.Compile(w.edge.cfg.Instances)
@@ -205,9 +307,13 @@ func (w *world) consistent() {
 		for k, e := range table {
 			want[k] = e
 		}
+		for _, c := range s.Cells() {
+			limits[c.ID] = c.Limits
+		}
 		held += len(s.FTEIDs())
 	}
 	require.Equal(w.t, want, w.dp.snapshot())
+	require.Equal(w.t, limits, w.dp.limitsOf())
 	require.Equal(w.t, held, w.edge.Stats().Slots[0].Live)
 	inJournal := 0
 	for _, key := range w.journal.Keys() {

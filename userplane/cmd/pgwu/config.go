@@ -110,6 +110,11 @@ type DataPathConfig struct {
 	AddressBlocks int           `yaml:"address_blocks"` // UE /24s that may hold sessions at a time
 	Peers         int           `yaml:"peers"`          // pairs of slice and remote GTP-U address
 	MaxInstances  int           `yaml:"max_instances"`
+	Rules         int           `yaml:"rules"`   // of UEs or TEIDs that have several, or one with filters or shared limits
+	Cells         int           `yaml:"cells"`   // URRs
+	Limits        int           `yaml:"limits"`  // URRs with volume thresholds or quotas
+	Meters        int           `yaml:"meters"`  // QERs that several rules share, by direction
+	Routes        int           `yaml:"routes"`  // framed routes, and IPv6 prefixes of UEs that are no /64
 	Burst         time.Duration `yaml:"burst"`   // of an MBR's rate that passes at once
 	Generic       bool          `yaml:"generic"` // XDP in the kernel's generic mode: slow
 }
@@ -144,7 +149,8 @@ func defaultConfig() *Config {
 			EchoN3: slow.Supervision.N3,
 		},
 		DataPath: DataPathConfig{
-			AddressBlocks: dp.AddressBlocks, Peers: dp.Peers, MaxInstances: dp.MaxInstances,
+			AddressBlocks: dp.AddressBlocks, Peers: dp.Peers, MaxInstances: dp.MaxInstances, Rules: dp.Rules, Cells: dp.Cells,
+			Limits: dp.Limits, Meters: dp.Meters, Routes: dp.Routes,
 			Burst: time.Duration(dp.Burst) * time.Millisecond,
 		},
 		RulesPerSession: PerSessionRules{PDRs: limits.PDRs, FARs: limits.FARs, QERs: limits.QERs, URRs: limits.URRs, Filters: limits.Filters},
@@ -207,7 +213,8 @@ func (c *Config) Validate() error {
 		return errors.Join(f...)
 	}
 	f.under("", c.dataPath().Validate(), "instances[", "network_instances[", ".teids", ".sessions", ".instance:", ".network_instance:",
-		"address_blocks:", "data_path.address_blocks:", "peers:", "data_path.peers:", "max_instances:", "data_path.max_instances:",
+		"address_blocks:", "data_path.address_blocks:", "peers:", "data_path.peers:", "rules:", "data_path.rules:", "cells:", "data_path.cells:",
+		"limits:", "data_path.limits:", "meters:", "data_path.meters:", "routes:", "data_path.routes:", "max_instances:", "data_path.max_instances:",
 		"burst:", "data_path.burst:", "in instances", "in network_instances")
 	f.under("pfcp.", c.edge().Validate())
 	return errors.Join(f...)
@@ -346,6 +353,7 @@ func (c *Config) dataPath() datapath.Config {
 	d := datapath.Default()
 	d.PinDir, d.Generic = c.PinDir, c.DataPath.Generic
 	d.AddressBlocks, d.Peers, d.MaxInstances = c.DataPath.AddressBlocks, c.DataPath.Peers, c.DataPath.MaxInstances
+	d.Rules, d.Cells, d.Limits, d.Meters, d.Routes = c.DataPath.Rules, c.DataPath.Cells, c.DataPath.Limits, c.DataPath.Meters, c.DataPath.Routes
 	d.Burst = uint32(min(c.DataPath.Burst.Milliseconds(), 1<<31))
 	for _, p := range c.Ports {
 		port := datapath.Port{Name: p.Name, Side: datapath.SideAccess, Instance: instanceName(p.NetworkInstance)}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -125,6 +126,18 @@ func (d *daemon) reconcile(n *node.Node) (err error) {
 	if d.repairs, err = d.dp.Reconcile(d.edge.Entries()); err != nil {
 		return fmt.Errorf("%w: to begin anew without sessions, remove state_dir %s", err, d.cfg.StateDir)
 	}
+	for cells := range slices.Chunk(slices.Collect(d.edge.Cells), 1024) {
+		if err := d.dp.Apply(session.Changes{Cells: cells}); err != nil {
+			return fmt.Errorf("limits of usage cells: %w", err)
+		}
+	}
+	d.repairs.Removed += d.dp.KeepCells(func(yield func(session.CellID) bool) {
+		for c := range d.edge.Cells {
+			if !yield(c.ID) {
+				return
+			}
+		}
+	})
 	n.Log.Info("data path reconciled", "added", d.repairs.Added, "changed", d.repairs.Changed, "removed", d.repairs.Removed)
 	return nil
 }
@@ -155,13 +168,37 @@ func (d *daemon) run(n *node.Node) {
 	n.Go("GTP-U", d.slow.Run)
 	n.Go("data path", func(ctx context.Context) error {
 		return d.dp.Run(ctx, func(e datapath.Event) {
-			if e.Kind == datapath.EventUnknownTEID {
+			switch e.Kind {
+			case datapath.EventUnknownTEID:
 				d.slow.UnknownTEID(e.Local, e.Remote, uint32(e.TEID))
+			case datapath.EventThreshold, datapath.EventQuota:
+				d.edge.LimitReached(e.Cell)
+			case datapath.EventEndMarker:
+				d.slow.SendEndMarker(slowpath.Path{Local: e.Tunnel.Local, Remote: e.Tunnel.Remote}, uint32(e.Tunnel.TEID))
 			}
 		})
 	})
+	n.Go("limits", d.sweepLimits)
 	n.Register(newCollector(d))
 	d.handleAdmin(n)
+}
+
+// sweepEvery is how often limits are looked for that were reached while the event got lost.
+const sweepEvery = 5 * time.Second
+
+func (d *daemon) sweepLimits(ctx context.Context) error {
+	clock := time.NewTicker(sweepEvery)
+	defer clock.Stop()
+	for {
+		for _, e := range d.dp.Exceeded() {
+			d.edge.LimitReached(e.Cell)
+		}
+		select {
+		case <-clock.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // close lets go of everything; the data path forwards on.

@@ -62,7 +62,7 @@ func serve(s settings, orders io.Reader, answers io.Writer) (err error) {
 func openDatapath(s settings, slots int, log *slog.Logger) (*datapath.Datapath, error) {
 	cfg := datapath.Default()
 	cfg.PinDir = filepath.Join(s.serve, "pins", "node")
-	cfg.AddressBlocks = s.many/256 + 2
+	cfg.SizeFor(s.many + s.serial)
 	cfg.Slices = []datapath.Slice{{Address: slice, TEIDs: slots}}
 	cfg.Instances = []datapath.Instance{{Name: "internet", Gateway: gateway}}
 	cfg.Ports = []datapath.Port{
