@@ -33,6 +33,7 @@ func newApp() *cli.App {
 			dumpCommand(),
 			restoreCommand(),
 			repairCommand(),
+			resetCommand(),
 			jobCommand(),
 			kekCommand(),
 			tokenCommand(),

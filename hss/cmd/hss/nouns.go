@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xepc/xepc/hss/provision"
+	"github.com/xepc/xepc/hss/s6a"
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/diameter"
@@ -213,7 +214,7 @@ func locationCommand() *cli.Command {
 		r    subscriber.Registration
 	}
 	return &cli.Command{
-		Name: "location", Usage: "where SIMs are registered: show, cancel",
+		Name: "location", Usage: "where SIMs are registered: show, ask, cancel",
 		Subcommands: []*cli.Command{
 			{
 				Name: "show", Usage: "show where a SIM is registered", ArgsUsage: "SIM", Flags: shown(),
@@ -246,6 +247,34 @@ func locationCommand() *cli.Command {
 						{Name: "imei", Value: func(p place) any { return p.r.IMEI }},
 						{Name: "since", Value: func(p place) any { return dateText(p.r.At) }},
 						{Name: "purged", Value: func(p place) any { return p.r.Purged }},
+					})
+				},
+			},
+			{
+				Name: "ask", Usage: "ask the serving nodes where a SIM is, and in which state", ArgsUsage: "SIM",
+				Flags: shown(&cli.BoolFlag{Name: "current", Usage: "have the device paged, if it must be"}),
+				Action: func(c *cli.Context) error {
+					args, err := arguments(c, whichSIM)
+					if err != nil {
+						return err
+					}
+					type answer = s6a.Location
+					all, err := ask[[]answer](c, http.MethodPost, "/sims/"+url.PathEscape(args[0])+"/location"+query(c, map[string]string{"current": "current"}), nil)
+					if err != nil {
+						return err
+					}
+					return output.List(c, all, []output.Column[answer]{
+						{Name: "side", Value: func(l answer) any { return l.Side }},
+						{Name: "host", Value: func(l answer) any { return l.Host }},
+						{Name: "state", Value: func(l answer) any {
+							if l.Unsupported {
+								return "the node does not say"
+							}
+							return l.State
+						}},
+						{Name: "cell", Value: func(l answer) any { return l.Cell }},
+						{Name: "area", Value: func(l answer) any { return l.Area }},
+						{Name: "age", Value: func(l answer) any { return l.Age }},
 					})
 				},
 			},
@@ -421,6 +450,20 @@ func jobCommand() *cli.Command {
 
 func repairCommand() *cli.Command {
 	return beginCommand("repair", "compare the indexes with the records and put them right", "/repair")
+}
+
+func resetCommand() *cli.Command {
+	return &cli.Command{
+		Name: "reset", Usage: "tell every node that registrations were lost (RSR): after a restore, or a loss of records", Flags: reach(),
+		Action: func(c *cli.Context) error {
+			n, err := ask[provision.Nodes](c, http.MethodPost, "/reset", nil)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.App.Writer, "%d nodes are told\n", n.Nodes)
+			return err
+		},
+	}
 }
 
 // beginCommand begins a job.

@@ -75,6 +75,8 @@ func TestSIMVerbs(t *testing.T) {
 	out, code = run(t, "", "audit", "list", socket, "--since", "yesterday")
 	require.Equal(t, node.ExitUsage, code, out)
 
+	require.Equal(t, "none\n", requireRun(t, "", "location", "ask", socket, sim))
+	require.Contains(t, requireRun(t, "", "reset", socket), "nodes are told")
 	requireRun(t, "", "repair", socket)
 	requireRun(t, "", "kek", "rotate", socket)
 	require.Eventually(t, func() bool {
