@@ -6,7 +6,7 @@ PROGRAMS := hss/cmd/hss controlplane/cmd/pgwc userplane/cmd/pgwu testbed/cmd/tes
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt generate generate-check demo bench bench-userplane bench-hss fuzz test-kernels
+.PHONY: help build test lint fmt generate generate-check demo bench bench-userplane bench-hss fuzz fuzz-long
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,3 +55,6 @@ fuzz: ## run each fuzz target for FUZZTIME (20s)
 			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
+
+fuzz-long: ## give the HSS's handlers 10 million mutated messages
+	XEPC_FUZZ_MESSAGES=10000000 $(GO) test -count=1 -v -timeout 12h -run TestMutatedMessages ./hss/s6a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/xepc/xepc/hss/store"
@@ -102,7 +103,7 @@ func (s *Server) notify(ctx context.Context, req diameter.Request) ([]diameter.A
 	if !served {
 		return nil, experimental(subscriber.UnknownServingNode, fmt.Errorf("%s does not serve the SIM", n.host))
 	}
-	if err := s.noteGateway(ctx, n); err != nil {
+	if err := s.noteGateway(ctx, sub, n); err != nil {
 		return nil, s.asAnswer(err, n.realm, tryElsewhere())
 	}
 	return supported(req), nil
@@ -146,7 +147,7 @@ func (s *Server) noteDevice(ctx context.Context, sub subscriber.Subscriber, side
 }
 
 // noteGateway stores which PDN-GW serves an APN.
-func (s *Server) noteGateway(ctx context.Context, n notification) error {
+func (s *Server) noteGateway(ctx context.Context, sub subscriber.Subscriber, n notification) error {
 	if n.deleteAll {
 		if err := s.store.DropGateways(ctx, n.imsi); err != nil {
 			return err
@@ -154,6 +155,9 @@ func (s *Server) noteGateway(ctx context.Context, n notification) error {
 	}
 	if n.gateway.IsZero() {
 		return nil
+	}
+	if !slices.ContainsFunc(sub.Profile.APNs, func(a subscriber.APN) bool { return strings.EqualFold(string(a.Name), n.apn) }) {
+		return &subscriber.Refusal{Cause: subscriber.UnknownEPSSubscription, Err: errors.New("a PDN-GW for an APN that the SIM has not")}
 	}
 	return s.store.PutGateway(ctx, n.imsi, n.apn, n.gateway)
 }

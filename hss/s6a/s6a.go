@@ -44,6 +44,7 @@ type Server struct {
 
 	queue       chan waiting // kept and leased requests to be sent now
 	poll, lease time.Duration
+	patience    time.Duration // with a node that has yet to answer a CLR
 
 	mu    sync.Mutex
 	nodes map[string]store.Node // those that Redis knows from us, by host in lower case
@@ -57,7 +58,7 @@ type Server struct {
 func New(cfg Config, s *store.Store, log *slog.Logger) *Server {
 	return &Server{
 		cfg: cfg, store: s, log: log, now: time.Now,
-		queue: make(chan waiting, maxQueue), poll: pollEvery, lease: leaseFor, nodes: map[string]store.Node{},
+		queue: make(chan waiting, maxQueue), poll: pollEvery, lease: leaseFor, patience: patienceCLR, nodes: map[string]store.Node{},
 		resyncs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "resynchronisations_total", Help: "AUTS received, by result; bad_mac_s was not made by the SIM.",
 		}, []string{"result"}),

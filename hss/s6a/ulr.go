@@ -30,7 +30,7 @@ const (
 // What we chose for a ULR that cannot go on at once.
 const (
 	maxRaces     = 64                    // how often it starts over because the record changed under it
-	pendingWait  = 2 * time.Second       // how long it waits for the node's answer to our CLR about the same SIM
+	patienceCLR  = 2 * time.Second       // how long it waits for the node's answer to our CLR about the same SIM
 	pendingSleep = 2 * time.Millisecond  // first wait between two looks; doubles
 	pendingNap   = 50 * time.Millisecond // longest
 )
@@ -151,7 +151,7 @@ func (s *Server) register(ctx context.Context, r locationRequest) (subscriber.Pr
 				return sub.Profile, err
 			}
 			sleep = min(2*sleep, pendingNap)
-			if force = s.now().Sub(begin) > pendingWait; force {
+			if force = s.now().Sub(begin) > s.patience; force {
 				s.log.Debug("a node registers without having answered a CLR", "host", r.registration.Host)
 			}
 		default:

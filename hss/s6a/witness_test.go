@@ -1,9 +1,7 @@
 package s6a
 
 import (
-	"context"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -18,7 +16,6 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/require"
 
-	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/pkg/diameter"
 )
 
@@ -104,33 +101,4 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 	commands := strings.Fields(tshark("-Y", "diameter.flags.request == 0", "-T", "fields", "-e", "diameter.cmd.code"))
 	require.Equal(t, []string{"257", "318", "316", "321", "321", "323", "322", "318"}, commands)
 	require.Contains(t, tshark("-Y", "diameter.Service-Selection == \"internet\"", "-T", "fields", "-e", "diameter.cmd.code"), "316")
-}
-
-// No message, whatever it holds, makes a handler panic.
-func FuzzHandlers(f *testing.F) {
-	s, err := store.Open(store.DefaultConfig(), nil, slog.New(slog.DiscardHandler))
-	require.NoError(f, err)
-	f.Cleanup(func() { _ = s.Close() })
-	keys, _ := testKeys(f)
-	require.NoError(f, s.Add(context.Background(), imsi, internet().WithDefaults(), keys, 0, time.Now()))
-	server := New(DefaultConfig(), s, slog.New(slog.DiscardHandler))
-	app := server.Application()
-	m := &mme{t: f, host: mme1}
-	for _, msg := range []interface{ Serialize() ([]byte, error) }{m.air(2, 1, make([]byte, 30)), m.ulr(34), m.pur()} {
-		b, err := msg.Serialize()
-		require.NoError(f, err)
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		msg, err := diameter.Standard.Parse(b)
-		if err != nil {
-			return
-		}
-		if handler := app.Handlers[msg.Command]; handler != nil {
-			_, _ = handler(t.Context(), diameter.Request{Message: msg}) // any answer will do
-		}
-		for len(server.queue) > 0 {
-			<-server.queue
-		}
-	})
 }
