@@ -135,7 +135,7 @@ func (s *Server) pathEvent(e gtpc.PathEvent) {
 		return // sessions are kept while a peer is silent, TS 23.007 20.2.7.1
 	}
 	for _, sh := range s.shards {
-		sh.inbox.put(func(sh *shard) { sh.broadcast(session.PeerRestarted{Peer: e.Peer}) })
+		sh.inbox.put(func(sh *shard) { sh.peerRestarted(e.Peer) })
 	}
 }
 

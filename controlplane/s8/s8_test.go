@@ -369,7 +369,7 @@ func TestRequestsOfAnSGWThatRestartedAreForgotten(t *testing.T) {
 	require.Eventually(t, func() bool { return up.count() == 0 && taken(s) == 0 }, waitLimit, waitStep)
 	left := make(chan int)
 	require.Eventually(t, func() bool {
-		s.shards[0].inbox.put(func(sh *shard) { left <- len(sh.refs) })
+		s.shards[0].inbox.put(func(sh *shard) { left <- len(sh.refs) + len(sh.states) + len(sh.peers) })
 		return <-left == 0
 	}, waitLimit, waitStep)
 }

@@ -27,6 +27,7 @@ type shard struct {
 
 	states  map[session.Key]session.State // those that are not idle
 	records map[gtpc.TEID]record          // by the TEID-C that we gave out
+	peers   map[netip.Addr]int            // how often each SGW stands in states
 	refs    map[session.Ref]*gtpc.Request // requests without an answer
 	lastRef session.Ref
 	next    uint32 // record number that is tried next
@@ -43,6 +44,7 @@ func newShard(s *Server, index int) *shard {
 		server: s, index: index, inbox: newInbox(),
 		states:  make(map[session.Key]session.State),
 		records: make(map[gtpc.TEID]record),
+		peers:   make(map[netip.Addr]int),
 		refs:    make(map[session.Ref]*gtpc.Request),
 		next:    rand.Uint32(), // so that the TEIDs of the generation before are met rarely
 	}
@@ -116,6 +118,12 @@ func (sh *shard) step(key session.Key, event session.Event) {
 			state = session.State{Key: key}
 		}
 		next, actions := session.Step(state, event)
+		next.EachPeer(func(peer netip.Addr) { sh.peers[peer]++ })
+		state.EachPeer(func(peer netip.Addr) {
+			if sh.peers[peer]--; sh.peers[peer] == 0 {
+				delete(sh.peers, peer)
+			}
+		})
 		if next.Phase == session.PhaseIdle {
 			delete(sh.states, key)
 		} else {
@@ -127,6 +135,14 @@ func (sh *shard) step(key session.Key, event session.Event) {
 				event = e // of the last action, the only one that can make one
 			}
 		}
+	}
+}
+
+// peerRestarted lets the PDN connections react to the restart of an SGW. One that has none here costs nothing: a peer
+// may send restart counters as fast as it likes.
+func (sh *shard) peerRestarted(peer netip.Addr) {
+	if sh.peers[peer] > 0 {
+		sh.broadcast(session.PeerRestarted{Peer: peer})
 	}
 }
 

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 
 	"github.com/xepc/xepc/pkg/gtpc"
@@ -66,7 +67,7 @@ func finish(s State, actions []Action) (State, []Action) {
 func (s State) lost() bool { return s.nodeLost || s.lostAtPeer() }
 
 func (s State) lostAtPeer() bool {
-	return s.lostPeer.IsValid() && s.Connection.Remote.Addr() == s.lostPeer
+	return slices.Contains(s.lostPeers, s.Connection.Remote.Addr())
 }
 
 // tearDown ends an active connection that one of its ends has lost. An SGW that still has it is told, with the
@@ -97,6 +98,11 @@ func nodeRestarted(s State, e NodeRestarted) (State, []Action) {
 // peerRestarted ends the connection if its SGW has lost it (TS 23.007 18). Attempts of the SGW's former life
 // that wait have no one to answer to.
 func peerRestarted(s State, e PeerRestarted) (State, []Action) {
+	concerns := false
+	s.EachPeer(func(peer netip.Addr) { concerns = concerns || peer == e.Peer })
+	if !concerns {
+		return s, nil
+	}
 	var dropped []Action
 	s.waiting = slices.DeleteFunc(slices.Clone(s.waiting), func(r Request) bool {
 		c, ok := r.(CreateSession)
@@ -105,13 +111,11 @@ func peerRestarted(s State, e PeerRestarted) (State, []Action) {
 		}
 		return ok
 	})
-	switch {
-	case s.Phase == PhaseIdle, s.Phase == PhaseActive && s.Connection.Remote.Addr() != e.Peer:
-		return s, nil
-	case s.Phase == PhaseActive: // nothing waits then
-		s.lostPeer = e.Peer
+	if !slices.Contains(s.lostPeers, e.Peer) {
+		s.lostPeers = append(slices.Clone(s.lostPeers), e.Peer)
+	}
+	if s.Phase == PhaseActive { // nothing waits then
 		return tearDown(s)
 	}
-	s.lostPeer = e.Peer
 	return s, dropped
 }

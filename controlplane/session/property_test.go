@@ -187,7 +187,13 @@ func TestNothingLeaks(t *testing.T) {
 			},
 			"sgw restarts": func(t *rapid.T) {
 				w.t = t
-				w.step(PeerRestarted{Peer: w.sgw().Addr()})
+				peer, concerns := w.sgw().Addr(), false
+				w.state.EachPeer(func(p netip.Addr) { concerns = concerns || p == peer })
+				before := fmt.Sprintf("%#v", w.state)
+				w.step(PeerRestarted{Peer: peer})
+				if !concerns {
+					require.Equal(t, before, fmt.Sprintf("%#v", w.state))
+				}
 			},
 		})
 		w.t = t

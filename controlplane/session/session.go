@@ -53,8 +53,8 @@ type State struct {
 	waiting []Request
 	// nodeLost: the PGW-U lost the connection's rules during the phase; it cannot be kept.
 	nodeLost bool
-	// lostPeer restarted during the phase: a connection of this SGW must not be kept.
-	lostPeer netip.Addr
+	// lostPeers restarted during the phase: a connection of one of these SGWs must not be kept.
+	lostPeers []netip.Addr
 }
 
 // Connection is a PDN connection, TS 23.401 5.7.4 as far as it is served.
@@ -92,6 +92,24 @@ type Bearer struct {
 
 // Default is the default bearer.
 func (c Connection) Default() Bearer { return c.Bearers[0] }
+
+// EachPeer calls f with the address of every SGW whose restart (PeerRestarted) means something to s; with one more than
+// once when it has several parts in s.
+func (s State) EachPeer(f func(netip.Addr)) {
+	for _, remote := range []gtpc.FTEID{s.Connection.Remote, s.Next.Remote} {
+		if remote.Addr().IsValid() {
+			f(remote.Addr())
+		}
+	}
+	if c, ok := s.pending.(CreateSession); ok {
+		f(c.Remote.Addr())
+	}
+	for _, r := range s.waiting {
+		if c, ok := r.(CreateSession); ok {
+			f(c.Remote.Addr())
+		}
+	}
+}
 
 // maxWaiting is how many requests may wait for the one in progress; further ones are refused.
 const maxWaiting = 4
@@ -151,7 +169,7 @@ func settle(s State, actions []Action) (State, []Action) {
 		next, more := tearDown(s)
 		return next, append(actions, more...)
 	}
-	s.nodeLost, s.lostPeer = false, netip.Addr{}
+	s.nodeLost, s.lostPeers = false, nil
 	for len(s.waiting) > 0 && (s.Phase == PhaseIdle || s.Phase == PhaseActive) {
 		r := s.waiting[0]
 		s.waiting = slices.Clone(s.waiting[1:])
