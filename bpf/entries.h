@@ -14,11 +14,6 @@ volatile const __u32 ports_buckets;
 volatile const __u32 teids_buckets;
 volatile const __u32 hosts_buckets;
 
-union words {
-	__u64 whole;
-	struct word word;
-};
-
 static __always_inline bool find_port(__u32 ifindex, __u32 vlan, struct where *at)
 {
 	return find(&ports, ports_buckets, (__u64)vlan << 32 | ifindex, at);
@@ -42,18 +37,20 @@ static __always_inline bool find_slice6(const __be64 *address, struct where *at)
 
 /* A look-up's result. */
 struct found {
-	struct word word;
+	union {
+		__u64 whole; /* stored as one: a load of several stores waits for all of them */
+		struct word word;
+	};
 	__u32 slot;
+	__u32 pad;
 };
 
 /* load_word: the key is checked first, and an entry that goes loses its key first. */
 static __always_inline struct entry *load_word(struct entry *e, __u32 slot, struct found *at)
 {
-	union words words = { .whole = READ_ONCE(*(__u64 *)&e->word) };
-
-	at->word = words.word;
+	at->whole = READ_ONCE(*(__u64 *)&e->word);
 	at->slot = slot;
-	if (unlikely(!(words.word.flags & ENTRY_VALID))) {
+	if (unlikely(!(at->word.flags & ENTRY_VALID))) {
 		asm volatile("" ::: "memory"); /* or the compiler masks the pointer, which the verifier forbids */
 		return NULL;
 	}

@@ -51,11 +51,22 @@ struct job {
 	__u8 qfi;
 };
 
+/* separate keeps the compiler from making one look-up of two in different maps: the verifier puts a look-up in an array
+ * in line, as three instructions, only where it knows which. */
+#define separate() asm volatile("" ::: "memory")
+
 static __always_inline struct entry *entry_of(const struct job *job)
 {
 	__u32 slot = job->at.slot;
+	struct entry *entry;
 
-	return job->by_teid ? bpf_map_lookup_elem(&uplink, &slot) : bpf_map_lookup_elem(&downlink, &slot);
+	if (job->by_teid) {
+		entry = bpf_map_lookup_elem(&uplink, &slot);
+		separate();
+	} else {
+		entry = bpf_map_lookup_elem(&downlink, &slot);
+	}
+	return entry;
 }
 
 static __always_inline struct rule *rule_of(const struct job *job)
@@ -132,36 +143,36 @@ __noinline int choose_of_set(struct xdp_md *ctx, struct job *job)
 	rule = rule_of(job);
 	if (!rule)
 		return REASON_NO_RESOURCES;
-	job->at.word = rule->word;
+	job->at.whole = *(__u64 *)&rule->word;
 	return check_flags(job->at.word.flags);
 }
 
 /* choose settles which rule takes the packet, and whether it lets it through at all. */
 static __always_inline enum reason choose_ipv4(struct xdp_md *ctx, struct job *job, const struct iphdr *ip)
 {
-	struct word w = job->at.word;
+	__u32 flags = job->at.word.flags;
 
 	job->family = FILTER_IPV4;
-	if (unlikely(w.flags & ENTRY_SET))
+	if (unlikely(flags & ENTRY_SET))
 		return choose_of_set(ctx, job);
-	if (job->direction == UPLINK && w.flags & ENTRY_CHECK_SOURCE && ip->saddr != w.value)
+	if (job->direction == UPLINK && flags & ENTRY_CHECK_SOURCE && ip->saddr != job->at.word.value)
 		return REASON_SOURCE_MISMATCH;
-	return check_flags(w.flags);
+	return check_flags(flags);
 }
 
 static __always_inline enum reason choose_ipv6(struct xdp_md *ctx, struct job *job, const struct entry *entry,
 						const struct ipv6hdr *ip)
 {
-	struct word w = job->at.word;
+	__u32 flags = job->at.word.flags;
 	__be64 prefix;
 
 	job->family = FILTER_IPV6;
-	if (unlikely(w.flags & ENTRY_SET))
+	if (unlikely(flags & ENTRY_SET))
 		return choose_of_set(ctx, job);
 	__builtin_memcpy(&prefix, &ip->saddr, sizeof(prefix));
-	if (job->direction == UPLINK && w.flags & ENTRY_CHECK_SOURCE && (!prefix || prefix != entry->prefix))
+	if (job->direction == UPLINK && flags & ENTRY_CHECK_SOURCE && (!prefix || prefix != entry->prefix))
 		return REASON_SOURCE_MISMATCH;
-	return check_flags(w.flags);
+	return check_flags(flags);
 }
 
 /* Both of these are the same as those below, for a rule of a set. */
@@ -232,9 +243,9 @@ static __always_inline void clamp_syn(struct cursor *c, __u32 offset, __u32 most
 		clamp(c->ctx, offset, most);
 }
 
-/* route_packet is what a router does to the packet: a hop less, and the mark that a rule sets where there is no outer
- * header to carry it. The offset says where it begins. False: it is cut short. */
-__noinline int route_packet(struct xdp_md *ctx, __u32 offset, __u32 tos, __u32 mask)
+/* alter does what few packets need: the mark that a rule sets where there is no outer header to carry it, and the MSS of
+ * TCP. */
+__noinline int alter(struct xdp_md *ctx, __u32 offset, __u32 tos, __u32 mask)
 {
 	struct cursor c = cursor_of(ctx);
 	struct ipv6hdr *ip6;
@@ -244,22 +255,46 @@ __noinline int route_packet(struct xdp_md *ctx, __u32 offset, __u32 tos, __u32 m
 	ip = c.pos + offset;
 	ip6 = (void *)ip;
 	if ((void *)(ip + 1) > c.end)
-		return false;
-	if (likely(ip->version == 4)) {
-		decrement_ttl(ip);
+		return 0;
+	if (ip->version == 4) {
 		if (mask)
 			mark_ipv4(ip, tos, mask);
 		if (clamp_ipv4 && ip->protocol == IPPROTO_TCP && !(ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET)))
 			clamp_syn(&c, offset + ip->ihl * 4, clamp_ipv4);
-		return true;
+		return 0;
 	}
 	if ((void *)(ip6 + 1) > c.end)
-		return false;
-	ip6->hop_limit--;
+		return 0;
 	if (mask)
 		mark_ipv6(ip6, tos, mask);
 	if (clamp_ipv6 && ip6->nexthdr == IPPROTO_TCP)
 		clamp_syn(&c, offset + sizeof(*ip6), clamp_ipv6);
+	return 0;
+}
+
+/* route_packet is what a router does to the packet: a hop less. False: it is cut short. */
+static __always_inline bool route_packet(struct cursor *c, const struct job *job, const struct rule *rule)
+{
+	void *inner = (void *)(long)c->ctx->data + (job->offset & MAX_OFFSET);
+	struct ipv6hdr *ip6 = inner;
+	struct iphdr *ip = inner;
+	__u8 protocol;
+
+	if (likely(job->family == FILTER_IPV4)) {
+		if ((void *)(ip + 1) > c->end)
+			return false;
+		decrement_ttl(ip);
+		protocol = ip->protocol;
+	} else {
+		if ((void *)(ip6 + 1) > c->end)
+			return false;
+		ip6->hop_limit--;
+		protocol = ip6->nexthdr;
+	}
+	if (unlikely(rule && rule->tos_mask && !(job->at.word.flags & ENTRY_TUNNEL)))
+		alter(c->ctx, job->offset, rule->tos, rule->tos_mask);
+	else if ((clamp_ipv4 || clamp_ipv6) && protocol == IPPROTO_TCP)
+		alter(c->ctx, job->offset, 0, 0);
 	return true;
 }
 
@@ -391,7 +426,7 @@ static __always_inline enum reason forward(struct cursor *c, const struct job *b
 	if (reason != GO_ON)
 		return reason;
 
-	if (!route_packet(c->ctx, job->offset, rule ? rule->tos : 0, rule && !tunnel ? rule->tos_mask : 0))
+	if (!route_packet(c, job, rule))
 		return REASON_MALFORMED_INNER;
 	if (!trim(c->ctx, distance((void *)(long)c->ctx->data, c->end) - job->offset - job->octets))
 		return REASON_NO_HEADROOM;
@@ -439,21 +474,19 @@ __noinline int turn(struct xdp_md *ctx, const struct job *up, struct job *down)
 	return choose_ipv6(ctx, down, entry, ip6) == GO_ON ? REASON_DOWNLINK_FORWARDED : REASON_NO_RULE;
 }
 
-/* Both of these do a job. Global: see struct job. */
-__noinline int execute(struct xdp_md *ctx, struct job *job)
+/* turns says whether the packet may go to another UE of this node: its network instance allows it. */
+static __always_inline bool turns(const struct job *job)
 {
-	struct cursor c = cursor_of(ctx);
-	enum reason reason;
+	__u32 index = job->at.word.to;
+	struct next_hop *next;
 
-	if (!job)
-		return REASON_NO_RESOURCES;
-	if (unlikely(job->at.word.flags & ENTRY_BUFFER))
-		return buffer(&c, job);
-	reason = forward(&c, NULL, job);
-	job->verdict = c.verdict;
-	return reason;
+	if (job->at.word.flags & (ENTRY_TUNNEL | ENTRY_BUFFER))
+		return false;
+	next = bpf_map_lookup_elem(&next_hops, &index);
+	return next && next->ue_to_ue;
 }
 
+/* execute_turn does a job whose packet may go to another UE of this node. GO_ON: it does not. */
 __noinline int execute_turn(struct xdp_md *ctx, struct job *job)
 {
 	struct cursor c = cursor_of(ctx);
@@ -463,12 +496,25 @@ __noinline int execute_turn(struct xdp_md *ctx, struct job *job)
 	if (!job)
 		return REASON_NO_RESOURCES;
 	reason = turn(ctx, job, &second);
-	if (reason == GO_ON)
-		return execute(ctx, job);
 	if (reason == REASON_DOWNLINK_FORWARDED)
 		reason = forward(&c, job, &second);
 	job->verdict = c.verdict;
 	return reason;
+}
+
+static __always_inline enum reason execute(struct cursor *c, struct job *job)
+{
+	if (unlikely(job->at.word.flags & ENTRY_BUFFER))
+		return buffer(c, job);
+	if (unlikely(turns(job))) {
+		enum reason reason = execute_turn(c->ctx, job);
+
+		*c = cursor_of(c->ctx);
+		c->verdict = job->verdict;
+		if (reason != GO_ON)
+			return reason;
+	}
+	return forward(c, NULL, job);
 }
 
 /* Where a G-PDU came from and to which address: what an event tells. */
@@ -693,18 +739,6 @@ static __always_inline enum reason pipeline(struct cursor *c, struct job *job)
 	return REASON_NOT_IPV4;
 }
 
-/* turns says whether the packet may go to another UE of this node: its network instance allows it. */
-static __always_inline bool turns(const struct job *job)
-{
-	__u32 index = job->at.word.to;
-	struct next_hop *next;
-
-	if (job->at.word.flags & (ENTRY_TUNNEL | ENTRY_BUFFER))
-		return false;
-	next = bpf_map_lookup_elem(&next_hops, &index);
-	return next && next->ue_to_ue;
-}
-
 SEC("xdp")
 int pgwu(struct xdp_md *ctx)
 {
@@ -713,9 +747,9 @@ int pgwu(struct xdp_md *ctx)
 	enum reason reason = pipeline(&c, &job);
 
 	if (reason == GO_ON)
-		reason = turns(&job) ? execute_turn(ctx, &job) : execute(ctx, &job);
+		reason = execute(&c, &job);
 	count_reason(reason);
-	return is_sent(reason) ? job.verdict : verdict_of(reason);
+	return is_sent(reason) ? c.verdict : verdict_of(reason);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
