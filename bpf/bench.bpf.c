@@ -24,17 +24,26 @@ struct {
 
 #define UPLINK_HEADERS (sizeof(struct ethhdr) + sizeof(struct outer_header) + sizeof(struct iphdr))
 #define DOWNLINK_HEADERS (sizeof(struct ethhdr) + sizeof(struct iphdr))
+#define DOWNLINK6_HEADERS (sizeof(struct ethhdr) + sizeof(struct ipv6hdr))
 
 /* Not const: the compiler would take them for zeroes. */
 __u8 uplink_headers[UPLINK_HEADERS];
 __u8 downlink_headers[DOWNLINK_HEADERS];
 
+__u8 downlink6_headers[DOWNLINK6_HEADERS];
+
 volatile const __u32 frame_length; /* before encapsulation or decapsulation */
-volatile const __u32 first_teid;
-volatile const __u32 first_ue;
+volatile const __u32 frame6_length;
 volatile const __u32 exit_port;
 
+/* Session n has TEID first_teid + n * teid_stride, UE address first_ue + n * ue_stride, or the IPv6 /64 whose upper half
+ * is first_prefix + n * ue_stride. */
 __u32 sessions = 1; /* that are picked from */
+__u32 first_teid;
+__u32 first_ue;
+__u64 first_prefix;
+__u32 teid_stride = 1;
+__u32 ue_stride = 1;
 
 /* The time is taken every WINDOW packets, inside: the system call takes 16 ms more than the packets, its own figure is
  * in whole ns, and a window in which somebody else had the CPU can be told from the others. */
@@ -84,8 +93,8 @@ int wrap_uplink(struct xdp_md *ctx)
 	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
 	__builtin_memcpy(frame, uplink_headers, UPLINK_HEADERS);
-	frame->outer.gtpu.teid = bpf_htonl(first_teid + session);
-	frame->inner.saddr = bpf_htonl(first_ue + session);
+	frame->outer.gtpu.teid = bpf_htonl(first_teid + session * teid_stride);
+	frame->inner.saddr = bpf_htonl(first_ue + session * ue_stride);
 	bpf_tail_call(ctx, &candidate, 0);
 	return XDP_ABORTED;
 }
@@ -106,7 +115,30 @@ int wrap_downlink(struct xdp_md *ctx)
 	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
 	__builtin_memcpy(frame, downlink_headers, DOWNLINK_HEADERS);
-	frame->inner.daddr = bpf_htonl(first_ue + session);
+	frame->inner.daddr = bpf_htonl(first_ue + session * ue_stride);
+	bpf_tail_call(ctx, &candidate, 0);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int wrap_downlink6(struct xdp_md *ctx)
+{
+	struct {
+		struct ethhdr eth;
+		struct ipv6hdr inner;
+	} __attribute__((packed)) *frame;
+	__u64 session = pick();
+	__be64 prefix;
+
+	count_packet();
+	if (!restore(ctx, frame6_length))
+		return XDP_ABORTED;
+	frame = (void *)(long)ctx->data;
+	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	__builtin_memcpy(frame, downlink6_headers, DOWNLINK6_HEADERS);
+	prefix = bpf_cpu_to_be64(first_prefix + session * ue_stride);
+	__builtin_memcpy(&frame->inner.daddr, &prefix, sizeof(prefix));
 	bpf_tail_call(ctx, &candidate, 0);
 	return XDP_ABORTED;
 }
@@ -163,15 +195,23 @@ int floor_downlink(struct xdp_md *ctx)
 	struct ethhdr *eth = parse_ethernet(&c);
 	struct peer peer = { .local = bpf_htonl(0x0a1e0101), .remote = bpf_htonl(0x0a0a0002), .checksum = 0x1234,
 			     .qfi = NO_QFI };
+	struct ipv6hdr *ip6;
 	struct iphdr *ip;
 	__u32 octets;
 
-	if (!eth || eth->h_proto != bpf_htons(ETH_P_IP))
+	if (!eth)
 		return XDP_DROP;
-	ip = parse_ipv4(&c);
-	if (!ip)
-		return XDP_DROP;
-	octets = bpf_ntohs(ip->tot_len);
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		ip = parse_ipv4(&c);
+		if (!ip)
+			return XDP_DROP;
+		octets = bpf_ntohs(ip->tot_len);
+	} else {
+		ip6 = parse_ipv6(&c);
+		if (!ip6)
+			return XDP_DROP;
+		octets = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
+	}
 	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct outer_header)))
 		return XDP_DROP;
 	c = cursor_of(ctx);

@@ -87,7 +87,9 @@ type Rule struct {
 	GateClosed bool
 	MBR        uint64  // kbit/s of the one QER whose limit is this rule's alone; 0: not limited by it
 	Meters     []Meter // limits that it shares. A packet passes when all allow it, and only then counts in any
-	Cells      []CellID
+	// Cells are those of URRs that several rules of a direction share, or that have limits. Any other needs none: what
+	// the entry counts is what its URR counts, and the packet touches no other memory for it.
+	Cells []CellID
 
 	Origin Origin
 }

@@ -33,14 +33,29 @@ const (
 
 func (d direction) String() string { return [...]string{"uplink", "downlink"}[d] }
 
+// kind is what the sessions of a bed are like.
+type kind struct {
+	teidStride, ueStride uint32 // between neighbours
+	ipv6                 bool   // UEs have an IPv6 /64
+	filters              []int  // session n has that many SDF filters; nil: none has any
+}
+
+var (
+	dense     = kind{teidStride: 1, ueStride: 1}
+	scattered = kind{teidStride: 0x9E3779B1, ueStride: 263} // TEIDs of all values, and an address in each /24 or so
+	prefixes  = kind{teidStride: 1, ueStride: 259, ipv6: true}
+	filtered  = kind{teidStride: 1, ueStride: 1, filters: []int{2, 8, 32}}
+)
+
 type candidate = *ebpf.Program
 
 var (
-	slice     = netip.MustParseAddr("10.30.1.1")
-	sgw       = netip.MustParseAddr("10.20.11.1")
-	gateway   = netip.MustParseAddr("10.50.1.1")
-	firstUE   = netip.MustParseAddr("10.64.0.0")
-	firstTEID = uint32(0x5a000000)
+	slice        = netip.MustParseAddr("10.30.1.1")
+	sgw          = netip.MustParseAddr("10.20.11.1")
+	gateway      = netip.MustParseAddr("10.50.1.1")
+	firstAddress = netip.MustParseAddr("10.64.0.0")
+	firstTEID    = uint32(0x5a000000)
+	firstHalf    = uint64(0x20010db800000000) // of the IPv6 prefixes
 )
 
 const (
@@ -58,16 +73,19 @@ type bed struct {
 	before, ns netns.NsHandle
 	pins       string
 	d          *datapath.Datapath
+	kind       kind
+	capacity   int
 	datapath   candidate
 	nothing    candidate
 	harness    harnessObjects
 	ports      [2]int    // interface index of the ingress, by direction
 	frames     [2][]byte // by direction
+	frame6     []byte
 	sent       [2]uint64 // through the data path, by direction
 }
 
-func newBed(sessions, capacity int) (b *bed, err error) {
-	b = &bed{before: -1, ns: -1}
+func newBed(k kind, sessions, capacity int) (b *bed, err error) {
+	b = &bed{kind: k, capacity: capacity, before: -1, ns: -1}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
@@ -135,7 +153,8 @@ func addPort(name, address string, neighbour netip.Addr) (ifindex int, err error
 func (b *bed) openDatapath(capacity int) (err error) {
 	cfg := datapath.Default()
 	cfg.PinDir = filepath.Join(b.pins, "node")
-	cfg.AddressBlocks = (capacity + 255) / 256
+	cfg.SizeFor(capacity)
+	cfg.AddressBlocks += 16 // for what does not fill its /24s
 	cfg.Slices = []datapath.Slice{{Address: slice, TEIDs: capacity}}
 	cfg.Instances = []datapath.Instance{{Name: "internet", Gateway: gateway}}
 	cfg.Ports = []datapath.Port{
@@ -159,32 +178,55 @@ func (b *bed) openDatapath(capacity int) (err error) {
 
 // addSessions makes sessions with everything on: source check, an MBR that is never reached, usage.
 func (b *bed) addSessions(count int) error {
-	ue := firstUE
 	var changes session.Changes
 	for n := range count {
-		changes.Puts = append(changes.Puts,
-			session.Entry{
-				Key: session.Key{Direction: session.Uplink, Local: slice, TEID: pfcp.TEID(firstTEID + uint32(n))},
-				Rule: session.Rule{
-					Sources: []netip.Prefix{session.UE(ue)}, Instance: "internet", MBR: 100_000_000,
-					Origin: session.Origin{SEID: pfcp.SEID(n + 1)},
-				},
-			},
-			session.Entry{
-				Key: session.Key{Direction: session.Downlink, Instance: "internet", UE: session.UE(ue)},
-				Rule: session.Rule{
-					Remote: sgw, RemoteTEID: pfcp.TEID(n + 1), Local: slice, MBR: 100_000_000,
-					Origin: session.Origin{SEID: pfcp.SEID(n + 1)},
-				},
-			})
-		ue = ue.Next()
+		up, down := b.session(n)
+		changes.Puts = append(changes.Puts, up, down)
 		if len(changes.Puts) >= 2*batch || n == count-1 {
 			if err := b.d.Apply(changes); err != nil {
 				return err
 			}
-			changes.Puts = changes.Puts[:0]
+			changes = session.Changes{}
 		}
 	}
+	return b.resolve()
+}
+
+// session is the n-th.
+func (b *bed) session(n int) (up, down session.Entry) {
+	ue := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, firstUE()+uint32(n)*b.kind.ueStride)))
+	prefix := session.UE(ue)
+	if b.kind.ipv6 {
+		half := binary.BigEndian.AppendUint64(nil, firstHalf+uint64(n)*uint64(b.kind.ueStride))
+		prefix = netip.PrefixFrom(netip.AddrFrom16([16]byte(append(half, make([]byte, 8)...))), 64)
+	}
+	rule := session.Rule{MBR: 100_000_000, Origin: session.Origin{SEID: pfcp.SEID(n + 1), PDRID: 1}}
+	up = session.Entry{
+		Key:  session.Key{Direction: session.Uplink, Local: slice, TEID: pfcp.TEID(firstTEID + uint32(n)*b.kind.teidStride)},
+		Rule: rule,
+	}
+	up.Sources, up.Instance = []netip.Prefix{session.UE(ue)}, "internet"
+	down = session.Entry{Key: session.Key{Direction: session.Downlink, Instance: "internet", UE: prefix}, Rule: rule}
+	down.Remote, down.RemoteTEID, down.Local = sgw, pfcp.TEID(n+1), slice
+	if n < len(b.kind.filters) {
+		for i := range b.kind.filters[n] - 1 { // none of which matches
+			port := uint16(7000 + i)
+			up.Filters = append(up.Filters, session.Filter{
+				Protocol: pfcp.Some(uint8(17)), Remote: session.UE(gateway), RemotePorts: []session.Ports{{First: port, Last: port}},
+			})
+		}
+		up.Filters = append(up.Filters, session.Filter{})
+	}
+	return up, down
+}
+
+func firstUE() uint32 {
+	octets := firstAddress.As4()
+	return binary.BigEndian.Uint32(octets[:])
+}
+
+// resolve waits for the next hops.
+func (b *bed) resolve() error {
 	hops, err := b.d.Reader().NextHops()
 	for deadline := time.Now().Add(5 * time.Second); err == nil && !resolved(hops); {
 		if time.Now().After(deadline) {
@@ -215,18 +257,21 @@ func (b *bed) loadHarness() error {
 	if b.frames[uplink], b.frames[downlink], err = frames(); err != nil {
 		return err
 	}
-	const upHeaders, downHeaders = 14 + 36 + 20, 14 + 20
+	const upHeaders, downHeaders, down6Headers = 14 + 36 + 20, 14 + 20, 14 + 40
+	b.frame6 = frame6(b.frames[downlink])
 	var parts harnessSpecs
 	if err := spec.Assign(&parts); err != nil {
 		return err
 	}
-	ue := firstUE.As4()
 	if err := errors.Join(
 		parts.UplinkHeaders.Set([upHeaders]byte(b.frames[uplink])),
 		parts.DownlinkHeaders.Set([downHeaders]byte(b.frames[downlink])),
+		parts.Downlink6Headers.Set([down6Headers]byte(b.frame6)),
 		parts.FrameLength.Set(uint32(14+innerOctets)),
-		parts.FirstTeid.Set(firstTEID),
-		parts.FirstUe.Set(binary.BigEndian.Uint32(ue[:])),
+		parts.Frame6Length.Set(uint32(len(b.frame6))),
+		parts.FirstPrefix.Set(firstHalf),
+		parts.TeidStride.Set(b.kind.teidStride),
+		parts.UeStride.Set(b.kind.ueStride),
 		parts.ExitPort.Set(uint32(b.ports[downlink])),
 	); err != nil {
 		return fmt.Errorf("set the harness up: %w", err)
@@ -251,7 +296,7 @@ func frames() (up, down []byte, err error) {
 			Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: from.AsSlice(), DstIP: to.AsSlice(),
 		}
 	}
-	outer, inner := ip(sgw, slice), ip(gateway, firstUE)
+	outer, inner := ip(sgw, slice), ip(gateway, firstAddress)
 	payload := gopacket.Payload(make([]byte, innerOctets-20))
 	buffer := gopacket.NewSerializeBuffer()
 	if err := gopacket.SerializeLayers(buffer, options, eth, inner, payload); err != nil {
@@ -263,8 +308,17 @@ func frames() (up, down []byte, err error) {
 	if err := udp.SetNetworkLayerForChecksum(outer); err != nil {
 		return nil, nil, err
 	}
-	err = gopacket.SerializeLayers(buffer, options, eth, outer, udp, gtpu, ip(firstUE, gateway), payload)
+	err = gopacket.SerializeLayers(buffer, options, eth, outer, udp, gtpu, ip(firstAddress, gateway), payload)
 	return append(up, buffer.Bytes()...), down, err
+}
+
+// frame6 is a downlink frame of IPv6 with as many octets inside.
+func frame6(down []byte) []byte {
+	frame := append([]byte(nil), down[:12]...)
+	frame = append(frame, 0x86, 0xdd, 0x60, 0, 0, 0, 0, innerOctets-40, 17, 64)
+	source := netip.MustParseAddr("2001:db8:ffff::1").As16()
+	frame = append(append(frame, source[:]...), make([]byte, 16)...)
+	return append(frame, make([]byte, innerOctets-40)...)
 }
 
 func (b *bed) floor(d direction) candidate {
@@ -276,12 +330,14 @@ func (b *bed) floor(d direction) candidate {
 
 // measure runs packets through the wrapper and the program, and returns the ns of each: the median over windows, of
 // which the first half warms the caches.
-func (b *bed) measure(d direction, program candidate, sessions, packets int) (float64, error) {
+func (b *bed) measure(r *row, packets int) (float64, error) {
+	d, program := r.direct, r.program
 	windows := min(max(packets/window, 2), len(harnessStamps{})-1)
 	packets = windows * window
 	h := &b.harness
 	if err := errors.Join(
-		h.Candidate.Put(uint32(0), program), h.Sessions.Set(uint32(sessions)),
+		h.Candidate.Put(uint32(0), program), h.Sessions.Set(uint32(r.sessions)),
+		h.FirstTeid.Set(firstTEID+uint32(r.first)*b.kind.teidStride), h.FirstUe.Set(firstUE()+uint32(r.first)*b.kind.ueStride),
 		h.Packets.Set(uint64(0)),
 	); err != nil {
 		return 0, err
@@ -289,6 +345,9 @@ func (b *bed) measure(d direction, program candidate, sessions, packets int) (fl
 	wrapper, frame := h.WrapUplink, b.frames[d]
 	if d == downlink {
 		wrapper = h.WrapDownlink
+	}
+	if d == downlink && b.kind.ipv6 {
+		wrapper, frame = h.WrapDownlink6, b.frame6
 	}
 	context := struct{ Data, DataEnd, DataMeta, Ingress, Queue, Egress uint32 }{
 		DataEnd: uint32(len(frame)), Ingress: uint32(b.ports[d]),

@@ -16,22 +16,28 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	harnessMapCandidate       = "candidate"
-	harnessMapExits           = "exits"
-	harnessProgFloorDownlink  = "floor_downlink"
-	harnessProgFloorUplink    = "floor_uplink"
-	harnessProgNothing        = "nothing"
-	harnessProgWrapDownlink   = "wrap_downlink"
-	harnessProgWrapUplink     = "wrap_uplink"
-	harnessVarDownlinkHeaders = "downlink_headers"
-	harnessVarExitPort        = "exit_port"
-	harnessVarFirstTeid       = "first_teid"
-	harnessVarFirstUe         = "first_ue"
-	harnessVarFrameLength     = "frame_length"
-	harnessVarPackets         = "packets"
-	harnessVarSessions        = "sessions"
-	harnessVarStamps          = "stamps"
-	harnessVarUplinkHeaders   = "uplink_headers"
+	harnessMapCandidate        = "candidate"
+	harnessMapExits            = "exits"
+	harnessProgFloorDownlink   = "floor_downlink"
+	harnessProgFloorUplink     = "floor_uplink"
+	harnessProgNothing         = "nothing"
+	harnessProgWrapDownlink    = "wrap_downlink"
+	harnessProgWrapDownlink6   = "wrap_downlink6"
+	harnessProgWrapUplink      = "wrap_uplink"
+	harnessVarDownlink6Headers = "downlink6_headers"
+	harnessVarDownlinkHeaders  = "downlink_headers"
+	harnessVarExitPort         = "exit_port"
+	harnessVarFirstPrefix      = "first_prefix"
+	harnessVarFirstTeid        = "first_teid"
+	harnessVarFirstUe          = "first_ue"
+	harnessVarFrame6Length     = "frame6_length"
+	harnessVarFrameLength      = "frame_length"
+	harnessVarPackets          = "packets"
+	harnessVarSessions         = "sessions"
+	harnessVarStamps           = "stamps"
+	harnessVarTeidStride       = "teid_stride"
+	harnessVarUeStride         = "ue_stride"
+	harnessVarUplinkHeaders    = "uplink_headers"
 )
 
 // loadHarness returns the embedded CollectionSpec for harness.
@@ -80,6 +86,7 @@ type harnessProgramSpecs struct {
 	FloorUplink   *ebpf.ProgramSpec `ebpf:"floor_uplink"`
 	Nothing       *ebpf.ProgramSpec `ebpf:"nothing"`
 	WrapDownlink  *ebpf.ProgramSpec `ebpf:"wrap_downlink"`
+	WrapDownlink6 *ebpf.ProgramSpec `ebpf:"wrap_downlink6"`
 	WrapUplink    *ebpf.ProgramSpec `ebpf:"wrap_uplink"`
 }
 
@@ -95,15 +102,20 @@ type harnessMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type harnessVariableSpecs struct {
-	DownlinkHeaders *ebpf.VariableSpec `ebpf:"downlink_headers"`
-	ExitPort        *ebpf.VariableSpec `ebpf:"exit_port"`
-	FirstTeid       *ebpf.VariableSpec `ebpf:"first_teid"`
-	FirstUe         *ebpf.VariableSpec `ebpf:"first_ue"`
-	FrameLength     *ebpf.VariableSpec `ebpf:"frame_length"`
-	Packets         *ebpf.VariableSpec `ebpf:"packets"`
-	Sessions        *ebpf.VariableSpec `ebpf:"sessions"`
-	Stamps          *ebpf.VariableSpec `ebpf:"stamps"`
-	UplinkHeaders   *ebpf.VariableSpec `ebpf:"uplink_headers"`
+	Downlink6Headers *ebpf.VariableSpec `ebpf:"downlink6_headers"`
+	DownlinkHeaders  *ebpf.VariableSpec `ebpf:"downlink_headers"`
+	ExitPort         *ebpf.VariableSpec `ebpf:"exit_port"`
+	FirstPrefix      *ebpf.VariableSpec `ebpf:"first_prefix"`
+	FirstTeid        *ebpf.VariableSpec `ebpf:"first_teid"`
+	FirstUe          *ebpf.VariableSpec `ebpf:"first_ue"`
+	Frame6Length     *ebpf.VariableSpec `ebpf:"frame6_length"`
+	FrameLength      *ebpf.VariableSpec `ebpf:"frame_length"`
+	Packets          *ebpf.VariableSpec `ebpf:"packets"`
+	Sessions         *ebpf.VariableSpec `ebpf:"sessions"`
+	Stamps           *ebpf.VariableSpec `ebpf:"stamps"`
+	TeidStride       *ebpf.VariableSpec `ebpf:"teid_stride"`
+	UeStride         *ebpf.VariableSpec `ebpf:"ue_stride"`
+	UplinkHeaders    *ebpf.VariableSpec `ebpf:"uplink_headers"`
 }
 
 // harnessObjects contains all objects after they have been loaded into the kernel.
@@ -141,15 +153,20 @@ func (m *harnessMaps) Close() error {
 //
 // It can be passed to loadHarnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type harnessVariables struct {
-	DownlinkHeaders *ebpf.Variable `ebpf:"downlink_headers"`
-	ExitPort        *ebpf.Variable `ebpf:"exit_port"`
-	FirstTeid       *ebpf.Variable `ebpf:"first_teid"`
-	FirstUe         *ebpf.Variable `ebpf:"first_ue"`
-	FrameLength     *ebpf.Variable `ebpf:"frame_length"`
-	Packets         *ebpf.Variable `ebpf:"packets"`
-	Sessions        *ebpf.Variable `ebpf:"sessions"`
-	Stamps          *ebpf.Variable `ebpf:"stamps"`
-	UplinkHeaders   *ebpf.Variable `ebpf:"uplink_headers"`
+	Downlink6Headers *ebpf.Variable `ebpf:"downlink6_headers"`
+	DownlinkHeaders  *ebpf.Variable `ebpf:"downlink_headers"`
+	ExitPort         *ebpf.Variable `ebpf:"exit_port"`
+	FirstPrefix      *ebpf.Variable `ebpf:"first_prefix"`
+	FirstTeid        *ebpf.Variable `ebpf:"first_teid"`
+	FirstUe          *ebpf.Variable `ebpf:"first_ue"`
+	Frame6Length     *ebpf.Variable `ebpf:"frame6_length"`
+	FrameLength      *ebpf.Variable `ebpf:"frame_length"`
+	Packets          *ebpf.Variable `ebpf:"packets"`
+	Sessions         *ebpf.Variable `ebpf:"sessions"`
+	Stamps           *ebpf.Variable `ebpf:"stamps"`
+	TeidStride       *ebpf.Variable `ebpf:"teid_stride"`
+	UeStride         *ebpf.Variable `ebpf:"ue_stride"`
+	UplinkHeaders    *ebpf.Variable `ebpf:"uplink_headers"`
 }
 
 // harnessPrograms contains all programs after they have been loaded into the kernel.
@@ -160,6 +177,7 @@ type harnessPrograms struct {
 	FloorUplink   *ebpf.Program `ebpf:"floor_uplink"`
 	Nothing       *ebpf.Program `ebpf:"nothing"`
 	WrapDownlink  *ebpf.Program `ebpf:"wrap_downlink"`
+	WrapDownlink6 *ebpf.Program `ebpf:"wrap_downlink6"`
 	WrapUplink    *ebpf.Program `ebpf:"wrap_uplink"`
 }
 
@@ -169,6 +187,7 @@ func (p *harnessPrograms) Close() error {
 		p.FloorUplink,
 		p.Nothing,
 		p.WrapDownlink,
+		p.WrapDownlink6,
 		p.WrapUplink,
 	)
 }

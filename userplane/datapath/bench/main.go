@@ -1,29 +1,50 @@
 // Command bench measures the data path: nanoseconds per packet, net of the harness, beside a floor program that does
 // no lookups, in the same run. It needs root; it works in a network namespace of its own. The last lines of stdout are
-// for machines: BENCH <name> <value> ns/pkt ratio=<to the floor>.
+// for machines: BENCH <name> <value> ns/pkt ratio=<to the floor>; JSON with -json.
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/xepc/xepc/userplane/datapath"
 )
 
+// options are what the command line says.
+type options struct {
+	rounds, packets int
+	sessions        []int
+	capacity        int
+	only            []string // kinds of sessions
+	json            bool
+}
+
 func main() {
-	rounds := flag.Int("rounds", 15, "interleaved rounds; the median counts")
-	packets := flag.Int("packets", 300_000, "packets of each row in a round, at most 2 million; half of them warm the caches")
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 15, "interleaved rounds; the median counts")
+	flag.IntVar(&o.packets, "packets", 300_000, "packets of each row in a round, at most 2 million; half of them warm the caches")
 	sessions := flag.String("sessions", "1,1000,50000", "sessions picked from at random")
-	capacity := flag.Int("capacity", 65_536, "sessions that the tables are made for")
+	flag.IntVar(&o.capacity, "capacity", 65_536, "sessions that the tables are made for")
+	only := flag.String("only", "dense", "kinds of sessions, of dense, scattered, ipv6, sdf; or all")
+	flag.BoolVar(&o.json, "json", false, "a JSON array of the rows instead of the table")
 	flag.Parse()
-	counts, err := parseCounts(*sessions, *capacity)
-	if err == nil {
-		err = run(os.Stdout, *rounds, *packets, counts, *capacity)
+	var err error
+	if *only == "all" {
+		*only = "dense,scattered,ipv6,sdf"
+	}
+	o.only = strings.Split(*only, ",")
+	if o.sessions, err = parseCounts(*sessions, o.capacity); err == nil {
+		err = run(os.Stdout, o)
 	}
 	if err != nil {
 		slog.Error("bench", "err", err)
@@ -46,36 +67,71 @@ func parseCounts(list string, capacity int) (counts []int, err error) {
 type row struct {
 	name     string
 	program  candidate
+	first    int // session
 	sessions int
 	direct   direction
 	gross    []float64 // ns per packet
 }
 
-// run measures all rows in turn, round by round, so that a disturbance falls on all of them.
-func run(out io.Writer, rounds, packets int, counts []int, capacity int) error {
+// Result is a row as machines read it.
+type Result struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+	Ratio float64 `json:"ratio,omitempty"` // to the floor of the same run
+}
+
+func run(out io.Writer, o options) error {
 	runtime.LockOSThread() // the namespace is the thread's
-	b, err := newBed(slices.Max(counts), capacity)
+	if !o.json {
+		_, _ = fmt.Fprintf(out, "%s %s, %d CPUs; 64-octet inner packets; usage, policing, source check and reasons on\n"+
+			"median of %d interleaved rounds of %d packets; net: without the harness\n\n%-22s %10s %10s %10s %10s\n",
+			runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.packets, "", "gross ns", "net ns", "net min", "x floor")
+	}
+	var results []Result
+	for _, name := range o.only {
+		part, err := runKind(out, name, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		results = append(results, part...)
+	}
+	if o.json {
+		return json.NewEncoder(out).Encode(results)
+	}
+	_, _ = fmt.Fprintln(out)
+	for _, r := range results {
+		ratio := ""
+		if r.Ratio != 0 {
+			ratio = fmt.Sprintf(" ratio=%.2f", r.Ratio)
+		}
+		_, _ = fmt.Fprintf(out, "BENCH %s %.1f %s%s\n", r.Name, r.Value, r.Unit, ratio)
+	}
+	return nil
+}
+
+// runKind measures all rows of a kind in turn, round by round, so that a disturbance falls on all of them.
+func runKind(out io.Writer, name string, o options) (results []Result, err error) {
+	kinds := map[string]kind{"dense": dense, "scattered": scattered, "ipv6": prefixes, "sdf": filtered}
+	k, known := kinds[name]
+	if !known {
+		return nil, errors.New("no such kind of sessions")
+	}
+	b, err := newBed(k, max(slices.Max(o.sessions), len(k.filters)), o.capacity)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() {
-		if err := b.close(); err != nil {
-			slog.Error("clean up", "err", err)
+		if e := b.close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
 		}
 	}()
-	var rows []*row
-	for _, d := range []direction{uplink, downlink} {
-		rows = append(rows, &row{name: "harness_" + d.String(), program: b.nothing, sessions: 1, direct: d},
-			&row{name: "floor_" + d.String(), program: b.floor(d), sessions: 1, direct: d})
-		for _, n := range counts {
-			rows = append(rows, &row{name: fmt.Sprintf("%s_%d", d, n), program: b.datapath, sessions: n, direct: d})
-		}
-	}
-	for round := range rounds + 1 {
+	rows := b.rows(name, o.sessions)
+	for round := range o.rounds + 1 {
 		for _, r := range rows {
-			ns, err := b.measure(r.direct, r.program, r.sessions, packets)
+			ns, err := b.measure(r, o.packets)
 			if err != nil {
-				return fmt.Errorf("%s: %w", r.name, err)
+				return nil, fmt.Errorf("%s: %w", r.name, err)
 			}
 			if round > 0 { // the first warms up
 				r.gross = append(r.gross, ns)
@@ -83,34 +139,67 @@ func run(out io.Writer, rounds, packets int, counts []int, capacity int) error {
 		}
 	}
 	if err := b.check(); err != nil {
-		return err
+		return nil, err
 	}
-	report(out, rows, rounds, packets)
-	return nil
+	results = report(out, rows, o.json)
+	if name == "dense" {
+		octets, err := datapath.MapOctets(filepath.Join(b.pins, "node"))
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, Result{Name: "kernel_bytes_per_session", Value: float64(octets) / float64(b.capacity), Unit: "B"})
+	}
+	return results, nil
 }
 
-func report(out io.Writer, rows []*row, rounds, packets int) {
-	fmt.Fprintf(out, "%s %s, %d CPUs; 64-octet inner packets; usage, policing, source check and reasons on\n",
-		runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
-	fmt.Fprintf(out, "median of %d interleaved rounds of %d packets; net: without the harness\n\n", rounds, packets)
-	fmt.Fprintf(out, "%-18s %10s %10s %10s %10s\n", "", "gross ns", "net ns", "net min", "x floor")
-	nets, mins := map[string]float64{}, map[string]float64{}
+// rows are those of a kind, with harness and floor for each direction.
+func (b *bed) rows(kind string, counts []int) (rows []*row) {
+	add := func(name string, d direction, program candidate, first, sessions int) {
+		rows = append(rows, &row{name: name, program: program, first: first, sessions: sessions, direct: d})
+	}
+	begin := func(d direction) {
+		add("harness_"+d.String(), d, b.nothing, 0, 1)
+		add("floor_"+d.String(), d, b.floor(d), 0, 1)
+	}
+	prefix := map[string][2]string{
+		"dense": {"uplink", "downlink"}, "scattered": {"uplink_cp_teid", "downlink_static"}, "ipv6": {"", "downlink_ipv6"},
+	}[kind]
+	if kind == "sdf" {
+		begin(uplink)
+		for n, filters := range b.kind.filters {
+			add(fmt.Sprintf("uplink_sdf_%d", filters), uplink, b.datapath, n, 1)
+		}
+	}
+	for _, d := range []direction{uplink, downlink} {
+		if prefix[d] == "" {
+			continue
+		}
+		begin(d)
+		for _, n := range counts {
+			add(fmt.Sprintf("%s_%d", prefix[d], n), d, b.datapath, 0, n)
+		}
+	}
+	return rows
+}
+
+func report(out io.Writer, rows []*row, quiet bool) (results []Result) {
+	nets := map[string]float64{}
 	for _, r := range rows {
 		harness := rows[slices.IndexFunc(rows, func(o *row) bool { return o.name == "harness_"+r.direct.String() })]
 		net := make([]float64, len(r.gross))
 		for i := range net {
 			net[i] = r.gross[i] - harness.gross[i]
 		}
-		nets[r.name], mins[r.name] = median(net), slices.Min(net)
-		fmt.Fprintf(out, "%-18s %10.1f %10.1f %10.1f %10.2f\n", r.name, median(r.gross), nets[r.name], mins[r.name],
-			nets[r.name]/max(nets["floor_"+r.direct.String()], 0.1))
-	}
-	fmt.Fprintln(out)
-	for _, r := range rows {
-		if floor := nets["floor_"+r.direct.String()]; !strings.HasPrefix(r.name, "harness_") {
-			fmt.Fprintf(out, "BENCH %s %.1f ns/pkt ratio=%.2f\n", r.name, nets[r.name], nets[r.name]/max(floor, 0.1))
+		nets[r.name] = median(net)
+		floor := max(nets["floor_"+r.direct.String()], 0.1)
+		if !quiet {
+			_, _ = fmt.Fprintf(out, "%-22s %10.1f %10.1f %10.1f %10.2f\n", r.name, median(r.gross), nets[r.name], slices.Min(net), nets[r.name]/floor)
+		}
+		if r.program != nil && !strings.HasPrefix(r.name, "harness_") {
+			results = append(results, Result{Name: r.name, Value: nets[r.name], Unit: "ns/pkt", Ratio: nets[r.name] / floor})
 		}
 	}
+	return results
 }
 
 func median(of []float64) float64 {

@@ -12,8 +12,8 @@ import (
 // lines.
 func TestRun(t *testing.T) {
 	var out strings.Builder
-	require.NoError(t, run(&out, 2, 1000, []int{1, 1000}, 1024))
-	line := regexp.MustCompile(`^BENCH (\w+) -?\d+\.\d ns/pkt ratio=-?\d+\.\d\d$`)
+	require.NoError(t, run(&out, options{rounds: 2, packets: 1000, sessions: []int{1, 1000}, capacity: 1024, only: []string{"dense", "scattered", "ipv6", "sdf"}}))
+	line := regexp.MustCompile(`^BENCH (\w+) -?\d+\.\d (ns/pkt ratio=-?\d+\.\d\d|B)$`)
 	var names []string
 	for _, l := range strings.Split(strings.TrimSpace(out.String()), "\n") {
 		if strings.HasPrefix(l, "BENCH ") {
@@ -22,6 +22,9 @@ func TestRun(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{
-		"floor_uplink", "uplink_1", "uplink_1000", "floor_downlink", "downlink_1", "downlink_1000",
+		"floor_uplink", "uplink_1", "uplink_1000", "floor_downlink", "downlink_1", "downlink_1000", "kernel_bytes_per_session",
+		"floor_uplink", "uplink_cp_teid_1", "uplink_cp_teid_1000", "floor_downlink", "downlink_static_1", "downlink_static_1000",
+		"floor_downlink", "downlink_ipv6_1", "downlink_ipv6_1000",
+		"floor_uplink", "uplink_sdf_2", "uplink_sdf_8", "uplink_sdf_32",
 	}, names)
 }
