@@ -64,7 +64,7 @@ func (p *paths) get(peer netip.Addr, now time.Time) *path {
 	if len(p.known) >= p.max {
 		p.forgetIdle(now)
 	}
-	if len(p.known) >= p.max {
+	if len(p.known) >= p.max && !p.forgetUnused() {
 		return nil
 	}
 	x := &path{nextEcho: now.Add(p.interval), seen: now}
@@ -79,6 +79,17 @@ func (p *paths) forgetIdle(now time.Time) {
 			delete(p.known, addr)
 		}
 	}
+}
+
+// forgetUnused forgets one path that no session uses, so that forged addresses cannot keep SGWs out.
+func (p *paths) forgetUnused() bool {
+	for addr, x := range p.known {
+		if x.holds == 0 {
+			delete(p.known, addr)
+			return true
+		}
+	}
+	return false
 }
 
 func (p *paths) hold(peer netip.Addr, n int, now time.Time) {

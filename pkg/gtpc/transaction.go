@@ -55,6 +55,7 @@ type servedKey struct {
 type servedPeer struct {
 	requests map[servedKey]*served
 	order    []servedKey // by arrival, the oldest first
+	open     int         // of requests, those without an answer
 }
 
 // served is a request that arrived: answer is nil while the node works on it.
@@ -116,7 +117,7 @@ func (t *transactions) arrive(from netip.Addr, key servedKey, now time.Time) (ve
 		if len(t.peers) >= t.maxPeers {
 			t.sweep(now)
 		}
-		if len(t.peers) >= t.maxPeers {
+		if len(t.peers) >= t.maxPeers && !t.evictPeer() {
 			return overload, nil
 		}
 		p = &servedPeer{requests: make(map[servedKey]*served)}
@@ -126,6 +127,7 @@ func (t *transactions) arrive(from netip.Addr, key servedKey, now time.Time) (ve
 		return overload, nil
 	}
 	p.requests[key] = &served{arrived: now}
+	p.open++
 	p.order = append(p.order, key)
 	t.served++
 	return deliver, nil
@@ -146,6 +148,7 @@ func (t *transactions) answer(to netip.Addr, key servedKey, octets []byte) error
 		return errAnswered
 	}
 	s.answer = octets
+	p.open--
 	return nil
 }
 
@@ -156,6 +159,7 @@ func (t *transactions) drop(from netip.Addr, key servedKey) {
 		return
 	}
 	delete(p.requests, key)
+	p.open--
 	for i := len(p.order) - 1; i >= 0; i-- { // the one that came last, as a rule
 		if p.order[i] == key {
 			p.order = slices.Delete(p.order, i, i+1)
@@ -183,7 +187,35 @@ func (t *transactions) evict(p *servedPeer) bool {
 	return true
 }
 
+// evictPeer forgets a peer to make room for another: one that has all its answers, and the one with the fewest of those
+// looked at, since whoever fills the table from many forged addresses sends little from each.
+func (t *transactions) evictPeer() bool {
+	const most = 16
+	var victim netip.Addr
+	looked, fewest := 0, 0
+	for addr, p := range t.peers {
+		if p.open == 0 && (looked == 0 || len(p.order) < fewest) {
+			victim, fewest = addr, len(p.order)
+		}
+		if p.open == 0 {
+			if looked++; looked == most {
+				break
+			}
+		}
+	}
+	if looked == 0 {
+		return false
+	}
+	delete(t.peers, victim)
+	t.served -= fewest
+	t.evicted += uint64(fewest)
+	return true
+}
+
 func (t *transactions) forgetOldest(p *servedPeer) {
+	if p.requests[p.order[0]].answer == nil {
+		p.open--
+	}
 	delete(p.requests, p.order[0])
 	p.order = p.order[1:]
 	t.served--

@@ -160,3 +160,28 @@ func TestTwoLivesBeginWithDifferentSequenceNumbers(t *testing.T) {
 	}
 	require.Greater(t, len(first), 1)
 }
+
+// TestForgedAddressesDoNotKeepPeersOut: each of them gets its answer, a refusal, at once, and makes room then.
+func TestForgedAddressesDoNotKeepPeersOut(t *testing.T) {
+	tr := testTransactions(func(c *EndpointConfig) { c.MaxPeers = 8 })
+	p := newPaths(EndpointConfig{MaxPeers: 8, EchoInterval: time.Minute})
+	busy := netip.MustParseAddr("10.10.0.9")
+	require.Equal(t, deliver, first(tr.arrive(busy, request(1), epoch)))
+	p.hold(busy, 1, epoch)
+	for n := range 100 {
+		forged := netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})
+		require.Equal(t, deliver, first(tr.arrive(forged, request(1), epoch)))
+		require.NoError(t, tr.answer(forged, request(1), []byte{1}))
+		require.False(t, p.recovery(forged, 1, epoch))
+	}
+	require.Len(t, tr.peers, 8)
+	require.Equal(t, 8, tr.served)
+	require.Len(t, p.known, 8)
+	require.Equal(t, inProgress, first(tr.arrive(busy, request(1), epoch)), "one in progress stays")
+
+	require.Equal(t, deliver, first(tr.arrive(sgw.Addr(), request(1), epoch)))
+	p.hold(sgw.Addr(), 1, epoch)
+	require.False(t, p.recovery(sgw.Addr(), 1, epoch))
+	require.True(t, p.recovery(sgw.Addr(), 2, epoch), "its restart is noticed")
+	require.Equal(t, 1, p.known[busy].holds)
+}
