@@ -114,7 +114,7 @@ func ExitCode(err error) int {
 
 // Main runs app with the process's arguments and ends the process.
 func Main(app *cli.App) {
-	err := Prepare(app).Run(os.Args)
+	err := Prepare(app).Run(Arrange(app, os.Args))
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", app.Name, err)
 	}

@@ -52,7 +52,7 @@ func run(t *testing.T, stdin string, args ...string) (out string, code int) {
 	var b bytes.Buffer
 	app := node.Prepare(newApp())
 	app.Reader, app.Writer, app.ErrWriter = strings.NewReader(stdin), &b, &b
-	err := app.RunContext(t.Context(), append([]string{nodeName}, args...))
+	err := app.RunContext(t.Context(), node.Arrange(app, append([]string{nodeName}, args...)))
 	if err != nil {
 		fmt.Fprintln(&b, err)
 	}

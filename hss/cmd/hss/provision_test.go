@@ -38,7 +38,7 @@ func TestSIMVerbs(t *testing.T) {
 	require.Contains(t, out, "is suspended: it cannot activate")
 	requireRun(t, "", "sim", "resume", socket, "msisdn:882120000001")
 
-	out = requireRun(t, "", "sim", "set", socket, "-o", "json", sim, "ambr.uplink=5000", "card.batch=007", "apns=[{name: internet, qci: 7}]", "iot.periodic_tau=3600")
+	out = requireRun(t, "", "sim", "set", socket, sim, "-o", "json", "ambr.uplink=5000", "card.batch=007", "apns=[{name: internet, qci: 7}]", "iot.periodic_tau=3600")
 	require.Contains(t, out, `"batch": "007"`)
 	out, code = run(t, "", "sim", "set", socket, sim, "ambr")
 	require.Equal(t, node.ExitUsage, code, out)
@@ -63,7 +63,7 @@ func TestSIMVerbs(t *testing.T) {
 	require.Equal(t, "none\n", requireRun(t, "", "location", "show", socket, sim))
 	require.Equal(t, "cancelled: "+sim+"\n", requireRun(t, "", "location", "cancel", socket, sim))
 	var vector map[string]any
-	require.NoError(t, json.Unmarshal([]byte(requireRun(t, "", "test", "vector", socket, "--rand", strings.Repeat("ab", 16), "-o", "json", sim)), &vector))
+	require.NoError(t, json.Unmarshal([]byte(requireRun(t, "", "test", "vector", socket, sim, "--rand", strings.Repeat("ab", 16), "-o", "json")), &vector))
 	require.Equal(t, strings.Repeat("ab", 16), vector["rand"])
 	require.Len(t, vector, 6, "no CK, no IK, no KASME")
 
