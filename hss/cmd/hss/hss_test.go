@@ -163,47 +163,70 @@ func (d *daemon) requireAIR(imsi string, cause uint32) {
 // air connects as an MME, asks for a vector, and returns the answer.
 func (d *daemon) air(imsi string) *diam.Message {
 	d.t.Helper()
+	nc := d.connect()
+	defer nc.Close()
+	return d.exchange(nc, d.request(318, imsi, map[uint32]datatype.Type{
+		avp.VisitedPLMNID: datatype.OctetString("\x00\xf1\x10"), avp.RequestedEUTRANAuthenticationInfo: &diam.GroupedAVP{},
+	}))
+}
+
+// connect connects as an MME until the test ends.
+func (d *daemon) connect() net.Conn {
+	d.t.Helper()
 	nc, err := net.Dial("tcp", d.address)
 	require.NoError(d.t, err)
-	defer nc.Close()
+	d.t.Cleanup(func() { _ = nc.Close() })
 	require.NoError(d.t, nc.SetDeadline(time.Now().Add(patience)))
+	cer := diam.NewRequest(diam.CapabilitiesExchange, 0, dict.Default)
+	d.origin(cer)
+	cer.AddAVP(diam.NewAVP(avp.HostIPAddress, avp.Mbit, 0, datatype.Address(net.IPv4(127, 0, 0, 1))))
+	cer.AddAVP(diam.NewAVP(avp.VendorID, avp.Mbit, 0, datatype.Unsigned32(10415)))
+	cer.AddAVP(diam.NewAVP(avp.ProductName, 0, 0, datatype.UTF8String("test")))
+	rc, err := d.exchange(nc, cer).FindAVP(avp.ResultCode, 0)
+	require.NoError(d.t, err)
+	require.Equal(d.t, datatype.Unsigned32(2001), rc.Data)
+	return nc
+}
+
+// request makes a request of S6a about a SIM; avps are 3GPP's.
+func (d *daemon) request(command uint32, imsi string, avps map[uint32]datatype.Type) *diam.Message {
+	d.t.Helper()
+	m := diam.NewMessage(command, diam.RequestFlag|diam.ProxiableFlag, 16777251, 1, 1, dict.Default)
+	m.AddAVP(diam.NewAVP(avp.SessionID, avp.Mbit, 0, datatype.UTF8String("mme1;1;1")))
+	d.origin(m)
+	for code, v := range map[uint32]datatype.Type{
+		avp.AuthSessionState: datatype.Enumerated(1), avp.DestinationRealm: datatype.DiameterIdentity("example.net"), avp.UserName: datatype.UTF8String(imsi),
+	} {
+		m.AddAVP(diam.NewAVP(code, avp.Mbit, 0, v))
+	}
+	for code, v := range avps {
+		m.AddAVP(diam.NewAVP(code, avp.Mbit|avp.Vbit, 10415, v))
+	}
+	return m
+}
+
+func (d *daemon) origin(m *diam.Message) {
+	d.t.Helper()
 	app := &diam.GroupedAVP{AVP: []*diam.AVP{
 		diam.NewAVP(avp.VendorID, avp.Mbit, 0, datatype.Unsigned32(10415)),
 		diam.NewAVP(avp.AuthApplicationID, avp.Mbit, 0, datatype.Unsigned32(16777251)),
 	}}
-	origin := func(m *diam.Message) {
-		for code, v := range map[uint32]datatype.Type{
-			avp.OriginHost: datatype.DiameterIdentity("mme1.visited.example"), avp.OriginRealm: datatype.DiameterIdentity("visited.example"),
-			avp.VendorSpecificApplicationID: app,
-		} {
-			_, err := m.NewAVP(code, avp.Mbit, 0, v)
-			require.NoError(d.t, err)
-		}
-	}
-	exchange := func(m *diam.Message) *diam.Message {
-		_, err := m.WriteTo(nc)
-		require.NoError(d.t, err)
-		ans, err := diam.ReadMessage(nc, dict.Default)
-		require.NoError(d.t, err)
-		return ans
-	}
-	cer := diam.NewRequest(diam.CapabilitiesExchange, 0, dict.Default)
-	origin(cer)
-	cer.AddAVP(diam.NewAVP(avp.HostIPAddress, avp.Mbit, 0, datatype.Address(net.IPv4(127, 0, 0, 1))))
-	cer.AddAVP(diam.NewAVP(avp.VendorID, avp.Mbit, 0, datatype.Unsigned32(10415)))
-	cer.AddAVP(diam.NewAVP(avp.ProductName, 0, 0, datatype.UTF8String("test")))
-	exchange(cer)
-	air := diam.NewMessage(318, diam.RequestFlag|diam.ProxiableFlag, 16777251, 1, 1, dict.Default)
-	air.AddAVP(diam.NewAVP(avp.SessionID, avp.Mbit, 0, datatype.UTF8String("mme1;1;1")))
-	origin(air)
 	for code, v := range map[uint32]datatype.Type{
-		avp.AuthSessionState: datatype.Enumerated(1), avp.DestinationRealm: datatype.DiameterIdentity("example.net"), avp.UserName: datatype.UTF8String(imsi),
+		avp.OriginHost: datatype.DiameterIdentity("mme1.visited.example"), avp.OriginRealm: datatype.DiameterIdentity("visited.example"),
+		avp.VendorSpecificApplicationID: app,
 	} {
-		air.AddAVP(diam.NewAVP(code, avp.Mbit, 0, v))
+		_, err := m.NewAVP(code, avp.Mbit, 0, v)
+		require.NoError(d.t, err)
 	}
-	air.AddAVP(diam.NewAVP(avp.VisitedPLMNID, avp.Mbit|avp.Vbit, 10415, datatype.OctetString("\x00\xf1\x10")))
-	air.AddAVP(diam.NewAVP(avp.RequestedEUTRANAuthenticationInfo, avp.Mbit|avp.Vbit, 10415, &diam.GroupedAVP{}))
-	return exchange(air)
+}
+
+func (d *daemon) exchange(nc net.Conn, m *diam.Message) *diam.Message {
+	d.t.Helper()
+	_, err := m.WriteTo(nc)
+	require.NoError(d.t, err)
+	ans, err := diam.ReadMessage(nc, dict.Default)
+	require.NoError(d.t, err)
+	return ans
 }
 
 // freeAddress returns an address that nobody listens on.

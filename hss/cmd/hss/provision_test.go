@@ -10,6 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fiorix/go-diameter/v4/diam"
+	"github.com/fiorix/go-diameter/v4/diam/avp"
+	"github.com/fiorix/go-diameter/v4/diam/datatype"
+	"github.com/fiorix/go-diameter/v4/diam/dict"
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v2"
@@ -243,4 +247,38 @@ func TestAlertsAreOverMetricsThatExist(t *testing.T) {
 		}
 	}
 	require.Greater(t, rules, 10)
+}
+
+// TestASuspendedSIMIsCancelledAtItsNode goes the whole way: an MME registers a SIM, the operator suspends it, and the MME
+// gets a CLR on its connection; the session log has all of it.
+func TestASuspendedSIMIsCancelledAtItsNode(t *testing.T) {
+	d, socket := provisioned(t)
+	const sim = "001010000000001"
+	requireRun(t, simYAML, "sim", "add", socket, "--file", "-")
+	nc := d.connect()
+	ans := d.exchange(nc, d.request(316, sim, map[uint32]datatype.Type{
+		avp.RATType: datatype.Enumerated(1004), avp.ULRFlags: datatype.Unsigned32(34), avp.VisitedPLMNID: datatype.OctetString("\x00\xf1\x10"),
+	}))
+	rc, err := ans.FindAVP(avp.ResultCode, 0)
+	require.NoError(t, err)
+	require.Equal(t, datatype.Unsigned32(2001), rc.Data)
+	require.Contains(t, requireRun(t, "", "location", "show", socket, sim), "mme1.visited.example")
+	require.Contains(t, requireRun(t, "", "sim", "list", socket, "--node", "mme1.visited.example"), sim)
+
+	requireRun(t, "", "sim", "suspend", socket, sim)
+	clr, err := diam.ReadMessage(nc, dict.Default)
+	require.NoError(t, err)
+	require.EqualValues(t, 317, clr.Header.CommandCode)
+	user, err := clr.FindAVP(avp.UserName, 0)
+	require.NoError(t, err)
+	require.Equal(t, datatype.UTF8String(sim), user.Data)
+	_, err = clr.Answer(2001).WriteTo(nc)
+	require.NoError(t, err)
+	var out string
+	require.Eventually(t, func() bool {
+		out = requireRun(t, "", "sim", "log", socket, sim)
+		return strings.Contains(out, "cancel")
+	}, patience, 10*time.Millisecond)
+	require.Contains(t, out, "attach")
+	require.Equal(t, "none\n", requireRun(t, "", "location", "show", socket, sim))
 }
