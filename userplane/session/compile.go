@@ -268,8 +268,8 @@ func (f *FAR) action() (Action, error) {
 			if !notify {
 				return ActionForward, nil
 			}
-		case pfcp.ActionBuffer: // nobody keeps the packets yet
-			return 0, refuse(pfcp.RuleFAR, uint32(f.ID), pfcp.IEApplyAction, "buffering is not served")
+		case pfcp.ActionBuffer:
+			return ActionBuffer, nil
 		}
 	}
 	return 0, refuse(pfcp.RuleFAR, uint32(f.ID), pfcp.IEApplyAction, "apply action %#x is none, or contradicts itself", uint16(f.Action))

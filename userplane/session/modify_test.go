@@ -108,9 +108,9 @@ func TestModificationsThatAreRefusedChangeNothing(t *testing.T) {
 		"Remove FAR of one that a PDR names": {
 			pfcp.SessionModificationRequest{RemoveFARs: []pfcp.FARID{2}}, pfcp.CauseRuleCreationFailure, rule(pfcp.RulePDR, 2),
 		},
-		"to buffer": {
-			pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{ID: 2, ApplyAction: pfcp.Some(pfcp.ActionBuffer)}}},
-			pfcp.CauseRuleCreationFailure, rule(pfcp.RuleFAR, 2),
+		"to buffer what comes from the UE": {
+			pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{ID: 1, ApplyAction: pfcp.Some(pfcp.ActionBuffer)}}},
+			pfcp.CauseRuleCreationFailure, rule(pfcp.RuleFAR, 1),
 		},
 		"CHOOSE in an Update PDR": {
 			pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{{

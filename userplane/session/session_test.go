@@ -404,9 +404,9 @@ func TestRefusals(t *testing.T) {
 		"a removal that is not of GTP-U": {
 			func(r request) { r.CreatePDRs[0].OuterHeaderRemoval.Value = 2 }, creation, pfcp.IEOuterHeaderRemoval, pdr(1),
 		},
-		"buffering": {
-			func(r request) { r.CreateFARs[1].ApplyAction = pfcp.ActionBuffer | pfcp.ActionNotifyCP },
-			creation, pfcp.IEApplyAction, far(2),
+		"buffering of packets from the UE": {
+			func(r request) { r.CreateFARs[0].ApplyAction = pfcp.ActionBuffer | pfcp.ActionNotifyCP },
+			creation, pfcp.IEApplyAction, far(1),
 		},
 		"to forward and to drop": {
 			func(r request) { r.CreateFARs[1].ApplyAction = pfcp.ActionForward | pfcp.ActionDrop },

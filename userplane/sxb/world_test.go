@@ -42,6 +42,7 @@ type fakeDataPath struct {
 	usage  map[session.Key]session.Usage
 	cells  map[session.CellID]session.Volume
 	limits map[session.CellID]session.VolumeLimits
+	ends   []session.Tunnel            // that got an end marker
 	before func(session.Changes) error // called first; nil: nothing
 }
 
@@ -84,6 +85,7 @@ func (d *fakeDataPath) Apply(c session.Changes) error {
 			}
 		}
 	}
+	d.ends = append(d.ends, c.EndMarkers...)
 	for _, id := range c.Removes {
 		delete(d.cells, id)
 		delete(d.limits, id)
@@ -181,6 +183,12 @@ func (d *fakeDataPath) exceeded() (all []session.CellID) {
 		}
 	}
 	return all
+}
+
+func (d *fakeDataPath) marked() []session.Tunnel {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.ends)
 }
 
 func (d *fakeDataPath) octets(key session.Key) uint64 {
