@@ -191,6 +191,47 @@ func TestExitCodesOfWrongUsage(t *testing.T) {
 	}
 }
 
+func TestArguments(t *testing.T) {
+	for args, want := range map[string]string{
+		"7 -o json --ebi=5 --all": "7 json 5 true",
+		"--all -o json 7":         "7 json 0 true",
+		"7":                       "7 table 0 false",
+		"":                        "want IMSI: see node show --help",
+		"7 8":                     `"8" is not expected behind IMSI: see node show --help`,
+		"7 --nonsense":            `"--nonsense" is not expected behind IMSI: see node show --help`,
+		"7 -o":                    "--o wants a value: see node show --help",
+		"7 -o xml":                "no xml",
+		"7 --ebi five":            `"five"`,
+	} {
+		var out bytes.Buffer
+		app := Prepare(&cli.App{Name: "node", Writer: &out, ErrWriter: &out, Commands: []*cli.Command{{
+			Name: "show", ArgsUsage: "IMSI",
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Action: func(_ *cli.Context, s string) error {
+					if s == "xml" {
+						return cli.Exit("no xml", ExitUsage)
+					}
+					return nil
+				}},
+				&cli.UintFlag{Name: "ebi"}, &cli.BoolFlag{Name: "all"},
+			},
+			Action: func(c *cli.Context) error {
+				if err := Arguments(c, "IMSI"); err != nil {
+					return err
+				}
+				_, err := fmt.Fprint(&out, c.Args().First(), " ", c.String("output"), " ", c.Uint("ebi"), " ", c.Bool("all"))
+				return err
+			},
+		}}})
+		err := app.Run(append([]string{"node", "show"}, strings.Fields(args)...))
+		if err != nil {
+			require.Equal(t, ExitUsage, ExitCode(err), args)
+			out.WriteString(err.Error())
+		}
+		require.Contains(t, out.String(), want, args)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, Prepare(&cli.App{Name: "node", Writer: &out}).Run([]string{"node", "--version"}))

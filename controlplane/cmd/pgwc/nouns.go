@@ -52,8 +52,8 @@ func sessions(c *cli.Context, filter url.Values) ([]s8.Session, error) {
 }
 
 func showSession(c *cli.Context) error {
-	if c.NArg() != 1 {
-		return cli.Exit("want one IMSI: see "+c.Command.HelpName+" --help", node.ExitUsage)
+	if err := node.Arguments(c, "IMSI"); err != nil {
+		return err
 	}
 	all, err := sessions(c, url.Values{"imsi": {c.Args().First()}})
 	if err != nil {

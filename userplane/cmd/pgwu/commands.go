@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,9 +25,6 @@ func listCommand(usage string, list cli.ActionFunc, more ...cli.Flag) *cli.Comma
 	return &cli.Command{
 		Name: "list", Usage: usage, Flags: nounFlags(append(more, watch)...),
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return cli.Exit(fmt.Sprintf("list takes no argument: %q", c.Args().First()), node.ExitUsage)
-			}
 			for {
 				if err := list(c); err != nil || !c.Bool("watch") {
 					return err
@@ -86,46 +82,6 @@ func details(c *cli.Context, seid string) (SessionDetail, error) {
 	return all[0], nil
 }
 
-// argument checks that the command has the arguments that it wants. Flags may stand behind them too, where people
-// put them; the library stops reading flags at the first argument.
-func argument(c *cli.Context, want ...string) error {
-	usage := func(what string) error {
-		return cli.Exit(fmt.Sprintf("%s: see %s --help", what, c.Command.HelpName), node.ExitUsage)
-	}
-	if c.NArg() < len(want) {
-		return usage("want " + strings.Join(want, " and "))
-	}
-	rest := c.Args().Slice()[len(want):]
-	for len(rest) > 0 {
-		name, value, joined := strings.Cut(strings.TrimLeft(rest[0], "-"), "=")
-		flag := flagNamed(c, name)
-		if !strings.HasPrefix(rest[0], "-") || flag == nil || !joined && len(rest) < 2 {
-			return usage(fmt.Sprintf("%q is not expected behind %s", rest[0], strings.Join(want, " and ")))
-		}
-		if rest = rest[1:]; !joined {
-			value, rest = rest[0], rest[1:]
-		}
-		if err := c.Set(flag.Name, value); err != nil {
-			return usage(err.Error())
-		}
-		if flag.Action != nil {
-			if err := flag.Action(c, value); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func flagNamed(c *cli.Context, name string) *cli.StringFlag {
-	for _, f := range c.Command.Flags {
-		if s, ok := f.(*cli.StringFlag); ok && slices.Contains(s.Names(), name) {
-			return s
-		}
-	}
-	return nil
-}
-
 func sessionCommand() *cli.Command {
 	columns := []output.Column[SessionRow]{
 		{Name: "seid", Value: func(r SessionRow) any { return r.SEID }},
@@ -146,7 +102,7 @@ func sessionCommand() *cli.Command {
 			{
 				Name: "show", Usage: "show a session with its rules", ArgsUsage: "SEID", Flags: nounFlags(),
 				Action: func(c *cli.Context) error {
-					if err := argument(c, "SEID"); err != nil {
+					if err := node.Arguments(c, "SEID"); err != nil {
 						return err
 					}
 					d, err := details(c, c.Args().First())
@@ -244,7 +200,7 @@ func pdrCommand() *cli.Command {
 
 // showRule shows one rule of the session that the command names.
 func showRule[T any](c *cli.Context, kind string, columns []output.Column[T], find func(SessionDetail, uint64) (T, bool)) error {
-	if err := argument(c, "SEID", kind); err != nil {
+	if err := node.Arguments(c, "SEID", kind); err != nil {
 		return err
 	}
 	id, err := strconv.ParseUint(c.Args().Get(1), 0, 32)

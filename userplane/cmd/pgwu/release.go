@@ -21,8 +21,8 @@ func releaseCommand() *cli.Command {
 			Name: "within", Value: 5 * time.Minute, Usage: "time that it has; then its sessions go",
 		}),
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return cli.Exit("want one PEER: see pgwu peer list", node.ExitUsage)
+			if err := node.Arguments(c, "PEER"); err != nil {
+				return err
 			}
 			socket, _, err := place(c)
 			if err != nil {
