@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -123,14 +125,36 @@ func (s *Store) pipeline(ctx context.Context, batch []*call) (missing []*call) {
 	for i, c := range batch {
 		commands[i] = c.script.EvalSha(ctx, pipe, c.keys, c.args...)
 	}
+	var acknowledged *redis.Cmd
+	if s.replicas > 0 { // a number that only a master that dies has had would be given out again
+		acknowledged = pipe.Do(ctx, "WAIT", s.replicas, (s.within / 2).Milliseconds())
+	}
+	lost := false
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	for i, c := range batch {
 		c.reply, c.err = commands[i].StringSlice()
+		if acknowledged != nil && c.err == nil {
+			c.err = enough(acknowledged, s.replicas)
+		}
 		if c.err != nil && redis.HasErrorPrefix(c.err, "NOSCRIPT") {
 			missing = append(missing, c)
 		}
+		var away *net.OpError
+		lost = lost || errors.As(c.err, &away)
+	}
+	if cluster, ok := s.redis.(*redis.ClusterClient); ok && lost {
+		cluster.ReloadState(ctx) // a replica may have taken over; the client itself looks every ten seconds only
 	}
 	return missing
+}
+
+// enough says whether so many replicas have the change, as WAIT has answered.
+func enough(acknowledged *redis.Cmd, want int) error {
+	n, err := acknowledged.Int()
+	if err == nil && n < want {
+		err = fmt.Errorf("%d replicas have the change, not %d", n, want)
+	}
+	return err
 }
 
 // loadScript puts a script into every master.

@@ -30,6 +30,7 @@ type Config struct {
 	Password   config.Secret `yaml:"password"`
 	Database   int           `yaml:"database"` // not with Cluster
 	Within     time.Duration `yaml:"within"`   // for one operation; beyond, Redis counts as away
+	Replicas   int           `yaml:"replicas"` // that must have a change before it counts; not with Cluster
 }
 
 // DefaultConfig returns the defaults: embedded.
@@ -42,6 +43,9 @@ func (c Config) Validate() error {
 		if _, _, err := net.SplitHostPort(a); err != nil {
 			faults = append(faults, fmt.Errorf("addresses[%d]: %q is not host:port", i, a))
 		}
+	}
+	if c.Replicas < 0 || (c.Replicas > 0 && c.MasterName == "" && len(c.Addresses) > 1) {
+		faults = append(faults, fmt.Errorf("replicas: %d, want 0 or more, and 0 with Cluster", c.Replicas))
 	}
 	if c.Within <= 0 {
 		faults = append(faults, fmt.Errorf("within: %v, want more than 0", c.Within))
@@ -93,7 +97,8 @@ type Store struct {
 	within   time.Duration
 	embedded *miniredis.Miniredis // nil with a real Redis
 
-	batcher batcher
+	batcher  batcher
+	replicas int // that must have a change before it counts
 
 	add, advance, register, purge, remove *redis.Script
 	change, index, reseal                 *redis.Script
@@ -116,7 +121,7 @@ const poolSize = 64 // connections to each Redis node; one carries one operation
 // an embedded Redis in memory. keyring may be nil then.
 func Open(cfg Config, keyring *Keyring, log *slog.Logger) (*Store, error) {
 	s := &Store{
-		keyring: keyring, within: cfg.Within,
+		keyring: keyring, within: cfg.Within, replicas: cfg.Replicas,
 		add: redis.NewScript(addLua), advance: redis.NewScript(advanceLua), register: redis.NewScript(registerLua),
 		purge: redis.NewScript(purgeLua), remove: redis.NewScript(removeLua),
 		change: redis.NewScript(changeLua), index: redis.NewScript(indexLua), reseal: redis.NewScript(resealLua), log: log,
