@@ -238,6 +238,18 @@ func TestVersion(t *testing.T) {
 	require.Regexp(t, `^node .*go1\.\d+`, out.String())
 }
 
+func TestANodeThatHangsIsUnreachable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.sock")
+	l, err := net.Listen("unix", path) // the kernel takes connections; nobody answers
+	require.NoError(t, err)
+	c := NewClient(path)
+	c.http.Transport.(*http.Transport).ResponseHeaderTimeout = tick
+	err = c.Do(t.Context(), http.MethodGet, "/nouns", nil, nil)
+	require.ErrorContains(t, err, "no answer within")
+	require.Equal(t, ExitUnreachable, ExitCode(err))
+	require.NoError(t, l.Close())
+}
+
 func TestAClientThatIsShutOutIsToldSo(t *testing.T) {
 	u := &Unreachable{Socket: "/run/a.sock", Err: os.NewSyscallError("connect", syscall.EACCES)}
 	require.ErrorContains(t, u, "be root")
