@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/aes"
+	"encoding/csv"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -222,4 +224,66 @@ func BenchmarkImport(b *testing.B) {
 	b.StopTimer()
 	require.Equal(b, b.N, added)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sims/s")
+}
+
+// FuzzRow reads a CSV of two lines. What is read is checked without a panic, and comes back from an export as it was.
+func FuzzRow(f *testing.F) {
+	f.Add("imsi,k,opc,apns,iot\n999700000000001," + kHex + "," + opcHex + ",internet=10.0.0.1 meters,\"{\"\"periodic_tau\"\":5}\"\n")
+	f.Add(head + csvRow(1))
+	f.Add("imsi,tacs,imeis,imei_learn,rats,ambr_uplink,seq\n1,1-2,3,true,eutran,5,6\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		r := csv.NewReader(strings.NewReader(text))
+		r.FieldsPerRecord = -1
+		first, err := r.Read()
+		if err != nil {
+			return
+		}
+		found, err := header(first)
+		if err != nil {
+			return
+		}
+		cells, err := r.Read()
+		if err != nil {
+			return
+		}
+		sim, err := parseRow(found, cells)
+		if err != nil {
+			return
+		}
+		_, _ = sim.credentials(nil)
+		if sim.WithDefaults().Validate() != nil {
+			return
+		}
+		var names, again []string
+		for _, c := range columns() {
+			if c.get != nil {
+				names, again = append(names, c.name), append(again, c.get(subscriber.Subscriber{IMSI: identity.IMSI(sim.IMSI), Profile: sim.Profile}))
+			}
+		}
+		found, err = header(names)
+		require.NoError(t, err)
+		back, err := parseRow(found, again)
+		require.NoError(t, err)
+		require.Empty(t, difference(sim.Profile, back.Profile))
+	})
+}
+
+// FuzzPatch merges anything into a profile: it never panics, and what comes out is a profile or an error.
+func FuzzPatch(f *testing.F) {
+	f.Add(`{"ambr":{"uplink":5},"apns":null,"iot":{"edrx":[{"rat":"lte-m","cycle":1}]}}`)
+	f.Add(`{"card":{"added":null},"x":{"y":{"z":[]}}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var patch map[string]any
+		if json.Unmarshal([]byte(text), &patch) != nil {
+			return
+		}
+		whole, err := asMap(subscriber.Profile{MSISDN: "1", APNs: []subscriber.APN{{Name: "internet"}}})
+		require.NoError(t, err)
+		j, err := json.Marshal(mergePatch(whole, patch))
+		require.NoError(t, err)
+		var next subscriber.Profile
+		if json.Unmarshal(j, &next) == nil {
+			_ = next.WithDefaults().Validate()
+		}
+	})
 }
