@@ -74,7 +74,7 @@ func (j *jobs) forget() {
 }
 
 // do works on a job to its end.
-func (j *jobs) do(ctx context.Context, n *job) {
+func (j *jobs) do(ctx context.Context, n *job) error {
 	err := n.work(ctx)
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -82,6 +82,7 @@ func (j *jobs) do(ctx context.Context, n *job) {
 	if err != nil {
 		n.Failure = err.Error()
 	}
+	return err
 }
 
 func (j *jobs) list() []Job {
@@ -102,9 +103,11 @@ func (v *Service) startRepair() (Job, error) {
 	return v.jobs.begin("repair", func() map[string]int64 {
 		return map[string]int64{"sims": r.Seen.Load(), "added": r.Added.Load(), "removed": r.Removed.Load()}
 	}, func(ctx context.Context) error {
-		err := v.store.Repair(ctx, r)
-		v.log.Info("the indexes were compared with the records", "sims", r.Seen.Load(), "added", r.Added.Load(), "removed", r.Removed.Load(), "err", err)
-		return err
+		if err := v.store.Repair(ctx, r); err != nil {
+			return err
+		}
+		v.log.Info("the indexes were compared with the records", "sims", r.Seen.Load(), "added", r.Added.Load(), "removed", r.Removed.Load())
+		return nil
 	})
 }
 
@@ -113,12 +116,14 @@ func (v *Service) startRotation() (Job, error) {
 	return v.jobs.begin("kek rotate", func() map[string]int64 {
 		return map[string]int64{"sims": r.Seen.Load(), "resealed": r.Resealed.Load(), "unreadable": r.Unreadable.Load()}
 	}, func(ctx context.Context) error {
-		err := v.store.Rotate(ctx, r)
-		if err == nil && r.Unreadable.Load() > 0 {
-			err = fmt.Errorf("the keys of %d SIMs do not open: keep the old keys", r.Unreadable.Load())
+		if err := v.store.Rotate(ctx, r); err != nil {
+			return err
 		}
-		v.log.Info("the SIMs' keys were sealed anew", "kek", v.store.ActiveKEK(), "sims", r.Seen.Load(), "resealed", r.Resealed.Load(), "unreadable", r.Unreadable.Load(), "err", err)
-		return err
+		if n := r.Unreadable.Load(); n > 0 {
+			return fmt.Errorf("the keys of %d SIMs do not open: keep the old keys", n)
+		}
+		v.log.Info("the SIMs' keys were sealed anew", "kek", v.store.ActiveKEK(), "sims", r.Seen.Load(), "resealed", r.Resealed.Load())
+		return nil
 	})
 }
 

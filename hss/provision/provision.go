@@ -131,7 +131,11 @@ func (v *Service) Run(ctx context.Context) error {
 	for {
 		select {
 		case n := <-v.jobs.begun:
-			running.Go(func() { v.jobs.do(ctx, n) })
+			running.Go(func() {
+				if err := v.jobs.do(ctx, n); err != nil {
+					v.log.Error("a job failed; it may be begun again", "job", n.Name, "err", err)
+				}
+			})
 		case <-retry.C:
 			v.pushAgain(ctx, v.now().Add(-pushPatience))
 		case <-repair:
