@@ -1,0 +1,161 @@
+package sxb
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/wmnsk/go-pfcp/ie"
+	"github.com/wmnsk/go-pfcp/message"
+)
+
+// mutator sends what an associated control plane might, changed by chance: octets, lengths, sessions, order.
+type mutator struct {
+	*controlPlane
+	r     *rand.Rand
+	seeds [][]byte
+	first uint64 // SEID of the UP function: those that follow belong to somebody
+}
+
+func (m *mutator) seed(all ...message.Message) {
+	for _, one := range all {
+		m.seeds = append(m.seeds, m.encode(one))
+	}
+}
+
+func newMutator(t *testing.T, w *world, addr string, seed uint64) *mutator {
+	m := &mutator{controlPlane: newControlPlane(t, w, addr, "hostile.example"), r: rand.New(rand.NewPCG(seed, 7))}
+	for _, rules := range [][]*ie.IE{
+		bearer("172.16.2.1"), bearer("172.16.2.2"), open5gs("172.16.2.3"), measured("172.16.2.4", threshold(1)...),
+		append(bearer("172.16.2.5"), ie.NewFQCSID("10.10.0.9", 1)),
+	} {
+		m.seed(m.establishment(0, 5, rules...))
+	}
+	change := func(rules ...*ie.IE) message.Message {
+		return message.NewSessionModificationRequest(0, 0, 1, 0, 0, rules...)
+	}
+	m.seed(
+		change(ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(0x0c, 0))),
+		change(ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(2), ie.NewUpdateForwardingParameters(outer(9, "10.10.0.3"), ie.NewPFCPSMReqFlags(2)))),
+		change(ie.NewRemovePDR(ie.NewPDRID(1)), bearer("172.16.2.6")[0]),
+		change(ie.NewUpdatePDR(ie.NewPDRID(2), ie.NewPDI(ie.NewSourceInterface(ie.SrcInterfaceCore),
+			ie.NewSDFFilter("permit out 17 from 192.0.2.1 53 to assigned", "", "", "", 3)))),
+		change(ie.NewRemoveURR(ie.NewURRID(1)), ie.NewCreateURR(ie.NewURRID(2), ie.NewMeasurementMethod(1, 1, 1), ie.NewReportingTriggers(1, 0), ie.NewMeasurementPeriod(1))),
+		change(ie.NewQueryURR(ie.NewURRID(1)), ie.NewUpdateQER(ie.NewQERID(1), ie.NewMBR(1, 2))),
+		message.NewSessionDeletionRequest(0, 0, 1, 0, 0), message.NewSessionDeletionRequest(0, 0, 1, 0, 0),
+		message.NewAssociationUpdateRequest(0, m.nodeID(), ie.NewCPFunctionFeatures(1)),
+		message.NewSessionSetDeletionRequest(0, m.nodeID(), nil, ie.NewFQCSID("10.10.0.9", 1)),
+		message.NewHeartbeatRequest(0, ie.NewRecoveryTimeStamp(m.rts), nil),
+		message.NewPFDManagementRequest(0), message.NewNodeReportRequest(0, m.nodeID()),
+		message.NewSessionReportResponse(0, 0, 1, 0, 0, ie.NewCause(1)),
+	)
+	return m
+}
+
+// next is one message.
+func (m *mutator) next() []byte {
+	b := append([]byte(nil), m.seeds[m.r.IntN(len(m.seeds))]...)
+	for range m.r.IntN(4) {
+		switch at := 4 + m.r.IntN(len(b)-4); m.r.IntN(3) {
+		case 0:
+			b[at] = byte(m.r.Uint32())
+		case 1:
+			b[at] ^= 1 << m.r.IntN(8)
+		case 2:
+			if m.r.IntN(8) == 0 {
+				b = b[:min(max(at, 16), len(b))]
+				binary.BigEndian.PutUint16(b[2:], uint16(len(b)-4))
+			}
+		}
+	}
+	at := 4
+	if b[0]&1 != 0 {
+		if b[1] != message.MsgTypeSessionEstablishmentRequest {
+			binary.BigEndian.PutUint64(b[4:], m.first+m.r.Uint64N(400))
+		}
+		at = 12
+	}
+	if len(b) >= at+4 && m.r.IntN(50) > 0 { // now and then a duplicate, or another's number
+		m.seq++
+		binary.BigEndian.PutUint32(b[at:], m.seq<<8)
+	}
+	return b
+}
+
+// quiet waits until nothing is under way.
+func (w *world) quiet() {
+	w.t.Helper()
+	require.Eventually(w.t, func() bool {
+		busy := 0
+		for _, sh := range w.edge.shards {
+			answer := make(chan int, 1)
+			sh.commands <- func() { answer <- len(sh.inbox) + len(sh.purges) }
+			busy += <-answer
+		}
+		return busy == 0 && len(w.edge.keeper.inbox) == 0
+	}, patience, time.Millisecond)
+}
+
+// Whatever an associated control plane sends: no crash, no hang, no growth; after every round the data path holds
+// exactly what the sessions compile to, and the session of another one is as it was. XEPC_MUTATIONS says how many
+// messages (make fuzz-long).
+func TestMutatedMessages(t *testing.T) {
+	total := 30_000
+	if n, err := strconv.Atoi(os.Getenv("XEPC_MUTATIONS")); err == nil {
+		total = n
+	}
+	w := newWorld(t, func(c *Config) {
+		c.Slices[0].Slots, c.Rest, c.MaxSessionsPerPeer, c.MaxPeers = 4096, time.Millisecond, 300, 16
+		c.Endpoint.MaxCached, c.Endpoint.T1, c.Endpoint.N1 = 4096, 20*time.Millisecond, 0
+		c.ReportRetry = 50 * time.Millisecond
+	})
+	innocent := newControlPlane(t, w, "127.77.90.1", "innocent.example")
+	innocent.setup()
+	seid, teid := innocent.establish(1, bearer("172.16.1.1")...)
+	keys := []any{uplinkKey(teid), downlinkKey("172.16.1.1")}
+	before := w.dp.snapshot()
+	m := newMutator(t, w, "127.77.90.2", uint64(total))
+	m.first = seid
+	var heap uint64
+	const round = 5000
+	for sent := 0; sent < total; sent++ {
+		if sent%16 == 0 { // it drains what came, too
+			m.seq++
+			m.setup()
+		}
+		m.send(m.next())
+		if sent%round == round-1 {
+			innocent.heartbeat()
+			w.quiet()
+			w.consistent()
+			for _, key := range keys {
+				require.Contains(t, w.dp.snapshot(), key)
+			}
+			require.Equal(t, before[uplinkKey(teid)], w.dp.snapshot()[uplinkKey(teid)])
+			require.Equal(t, before[downlinkKey("172.16.1.1")], w.dp.snapshot()[downlinkKey("172.16.1.1")])
+			runtime.GC()
+			var now runtime.MemStats
+			runtime.ReadMemStats(&now)
+			if heap == 0 {
+				heap = now.HeapAlloc
+			}
+			require.Less(t, now.HeapAlloc, heap+64<<20, "after %d messages", sent)
+		}
+	}
+	s := w.edge.Stats()
+	require.Zero(t, s.Endpoint.Panics+s.Panics)
+	accepted := uint64(0)
+	for _, c := range s.Causes {
+		if c.Cause == 1 {
+			accepted += c.Count
+		}
+	}
+	require.Greater(t, accepted, uint64(total/20), "they are not all refused at the door")
+	w.dp.count(uplinkKey(teid), 1, 77)
+	requireUsage(t, innocent.delete(seid).UsageReport, 77, 0)
+}
