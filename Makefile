@@ -56,5 +56,5 @@ fuzz: ## run each fuzz target for FUZZTIME (20s)
 		done; \
 	done
 
-fuzz-long: ## give the HSS's handlers 10 million mutated messages
-	XEPC_FUZZ_MESSAGES=10000000 $(GO) test -count=1 -v -timeout 12h -run TestMutatedMessages ./hss/s6a
+fuzz-long: ## give the HSS's handlers and the PGW-U's PFCP edge 10 million mutated messages each
+	XEPC_FUZZ_MESSAGES=10000000 $(GO) test -count=1 -v -timeout 12h -run TestMutatedMessages ./hss/s6a ./userplane/sxb

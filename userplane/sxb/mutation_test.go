@@ -102,11 +102,11 @@ func (w *world) quiet() {
 }
 
 // Whatever an associated control plane sends: no crash, no hang, no growth; after every round the data path holds
-// exactly what the sessions compile to, and the session of another one is as it was. XEPC_MUTATIONS says how many
+// exactly what the sessions compile to, and the session of another one is as it was. XEPC_FUZZ_MESSAGES says how many
 // messages (make fuzz-long).
 func TestMutatedMessages(t *testing.T) {
 	total := 30_000
-	if n, err := strconv.Atoi(os.Getenv("XEPC_MUTATIONS")); err == nil {
+	if n, err := strconv.Atoi(os.Getenv("XEPC_FUZZ_MESSAGES")); err == nil {
 		total = n
 	}
 	w := newWorld(t, func(c *Config) {

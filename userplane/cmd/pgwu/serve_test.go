@@ -232,7 +232,9 @@ func TestGTPUSignalling(t *testing.T) {
 	indication := append([]byte{0x32, 26, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 16}, 0, 0, 0x12, 0x34)
 	indication = append(append(indication, 133, 0, 4), sliceAddr.AsSlice()...)
 	expect(packet(0x1234, 1), indication)
-	require.Contains(t, s.get("/metrics"), `xepc_pgwu_slowpath_total{outcome="`+slowpath.ErrorIndicationSent.String()+`"} 1`)
+	require.Eventually(t, func() bool { // it is counted when it has been sent
+		return strings.Contains(s.get("/metrics"), `xepc_pgwu_slowpath_total{outcome="`+slowpath.ErrorIndicationSent.String()+`"} 1`)
+	}, patience, time.Millisecond)
 
 	// A flood of them is answered only so often.
 	for teid := range uint32(1000) {
