@@ -293,6 +293,7 @@ apns:
 - {name: "a_b", network_instance: x, pool: none, dns: ["2001:db8::1"], mtu: 100, imsi_prefixes: [abc], plmns: ["1"]}
 - {name: c, network_instance: x, pool: q}
 - {name: d, network_instance: X, pool: r}
+- {name: D, network_instance: y, pool: q, imsi_prefixes: ["99970"]}
 `), 0o600))
 	_, code, err := command("config", "check", "-c", file)
 	require.Equal(t, node.ExitUsage, code)
@@ -300,7 +301,7 @@ apns:
 		"s8.n3:", "s8.peers[0]:", "pfcp.t1:", "s8.address:", "s8.echo_interval:", "pfcp.address:", "state_dir:", "nodes[1].name:", "nodes[1].address:",
 		"nodes[2].address: a second node", "pfcp.node_id:",
 		"pools[0].chunks[0].node:", "did you mean 10.0.0.0/24", "apns[0].name:", "apns[0].pool:", "apns[0].dns:",
-		"apns[0].mtu:", "apns[0].imsi_prefixes:", "apns[0].plmns:", "apns[2].pool: 10.1.0.0/16",
+		"apns[0].mtu:", "apns[0].imsi_prefixes:", "apns[0].plmns:", "apns[2].pool: 10.1.0.0/16", "apns[3]: never reached: apns[2]",
 	} {
 		require.ErrorContains(t, err, fault)
 	}

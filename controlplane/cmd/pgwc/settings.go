@@ -96,24 +96,21 @@ func (p *parser) nodeID(key, text string) pfcp.NodeID {
 	return id
 }
 
+// atLeast wants a number or a duration of 0 or more (least is 0), or of more than 0 (least is 1).
+func atLeast[N int | time.Duration](p *parser, key string, n, least N) {
+	if n < least {
+		p.fault(key, "%v, want %s", n, [...]string{"0 or more", "more than 0"}[least])
+	}
+}
+
 func (p *parser) limits(c *Config) {
-	for key, d := range map[string]time.Duration{
-		"s8.t3": c.S8.T3, "pfcp.t1": c.PFCP.T1, "pfcp.heartbeat_interval": c.PFCP.HeartbeatInterval,
-	} {
-		if d <= 0 {
-			p.fault(key, "%v, want more than 0", d)
-		}
-	}
-	for key, n := range map[string]int{"s8.n3": c.S8.N3, "pfcp.n1": c.PFCP.N1} {
-		if n < 0 {
-			p.fault(key, "%d, want 0 or more", n)
-		}
-	}
-	for key, d := range map[string]time.Duration{"pfcp.start_wait": c.PFCP.StartWait, "address_rest": c.AddressRest} {
-		if d < 0 {
-			p.fault(key, "%v, want 0 or more", d)
-		}
-	}
+	atLeast(p, "s8.t3", c.S8.T3, 1)
+	atLeast(p, "s8.n3", c.S8.N3, 0)
+	atLeast(p, "pfcp.t1", c.PFCP.T1, 1)
+	atLeast(p, "pfcp.n1", c.PFCP.N1, 0)
+	atLeast(p, "pfcp.heartbeat_interval", c.PFCP.HeartbeatInterval, 1)
+	atLeast(p, "pfcp.start_wait", c.PFCP.StartWait, 0)
+	atLeast(p, "address_rest", c.AddressRest, 0)
 	if c.S8.EchoInterval < time.Minute {
 		p.fault("s8.echo_interval", "%v, at least 60s (TS 29.274 7.1.1)", c.S8.EchoInterval)
 	}
@@ -179,7 +176,14 @@ func (p *parser) table(apns []APNConfig, pools []ippool.Pool) session.Table {
 	}
 	var table session.Table
 	for i, a := range apns {
-		table = append(table, p.rule(fmt.Sprintf("apns[%d]", i), a, pools))
+		key := fmt.Sprintf("apns[%d]", i)
+		r := p.rule(key, a, pools)
+		for j, before := range table { // the first that admits a SIM counts
+			if before.APN == r.APN && len(before.IMSIPrefixes) == 0 && len(before.PLMNs) == 0 {
+				p.fault(key, "never reached: apns[%d] admits every SIM to %q; put it last", j, r.APN)
+			}
+		}
+		table = append(table, r)
 	}
 	return table
 }
