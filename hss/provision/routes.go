@@ -327,6 +327,7 @@ func (r routes) bulk() {
 			return v.importRows(ctx, bytes.NewReader(in.RawBody), ImportOptions{DryRun: in.DryRun, Update: in.Update})
 		})
 	r.stream(op("sim-export", http.MethodGet, "/export", Read, "Export SIMs as CSV, all but their keys, in no order"), "text/csv", func(ctx context.Context, w io.Writer, m store.Match) error {
+		v.audit(ctx, "sim.export", m.Prefix, "", nil)
 		return v.writeCSV(ctx, w, m)
 	})
 	r.stream(op("dump", http.MethodGet, "/dump", Admin, "Dump everything as lines of JSON; keys stay sealed"), "application/x-ndjson", func(ctx context.Context, w io.Writer, _ store.Match) error {
