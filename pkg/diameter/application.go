@@ -10,7 +10,7 @@ type Peer struct {
 	Host      string         `json:"host"`
 	Realm     string         `json:"realm"`
 	Address   netip.AddrPort `json:"address"`
-	Transport string         `json:"transport"` // tcp or sctp
+	Transport string         `json:"transport"` // tcp, sctp or tls
 }
 
 // Request is a request whose form has been checked: required AVPs are there, AVPs are as long as their types ask for,

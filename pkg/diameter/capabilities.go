@@ -38,6 +38,9 @@ func (n *Node) greet(nc net.Conn, transport string) (*conn, error) {
 	if err == nil {
 		err = n.checkCER(cer, peer)
 	}
+	if err == nil {
+		err = checkCertificate(nc, peer.Host)
+	}
 	var c *conn
 	if err == nil {
 		c = newConn(n, nc, r, peer)

@@ -15,6 +15,7 @@ type Config struct {
 	Realm      string       `yaml:"realm"`      // Origin-Realm
 	Listen     []string     `yaml:"listen"`     // IP:port; the same for every transport
 	Transports []string     `yaml:"transports"` // tcp, sctp
+	TLS        TLSConfig    `yaml:"tls"`        // beside the transports
 	Peers      []PeerConfig `yaml:"peers"`      // who may connect; nobody else
 
 	Watchdog           time.Duration `yaml:"watchdog"`            // Tw of RFC 3539, at least 6 s
@@ -75,6 +76,7 @@ func (c Config) Validate() error {
 			fault("transports[%d]: %q, want tcp or sctp", i, t)
 		}
 	}
+	faults = append(faults, c.TLS.validate()...)
 	for i, p := range c.Peers {
 		if err := p.validate(); err != nil {
 			fault("peers[%d].%w", i, err)

@@ -370,7 +370,7 @@ func (c *conn) write(ctx context.Context) error {
 
 // gather adds to batch what waits in the queue now. SCTP keeps messages apart: one a write (RFC 6733 2.1.1).
 func (c *conn) gather(batch []byte) []byte {
-	for c.peer.Transport == "tcp" && len(batch) < writeBatch {
+	for c.peer.Transport != "sctp" && len(batch) < writeBatch {
 		select {
 		case b := <-c.out:
 			batch = append(batch, b...)

@@ -3,6 +3,7 @@ package diameter
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,7 @@ type Node struct {
 	stateID uint32 // Origin-State-Id, RFC 6733 8.16
 	stats   *stats
 
+	tls       *tls.Config // nil without TLS
 	listeners []listener
 	sessions  atomic.Uint64 // low part of the next Session-Id
 	endToEnd  atomic.Uint32 // next End-to-End id
@@ -78,15 +80,37 @@ func (n *Node) Listen() error {
 			}
 		}
 	}
+	if len(n.cfg.TLS.Listen) > 0 {
+		if err := n.listenTLS(); err != nil {
+			n.closeListeners()
+			return err
+		}
+	}
+	return nil
+}
+
+// listenTLS opens the listeners of TLS.
+func (n *Node) listenTLS() (err error) {
+	if n.tls, err = n.cfg.TLS.load(); err != nil {
+		return err
+	}
+	for _, address := range n.cfg.TLS.Listen {
+		if err := n.listen("tls", address); err != nil {
+			return fmt.Errorf("listening for tls on %s: %w: is the address of this host, and the port free?", address, err)
+		}
+	}
 	return nil
 }
 
 func (n *Node) listen(transport, address string) error {
 	var l net.Listener
 	var err error
-	if transport == "sctp" {
+	switch transport {
+	case "sctp":
 		l, err = listenSCTP(address)
-	} else {
+	case "tls":
+		l, err = tls.Listen("tcp", address, n.tls)
+	default:
 		l, err = net.Listen("tcp", address)
 	}
 	if err != nil {
