@@ -1,0 +1,158 @@
+package datapath
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// TestCells has both directions of a session and a linked URR count in cells, with a threshold and a quota.
+func TestCells(t *testing.T) {
+	w := newWorld(t)
+	events := make(chan Event, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.d.Run(ctx, func(e Event) { events <- e }) }()
+	defer func() {
+		cancel()
+		require.NoError(t, <-done)
+	}()
+	total, linked := session.CellID{SEID: 5, URRID: 1}, session.CellID{SEID: 5, URRID: 2}
+	counts := func(e *session.Entry) { e.Cells = []session.CellID{total, linked} }
+	limits := session.VolumeLimits{TotalThreshold: 250, TotalQuota: 400}
+	require.NoError(t, w.d.Apply(session.Changes{
+		Cells: []session.Cell{{ID: total, Limits: limits}, {ID: linked}},
+		Puts:  []session.Entry{with(uplinkOf(5), counts), with(downlinkOf(5), counts)},
+	}))
+	up := tunnel(t, slice1, teid(5), inner(t, ue(5), server, 64, 72)) // 100 octets inside
+	down := plain(t, coreGW, coreMAC, inner(t, server, ue(5), 64, 72))
+	send := func(port string, frame []byte) map[string]uint64 {
+		before := w.reasons()
+		w.run(port, frame, 0)
+		return difference(before, w.reasons())
+	}
+	next := func() Event {
+		select {
+		case e := <-events:
+			return e
+		case <-time.After(patience):
+			require.Fail(t, "no event")
+			return Event{}
+		}
+	}
+	forwarded := map[string]uint64{"uplink_forwarded": 1}
+	require.Equal(t, forwarded, send("access0", up))
+	require.Equal(t, map[string]uint64{"downlink_forwarded": 1}, send("core0", down))
+	require.Empty(t, w.d.Exceeded())
+	require.Equal(t, forwarded, send("access0", up))
+	threshold := Event{Kind: EventThreshold, Cell: total, Limit: LimitTotal}
+	require.Equal(t, threshold, next())
+	require.Equal(t, []Event{threshold}, w.d.Exceeded(), "what the ring would have lost")
+	require.Equal(t, forwarded, send("access0", up))
+	require.Equal(t, map[string]uint64{"quota_exhausted": 1}, send("access0", up))
+	require.Equal(t, map[string]uint64{"quota_exhausted": 1}, send("core0", down))
+	quota := Event{Kind: EventQuota, Cell: total, Limit: LimitTotal}
+	require.Equal(t, quota, next())
+	require.Empty(t, events, "each is told once")
+
+	volumes, err := w.d.Volumes([]session.CellID{total, linked})
+	require.NoError(t, err)
+	want := session.Volume{UplinkOctets: 300, DownlinkOctets: 100, UplinkPackets: 3, DownlinkPackets: 1}
+	require.Equal(t, []session.Volume{want, want}, volumes)
+
+	// New limits, in the same count; what is read continues over a restart.
+	require.NoError(t, w.d.Apply(session.Changes{Cells: []session.Cell{{
+		ID: total, Limits: session.VolumeLimits{UplinkThreshold: 350, TotalQuota: 10_000},
+	}}}))
+	require.Equal(t, forwarded, send("access0", up))
+	require.Equal(t, Event{Kind: EventThreshold, Cell: total, Limit: LimitUplink}, next())
+	cancel()
+	require.NoError(t, <-done)
+	done <- nil
+	require.NoError(t, w.d.Close())
+	w.open()
+	require.Equal(t, forwarded, send("access0", up))
+	volumes, err = w.d.Volumes([]session.CellID{total})
+	require.NoError(t, err)
+	require.EqualValues(t, 500, volumes[0].UplinkOctets)
+	require.Equal(t, []Event{{Kind: EventThreshold, Cell: total, Limit: LimitUplink}}, w.d.Exceeded())
+
+	require.NoError(t, w.d.Apply(session.Changes{Cells: []session.Cell{{ID: total}}})) // no limits any more
+	require.Empty(t, w.d.Exceeded())
+	require.Zero(t, w.d.limits.taken)
+	require.NoError(t, w.d.Apply(session.Changes{
+		Deletes: []session.Key{uplinkOf(5).Key, downlinkOf(5).Key}, Removes: []session.CellID{total},
+	}))
+	require.Equal(t, 1, w.d.KeepCells(slices.Values([]session.CellID(nil))))
+	_, err = w.d.Volumes([]session.CellID{linked})
+	require.ErrorIs(t, err, ErrNoEntry)
+	require.Zero(t, w.d.cells.taken+w.d.rules.taken+w.d.sets[0].taken)
+}
+
+// TestSharedMeters has two bearers share an AMBR, and a packet pay all of its meters or none.
+func TestSharedMeters(t *testing.T) {
+	w := newWorld(t)
+	const octets = 1028
+	ambr := session.Meter{ID: session.MeterID{Owner: 1, Correlation: 9, Direction: session.Uplink}, MBR: 1}
+	wide := session.Meter{ID: session.MeterID{SEID: 5, QERID: 2, Direction: session.Uplink}, MBR: 1_000_000}
+	w.apply(
+		with(uplinkOf(5), func(e *session.Entry) { e.Meters = []session.Meter{wide, ambr} }),
+		with(uplinkOf(6), func(e *session.Entry) { e.Meters = []session.Meter{ambr} }))
+	passes := func(n int) bool {
+		verdict, _ := w.run("access0", tunnel(t, slice1, teid(n), inner(t, ue(n), server, 64, octets-28)), 0)
+		return verdict == xdpRedirect
+	}
+	require.Len(t, w.d.meterIndex, 2)
+	require.True(t, passes(5), "a whole packet passes even a slow policer")
+	require.False(t, passes(6), "which the other session has used up")
+	tokens := &w.d.tables.meters.slots[w.d.meterIndex[wide.ID].index].Meter
+	before := tokens.Tokens
+	require.False(t, passes(5))
+	require.GreaterOrEqual(t, tokens.Tokens, before, "nobody is charged for what does not pass")
+
+	// A new rate counts for all who share it; the meter goes with the last of them.
+	faster := ambr
+	faster.MBR = 1_000_000
+	w.apply(with(uplinkOf(6), func(e *session.Entry) { e.Meters = []session.Meter{faster} }))
+	w.d.tables.meters.slots[w.d.meterIndex[ambr.ID].index].Meter.Last -= uint64(time.Second)
+	require.True(t, passes(5))
+	require.True(t, passes(6))
+	require.NoError(t, w.d.Close())
+	w.open()
+	require.Equal(t, 2, w.d.meterIndex[ambr.ID].refs)
+	w.apply(uplinkOf(5))
+	require.Len(t, w.d.meterIndex, 1)
+	require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{uplinkOf(6).Key}}))
+	require.Empty(t, w.d.meterIndex)
+	require.Zero(t, w.d.meters.taken+w.d.rules.taken+w.d.sets[0].taken)
+}
+
+// TestRefusedSetsLeaveNothing has a put fail after it took rules, cells, meters, peers and routes.
+func TestRefusedSetsLeaveNothing(t *testing.T) {
+	w := newWorld(t)
+	bad := with(downlinkOf(6), func(e *session.Entry) { e.Key.Instance = "x" })
+	good := with(downlinkOf(5), func(e *session.Entry) {
+		dnsOnly(&e.Rule)
+		e.Cells = []session.CellID{{SEID: 5, URRID: 1}}
+		e.Meters = []session.Meter{{ID: session.MeterID{SEID: 5}, MBR: 7}}
+		e.Key.UE = ue6
+	})
+	err := w.d.Apply(session.Changes{
+		Cells: []session.Cell{{ID: session.CellID{SEID: 5, URRID: pfcp.URRID(1)}, Limits: session.VolumeLimits{TotalQuota: 9}}},
+		Puts:  []session.Entry{good, bad},
+	})
+	require.ErrorIs(t, err, ErrUnknownInstance)
+	require.Zero(t, w.d.cells.taken+w.d.limits.taken+w.d.meters.taken+w.d.rules.taken+w.d.sets[0].taken)
+	require.Empty(t, w.d.cellIndex)
+	require.Empty(t, w.d.meterIndex)
+	require.Empty(t, w.d.singlesIn)
+	require.Empty(t, w.entries())
+	w.apply(good)
+	require.Len(t, w.entries(), 1)
+}
