@@ -439,13 +439,15 @@ static __always_inline enum reason forward(struct cursor *c, const struct job *b
 	return job->direction == UPLINK ? REASON_UPLINK_FORWARDED : REASON_DOWNLINK_FORWARDED;
 }
 
-/* turn makes the job of a packet whose destination is another UE of this node. GO_ON: it is none. */
+/* turn makes the job of a packet whose destination is another UE of this node: REASON_DOWNLINK_FORWARDED. GO_ON: it is
+ * none. */
 __noinline int turn(struct xdp_md *ctx, const struct job *up, struct job *down)
 {
 	struct cursor at = cursor_of(ctx);
 	struct ipv6hdr *ip6;
 	struct entry *entry;
 	struct iphdr *ip;
+	enum reason reason;
 	bool around;
 
 	if (!up || !down)
@@ -463,7 +465,8 @@ __noinline int turn(struct xdp_md *ctx, const struct job *up, struct job *down)
 		entry = find_ue4(down->instance, ip->daddr, &down->at, &around);
 		if (!entry)
 			return around ? REASON_NO_SESSION : GO_ON;
-		return choose_ipv4(ctx, down, ip) == GO_ON ? REASON_DOWNLINK_FORWARDED : REASON_NO_RULE;
+		reason = choose_ipv4(ctx, down, ip);
+		return reason == GO_ON ? REASON_DOWNLINK_FORWARDED : reason;
 	}
 	ip6 = parse_ipv6(&at);
 	if (!ip6)
@@ -471,7 +474,8 @@ __noinline int turn(struct xdp_md *ctx, const struct job *up, struct job *down)
 	entry = find_ue6(down->instance, &ip6->daddr, &down->at);
 	if (!entry)
 		return GO_ON;
-	return choose_ipv6(ctx, down, entry, ip6) == GO_ON ? REASON_DOWNLINK_FORWARDED : REASON_NO_RULE;
+	reason = choose_ipv6(ctx, down, entry, ip6);
+	return reason == GO_ON ? REASON_DOWNLINK_FORWARDED : reason;
 }
 
 /* turns says whether the packet may go to another UE of this node: its network instance allows it. */

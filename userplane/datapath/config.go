@@ -34,6 +34,7 @@ type Slice struct {
 type Instance struct {
 	Name    pfcp.NetworkInstance
 	Gateway netip.Addr // next hop of every uplink packet; resolved by netlink
+	UEToUE  bool       // packets from a UE to another of this node go there at once, by the rules of both
 }
 
 // Config sizes and places the data path. Sizes are fixed when the maps are made: with other sizes the pinned maps
@@ -53,6 +54,10 @@ type Config struct {
 	Meters        int  // QERs shared by rules, by direction
 	Routes        int  // framed routes, and IPv6 prefixes of UEs that are no /64
 	Generic       bool // attach in generic (skb) mode: slow, for NICs without native XDP
+
+	// MSS is what TCP SYNs may offer over IPv4, in either direction, octets; over IPv6 20 less. 0: they are left alone.
+	// What fits an access MTU of 1500 is 1424.
+	MSS uint16
 
 	Burst uint32 // ms of the MBR that a policer lets through at once
 }
@@ -117,6 +122,9 @@ func (c Config) Validate() error {
 	}
 	if c.Burst < 1 || c.Burst > 10_000 {
 		fault("burst", "%d ms is not in 1..10000", c.Burst)
+	}
+	if c.MSS != 0 && (c.MSS < 536 || c.MSS > 65000) {
+		fault("mss", "%d is not in 536..65000", c.MSS)
 	}
 	c.validateInstances(fault)
 	c.validatePorts(fault)

@@ -51,6 +51,7 @@ const (
 	EventUnknownTEID = EventKind(pgwuEventKindEVENT_UNKNOWN_TEID) // calls for an Error Indication, TS 29.281 7.3.1
 	EventThreshold   = EventKind(pgwuEventKindEVENT_THRESHOLD)    // a volume threshold is reached
 	EventQuota       = EventKind(pgwuEventKindEVENT_QUOTA)        // a packet was dropped: a volume quota is used up
+	EventBuffered    = EventKind(1<<16 + 1)                       // a packet whose rule buffers: Inject gives it back
 	EventEndMarker   = EventKind(1 << 16)                         // the last packet of before has left: send it now
 )
 
@@ -71,6 +72,12 @@ type Event struct {
 	Cell   session.CellID // of a threshold or quota
 	Limit  Limit
 	Tunnel session.Tunnel // of an end marker
+
+	// Of a buffered packet: whose it is, and the inner IP packet.
+	SEID       pfcp.SEID
+	Precedence pfcp.Precedence // of the entry's first rule
+	Direction  session.Direction
+	Packet     []byte
 
 	// Of an unknown TEID.
 	TEID       pfcp.TEID

@@ -113,7 +113,7 @@ func TestAdopt(t *testing.T) {
 	})
 	require.NoError(t, reader.Close())
 
-	w.cfg.Instances = append([]Instance{{"new", netip.MustParseAddr("10.51.1.1")}}, w.cfg.Instances...)
+	w.cfg.Instances = append([]Instance{{Name: "new", Gateway: netip.MustParseAddr("10.51.1.1")}}, w.cfg.Instances...)
 	w.open()
 	require.Equal(t, before, w.entries())
 	require.Equal(t, reasons, w.reasons())
@@ -406,7 +406,7 @@ func TestValidateListsAllFaults(t *testing.T) {
 	cfg.AddressBlocks, cfg.Peers, cfg.MaxInstances, cfg.Burst = 0, 1<<20, 0, 0
 	cfg.Ports = []Port{{Name: ""}, {Name: "a", Side: SideCore, Instance: "x"}, {Name: "a", Side: 9}}
 	cfg.Slices = []Slice{{}, {slice1, 0}, {slice1, maxTableSlots}}
-	cfg.Instances = []Instance{{}, {"a", slice1}, {"a", slice1}}
+	cfg.Instances = []Instance{{}, {Name: "a", Gateway: slice1}, {Name: "a", Gateway: slice1}}
 	err := cfg.Validate()
 	for _, key := range []string{
 		"pin_dir", "address_blocks", "peers", "max_instances", "burst", "ports[0].name", "ports[0].side",

@@ -77,7 +77,7 @@ func newLive(t *testing.T) *live {
 	l.cfg = Default()
 	l.cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
 	l.cfg.Slices = []Slice{{slice1, sliceSlots}}
-	l.cfg.Instances = []Instance{{"internet", coreGateway}}
+	l.cfg.Instances = []Instance{{Name: "internet", Gateway: coreGateway}}
 	l.cfg.Ports = []Port{{Name: "access0", Side: SideAccess}, {Name: "core0", Side: SideCore, Instance: "internet"}}
 	t.Cleanup(func() { require.NoError(t, Remove(l.cfg.PinDir)) })
 	return l

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -166,6 +167,8 @@ func (c Config) set(parts *pgwuSpecs) error {
 		parts.TeidsBuckets.Set(parts.Teids.MaxEntries),
 		parts.HostsBuckets.Set(parts.Hosts.MaxEntries),
 		parts.PortsBuckets.Set(parts.Ports.MaxEntries),
+		parts.ClampIpv4.Set(c.MSS),
+		parts.ClampIpv6.Set(max(c.MSS, 20)-20),
 		parts.HalfBurst.Set(uint64(c.Burst)*1_000_000/2),
 	)
 }
@@ -236,6 +239,11 @@ func (d *Datapath) describeInstance(in Instance) error {
 		return fmt.Errorf("write network instance %q: %w", in.Name, err)
 	}
 	d.tables.names[number], d.tables.numbers[in.Name] = raw, number
+	turns := uint32(0)
+	if in.UEToUE {
+		turns = 1
+	}
+	atomic.StoreUint32(&d.tables.nextHops.slots[number].UeToUe, turns)
 	return nil
 }
 

@@ -38,6 +38,7 @@ func (d *Datapath) Run(ctx context.Context, onEvent func(Event)) error {
 		onEvent(e)
 	}
 	group.Go(func() error { return d.readEvents(ctx, give) })
+	group.Go(func() error { return d.readParked(ctx, give) })
 	group.Go(func() error { return d.settleResting(ctx, give) })
 	return group.Wait()
 }

@@ -73,9 +73,9 @@ func newWorld(t testing.TB) *world {
 	w.cfg.MaxInstances = 4
 	w.cfg.Slices = []Slice{{slice1, sliceSlots}, {slice2, 200}}
 	w.cfg.Instances = []Instance{
-		{"internet", netip.MustParseAddr("10.50.1.1")},
-		{"corp", netip.MustParseAddr("10.51.1.1")},
-		{"lost", netip.MustParseAddr("192.0.2.1")},
+		{Name: "internet", Gateway: netip.MustParseAddr("10.50.1.1")},
+		{Name: "corp", Gateway: netip.MustParseAddr("10.51.1.1")},
+		{Name: "lost", Gateway: netip.MustParseAddr("192.0.2.1")},
 	}
 	w.cfg.Ports = []Port{
 		{Name: "access0", Side: SideAccess},
