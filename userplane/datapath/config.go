@@ -17,9 +17,10 @@ const (
 	SideCore                    // towards a network instance: packets to UE addresses are taken here only
 )
 
-// Port is a network interface that the program is attached to.
+// Port is a network interface that the program is attached to, or one VLAN of it. An interface may be several ports.
 type Port struct {
 	Name     string
+	VLAN     uint16 // 1..4094; 0: untagged packets. The kernel's VLAN device of it has the node's addresses and routes
 	Side     Side
 	Instance pfcp.NetworkInstance // of a core port: whose UE addresses arrive here
 }
@@ -150,7 +151,11 @@ func (c Config) validateInstances(fault func(key, format string, args ...any)) {
 }
 
 func (c Config) validatePorts(fault func(key, format string, args ...any)) {
-	known, seen := map[pfcp.NetworkInstance]bool{}, map[string]bool{}
+	type vlan struct {
+		name string
+		id   uint16
+	}
+	known, seen := map[pfcp.NetworkInstance]bool{}, map[vlan]bool{}
 	for _, in := range c.Instances {
 		known[in.Name] = true
 	}
@@ -162,10 +167,12 @@ func (c Config) validatePorts(fault func(key, format string, args ...any)) {
 		switch {
 		case p.Name == "":
 			fault(key+".name", "missing")
-		case seen[p.Name]:
+		case seen[vlan{p.Name, p.VLAN}]:
 			fault(key+".name", "%q stands twice", p.Name)
+		case p.VLAN > 4094:
+			fault(key+".vlan", "%d is not in 0..4094", p.VLAN)
 		}
-		seen[p.Name] = true
+		seen[vlan{p.Name, p.VLAN}] = true
 		if p.Side == 0 || p.Side&^(SideAccess|SideCore) != 0 {
 			fault(key+".side", "%d is neither access nor core", p.Side)
 		}

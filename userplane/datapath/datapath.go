@@ -102,6 +102,9 @@ type Datapath struct {
 	netlink *netlink.Handle
 	reader  *Reader
 
+	portKeys map[uint64]bool // of the configured ports in the directory
+	devices  map[Port]string // of ports that are VLANs
+
 	mu        sync.Mutex // of all below
 	tables    *tables
 	grace     *grace

@@ -21,20 +21,28 @@ type hops struct {
 	grace  *grace
 	log    *slog.Logger
 
-	wanted map[uint32]netip.Addr // by index of the table
-	states map[uint32]string     // by index: what was logged last
-	kick   chan struct{}         // there is a new one
+	wanted map[uint32]target // by index of the table
+	states map[uint32]string // by index: what was logged last
+	kick   chan struct{}     // there is a new one
 }
 
 func newHops(handle *netlink.Handle, t *table[pgwuNextHop], g *grace, log *slog.Logger) *hops {
 	return &hops{
 		handle: handle, ports: map[int]bool{}, table: t, grace: g, log: log,
-		wanted: map[uint32]netip.Addr{}, states: map[uint32]string{}, kick: make(chan struct{}, 1),
+		wanted: map[uint32]target{}, states: map[uint32]string{}, kick: make(chan struct{}, 1),
 	}
 }
 
+// target is what a next hop leads to.
+type target struct {
+	address netip.Addr
+	device  string // by which it is to be reached; "": by any
+}
+
 // want makes index the next hop to address; refresh resolves it.
-func (h *hops) want(index uint32, address netip.Addr) { h.wanted[index] = address }
+func (h *hops) want(index uint32, address netip.Addr, device string) {
+	h.wanted[index] = target{address, device}
+}
 
 // resolveNow resolves one next hop from what the kernel already knows, so that a tunnel to a new peer behind a known
 // gateway loses no packet. What is not known yet, or could not be asked, Run resolves.
@@ -106,8 +114,8 @@ func (h *hops) refresh() error {
 	if err != nil {
 		return err
 	}
-	for index, address := range h.wanted {
-		if err := h.update(s, index, address); err != nil {
+	for index, to := range h.wanted {
+		if err := h.update(s, index, to); err != nil {
 			return err
 		}
 	}
@@ -115,14 +123,14 @@ func (h *hops) refresh() error {
 }
 
 // update resolves one next hop and stores it if it changed.
-func (h *hops) update(s *snapshot, index uint32, address netip.Addr) error {
-	hop, why := h.resolve(s, address)
+func (h *hops) update(s *snapshot, index uint32, to target) error {
+	hop, why := h.resolve(s, to)
 	if err := h.store(index, hop); err != nil {
 		return err
 	}
 	if h.states[index] != why {
 		h.states[index] = why
-		h.log.Info("next hop", "address", address, "state", why,
+		h.log.Info("next hop", "address", to.address, "state", why,
 			"ifindex", hop.Ifindex, "mac", net.HardwareAddr(hop.RemoteMac[:]).String())
 	}
 	return nil
@@ -140,11 +148,17 @@ func (h *hops) keepGateways() error {
 		return err
 	}
 	for _, route := range routes {
-		if gateway, ok := netip.AddrFromSlice(route.Gw.To4()); ok && h.ports[route.LinkIndex] {
+		if gateway, ok := netip.AddrFromSlice(route.Gw.To4()); ok && h.isExit(s, route.LinkIndex) {
 			h.keep(s, route.LinkIndex, gateway)
 		}
 	}
 	return nil
+}
+
+// isExit says whether packets that leave by a link leave by a port.
+func (h *hops) isExit(s *snapshot, ifindex int) bool {
+	port, _ := portBelow(s.links[ifindex])
+	return h.ports[port]
 }
 
 // keep has the kernel keep a neighbour fresh, unless it does so already.
@@ -157,17 +171,22 @@ func (h *hops) keep(s *snapshot, ifindex int, via netip.Addr) (n netlink.Neigh, 
 }
 
 // resolve asks the kernel how to reach address. A hop without interface index is not resolved, and why says so.
-func (h *hops) resolve(s *snapshot, address netip.Addr) (hop pgwuHop, why string) {
-	routes, err := h.handle.RouteGet(address.AsSlice())
+func (h *hops) resolve(s *snapshot, to target) (hop pgwuHop, why string) {
+	var options *netlink.RouteGetOptions
+	if to.device != "" {
+		options = &netlink.RouteGetOptions{Oif: to.device}
+	}
+	routes, err := h.handle.RouteGetWithOptions(to.address.AsSlice(), options)
 	if err != nil || len(routes) == 0 {
 		return hop, "no route"
 	}
 	route := routes[0]
 	link := s.links[route.LinkIndex]
-	if link == nil || !h.ports[route.LinkIndex] {
+	port, vlan := portBelow(link)
+	if link == nil || !h.ports[port] {
 		return hop, "the route leaves by an interface that is no port"
 	}
-	via := address
+	via := to.address
 	if gateway, ok := netip.AddrFromSlice(route.Gw.To4()); ok && !gateway.IsUnspecified() {
 		via = gateway
 	}
@@ -183,9 +202,20 @@ func (h *hops) resolve(s *snapshot, address netip.Addr) (hop pgwuHop, why string
 	}
 	copy(hop.RemoteMac[:], n.HardwareAddr)
 	copy(hop.LocalMac[:], link.Attrs().HardwareAddr)
-	hop.Ifindex = uint32(route.LinkIndex)
+	hop.Ifindex, hop.Vlan = uint32(port), vlan
 	hop.Mtu = uint16(min(mtu, math.MaxUint16))
 	return hop, "resolved"
+}
+
+// portBelow is the interface that a link's packets leave by, and the tag that they carry.
+func portBelow(l netlink.Link) (ifindex int, vlan uint16) {
+	if l == nil {
+		return 0, 0
+	}
+	if v, ok := l.(*netlink.Vlan); ok && v.VlanProtocol != netlink.VLAN_PROTOCOL_8021AD {
+		return v.Attrs().ParentIndex, uint16(v.VlanId)
+	}
+	return l.Attrs().Index, 0
 }
 
 // manage has the kernel resolve a neighbour and keep it fresh (NTF_EXT_MANAGED, Linux 5.16), also while no daemon

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
 )
 
@@ -42,7 +43,7 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	if err != nil {
 		return nil, err
 	}
-	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1)}
+	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, devices: map[Port]string{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -358,17 +359,19 @@ func (d *Datapath) connect() error {
 		return fmt.Errorf("look for gateways: %w", err)
 	}
 	for number, in := range d.tables.names {
-		d.hops.want(number, fromWire(in.Gateway))
+		d.hops.want(number, fromWire(in.Gateway), d.deviceOf(nameOf(in)))
 	}
 	for key, index := range d.peerIndex {
-		d.hops.want(d.peerHop(index), key.remote)
+		d.hops.want(d.peerHop(index), key.remote, "")
 	}
 	if err := d.hops.refresh(); err != nil {
 		return fmt.Errorf("resolve next hops: %w", err)
 	}
 	for cell := range d.tables.ports.all {
-		if !d.hops.ports[int(uint32(cell.Key))] {
+		if !d.portKeys[cell.Key] {
 			d.tables.ports.remove(cell.Key)
+		}
+		if !d.hops.ports[int(uint32(cell.Key))] {
 			_ = d.objects.TxPorts.Delete(uint32(cell.Key))
 		}
 	}
@@ -400,20 +403,60 @@ func (d *Datapath) addPort(port Port) error {
 		return fmt.Errorf("make it an exit: %w", err)
 	}
 	d.hops.ports[ifindex] = true
-	if err := d.addLocal(port, l); err != nil {
+	device, err := d.deviceFor(port, l)
+	if err != nil {
 		return err
 	}
+	if err := d.addLocal(port, device); err != nil {
+		return err
+	}
+	key := portKey(ifindex, int(port.VLAN))
+	d.portKeys[key] = true
 	value, aux := d.tables.numbers[port.Instance], uint32(port.Side)
-	if cell := d.tables.ports.find(portKey(ifindex, 0)); cell != nil {
+	if cell := d.tables.ports.find(key); cell != nil {
 		if cell.Value == value && cell.Aux == aux {
 			return nil
 		}
-		d.tables.ports.remove(portKey(ifindex, 0))
+		d.tables.ports.remove(key)
 		if err := d.grace.barrier(); err != nil {
 			return err
 		}
 	}
-	return d.tables.ports.insert(portKey(ifindex, 0), value, aux, d.grace.barrier)
+	return d.tables.ports.insert(key, value, aux, d.grace.barrier)
+}
+
+// deviceFor is the kernel's device with the node's addresses on a port: the interface, or a VLAN device of it.
+func (d *Datapath) deviceFor(port Port, l netlink.Link) (netlink.Link, error) {
+	if port.VLAN == 0 {
+		return l, nil
+	}
+	links, err := retryDump(d.netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, candidate := range links {
+		if below, vlan := portBelow(candidate); below == l.Attrs().Index && vlan == port.VLAN {
+			d.devices[port] = candidate.Attrs().Name
+			return candidate, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no VLAN device: ip link add link %s name %s.%d type vlan id %d",
+		port.Name, port.Name, port.VLAN, port.VLAN)
+}
+
+// deviceOf is the device by which a network instance is reached, when it has one VLAN: addresses of gateways may
+// overlap. Else the kernel's routes decide.
+func (d *Datapath) deviceOf(instance pfcp.NetworkInstance) (device string) {
+	for _, port := range d.cfg.Ports {
+		if port.Side&SideCore == 0 || port.Instance != instance {
+			continue
+		}
+		if port.VLAN == 0 || device != "" {
+			return ""
+		}
+		device = d.devices[port]
+	}
+	return device
 }
 
 // addLocal gives the network instance of a core port that port's first address, to send ICMP messages from.
