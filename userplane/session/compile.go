@@ -411,9 +411,6 @@ func (c *compiler) quality(r *Rule, p *PDR) error {
 			return refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEQERID, "there is no QER %d", id)
 		}
 		q := &c.s.QERs[at]
-		if q.GBR.Present && q.GBR.Value != (pfcp.BitRate{}) {
-			return refuse(pfcp.RuleQER, uint32(id), pfcp.IEGBR, "guaranteed bit rates are not served")
-		}
 		closed, mbr := q.Gate.UplinkClosed, q.MBR.Value.Uplink
 		if p.Direction() == Downlink {
 			closed, mbr = q.Gate.DownlinkClosed, q.MBR.Value.Downlink

@@ -262,3 +262,12 @@ func idOfPDR(p PDR) pfcp.PDRID { return p.ID }
 func idOfFAR(f FAR) pfcp.FARID { return f.ID }
 func idOfQER(q QER) pfcp.QERID { return q.ID }
 func idOfURR(u URR) pfcp.URRID { return u.ID }
+
+// GBR is the sum of the bit rates that the session's QERs guarantee, kbit/s.
+func (s Session) GBR() (sum pfcp.BitRate) {
+	for i := range s.QERs {
+		sum.Uplink += s.QERs[i].GBR.Value.Uplink
+		sum.Downlink += s.QERs[i].GBR.Value.Downlink
+	}
+	return sum
+}

@@ -443,9 +443,6 @@ func TestRefusals(t *testing.T) {
 			func(r request) { r.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation.Value.TEID = 0 },
 			creation, pfcp.IEOuterHeaderCreation, far(2),
 		},
-		"a guaranteed bit rate": {
-			func(r request) { r.CreateQERs[0].GBR = pfcp.Some(pfcp.BitRate{Uplink: 1}) }, creation, pfcp.IEGBR, qer(1),
-		},
 		"predefined rules": {
 			func(r request) { r.CreatePDRs[0].ActivatePredefinedRules = []string{"gold"} },
 			creation, pfcp.IEActivatePredefinedRules, pdr(1),

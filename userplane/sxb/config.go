@@ -21,6 +21,8 @@ type Config struct {
 	Instances session.Instances
 	Limits    session.Limits // of one session
 
+	GBRCapacity pfcp.BitRate // that sessions may be guaranteed in all, kbit/s; 0: without end
+
 	MaxPeers           int // associations
 	MaxSessionsPerPeer int
 	Shards             int // goroutines that own sessions

@@ -66,6 +66,7 @@ type Edge struct {
 	directory atomic.Pointer[directory]
 	replays   atomic.Pointer[replays] // nil once they are outdated
 	load      load
+	gbr       guaranteed
 	stats     stats
 }
 
@@ -101,6 +102,7 @@ func Open(cfg Config, dp DataPath, j *journal.Journal, state *State, fresh strin
 	}
 	e := &Edge{cfg: cfg, dp: dp, journal: j, log: log, recovery: state.Recovery, fseid: cfg.Endpoint.Listen.Addr(), teids: free, seed: maphash.MakeSeed()}
 	e.seid.Store(uint64(epoch) << 32)
+	e.gbr.capacity = cfg.GBRCapacity
 	e.directory.Store(&directory{})
 	for i := range cfg.Shards {
 		e.shards = append(e.shards, newShard(e, i))

@@ -61,7 +61,11 @@ func (sh *shard) makeSession(
 	}
 	changes := session.Diff(nil, table)
 	changes.DiffCells(nil, s.Cells())
+	if err := sh.e.gbr.swap(pfcp.BitRate{}, s.GBR()); err != nil {
+		return nil, err
+	}
 	if err := sh.commit(r, nil, &s, changes, s.CP.SEID, answer); err != nil {
+		sh.e.gbr.set(s.GBR(), pfcp.BitRate{})
 		return nil, err
 	}
 	return answer, sh.keep(nil, &s, true, l.now)

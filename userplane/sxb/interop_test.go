@@ -285,3 +285,25 @@ func TestRulesWithoutEndAreRefused(t *testing.T) {
 	cp.refused(pfcp.CauseNoResourcesAvailable, 1, rules...)
 	w.consistent()
 }
+
+func TestGuaranteedBitRatesAreAdmittedUpToTheCapacity(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.GBRCapacity = pfcp.BitRate{Uplink: 100, Downlink: 100} })
+	cp := newControlPlane(t, w, "127.77.89.1", "pgwc.example")
+	cp.setup()
+	with := func(ue string, up, down uint64) []*ie.IE {
+		rules := bearer(ue)
+		rules[4] = ie.NewCreateQER(ie.NewQERID(1), ie.NewGateStatus(0, 0), ie.NewMBR(500, 500), ie.NewGBR(up, down))
+		return rules
+	}
+	seid, _ := cp.establish(1, with("172.16.1.1", 60, 60)...)
+	cp.refused(pfcp.CauseNoResourcesAvailable, 2, with("172.16.1.2", 10, 41)...)
+	cp.establish(2, with("172.16.1.2", 40, 40)...)
+	raise := ie.NewUpdateQER(ie.NewQERID(1), ie.NewGBR(61, 60))
+	require.Equal(t, pfcp.CauseNoResourcesAvailable, cause(t, cp.modify(seid, raise).Cause))
+	w.kill()
+	w.start()
+	cp.refused(pfcp.CauseNoResourcesAvailable, 3, with("172.16.1.3", 1, 1)...)
+	cp.delete(seid)
+	cp.establish(3, with("172.16.1.3", 60, 60)...)
+	w.consistent()
+}

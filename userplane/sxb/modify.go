@@ -64,7 +64,11 @@ func (sh *shard) nextSession(
 	answer := &pfcp.SessionModificationResponse{
 		Cause: pfcp.CauseAccepted, CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, UsageReports: append(asked, final...), Load: sh.e.loadFor(a),
 	}
+	if err := sh.e.gbr.swap(s.GBR(), next.GBR()); err != nil {
+		return s, nil, err
+	}
 	if err := sh.commit(r, &s, &next, changes, next.CP.SEID, answer); err != nil {
+		sh.e.gbr.set(next.GBR(), s.GBR())
 		return s, nil, err
 	}
 	return next, answer, nil

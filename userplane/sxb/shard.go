@@ -201,6 +201,7 @@ func (sh *shard) keep(before, next *session.Session, recorded bool, now time.Tim
 
 // begin takes a session over that the journal brought. What came due while nobody looked is looked at at once.
 func (sh *shard) begin(s *session.Session, now time.Time) error {
+	sh.e.gbr.set(pfcp.BitRate{}, s.GBR()) // promised by the process before
 	err := sh.keep(nil, s, false, now)
 	if s.Next(session.At(now), sh.e.cfg.Poll) != 0 || len(s.Unconfirmed) > 0 {
 		sh.timers.set(s.SEID, session.At(now))
@@ -211,6 +212,7 @@ func (sh *shard) begin(s *session.Session, now time.Time) error {
 // drop lets go of a session.
 func (sh *shard) drop(s *session.Session) {
 	sh.sessions.remove(s.SEID)
+	sh.e.gbr.set(s.GBR(), pfcp.BitRate{})
 	sh.disconnect(s)
 	sh.timers.set(s.SEID, 0)
 	delete(sh.indications, s.SEID)

@@ -53,6 +53,8 @@ type PFCPConfig struct {
 	ReportRetry        time.Duration `yaml:"report_retry"`          // between attempts to have usage reports confirmed
 	SetupRetry         time.Duration `yaml:"setup_retry"`           // between attempts to associate
 	ReleaseLostAfter   time.Duration `yaml:"release_lost_after"`    // 0s: sessions of a lost control plane stay
+	GBRUplink          uint64        `yaml:"gbr_uplink"`            // kbit/s that may be guaranteed in all; 0: without end
+	GBRDownlink        uint64        `yaml:"gbr_downlink"`          // likewise
 	MaxPeers           int           `yaml:"max_peers"`             // associations
 	MaxSessionsPerPeer int           `yaml:"max_sessions_per_peer"` // beyond: cause 75
 	AllowUnlisted      bool          `yaml:"allow_unlisted"`        // control planes that control_planes does not name
@@ -337,6 +339,7 @@ func (c *Config) edge() sxb.Config {
 		e.Peers = append(e.Peers, peer)
 	}
 	e.HeartbeatInterval, e.SetupRetry, e.ReleaseLost = c.PFCP.HeartbeatInterval, c.PFCP.SetupRetry, c.PFCP.ReleaseLostAfter
+	e.GBRCapacity = pfcp.BitRate{Uplink: c.PFCP.GBRUplink, Downlink: c.PFCP.GBRDownlink}
 	e.Poll, e.ReportRetry = c.PFCP.UsagePoll, c.PFCP.ReportRetry
 	return e
 }
