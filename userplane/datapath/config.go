@@ -78,12 +78,13 @@ func Default() Config {
 	}
 }
 
-// SizeFor sizes the tables for that many sessions, with what they commonly need: each a UE address and a URR, some with
-// several bearers, shared limits or quotas. All maps together, TEIDs included, take less than 300 octets a session.
+// SizeFor sizes the tables for that many sessions, with what they commonly need: each a UE address, some with several
+// bearers, shared limits or quotas. All maps together, TEIDs included, take less than 300 octets a session.
 func (c *Config) SizeFor(sessions int) {
 	const few = 1024
-	c.AddressBlocks = (sessions + blockSize - 1) / blockSize
-	c.Cells = max(sessions, few)
+	blocks := (sessions + blockSize - 1) / blockSize
+	c.AddressBlocks = blocks + blocks*denseHosts/blockSize + eagerBlocks // the first UEs of a /24 have no block yet
+	c.Cells = max(sessions/2, few) // only URRs that rules share or that have limits need one
 	c.Rules, c.Meters, c.Limits, c.Routes = max(sessions/32, few), max(sessions/16, few), max(sessions/16, few), max(sessions/64, few)
 }
 
