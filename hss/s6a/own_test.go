@@ -16,6 +16,7 @@ import (
 	"github.com/fiorix/go-diameter/v4/diam/datatype"
 	"github.com/fiorix/go-diameter/v4/diam/dict"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/hss/redistest"
@@ -466,6 +467,23 @@ func TestResetGoesToEveryKnownNode(t *testing.T) {
 		m.send(rsr.Answer(2001))
 	}
 	h.requireTold("RSR", "done", 2)
+}
+
+func TestNodesAreToldWhenRedisHasLostItsLastWrites(t *testing.T) {
+	r := redistest.Start(t)
+	one, two := startHSSOn(t, r, nil), startHSSOn(t, r, nil)
+	one.add(internet())
+	a := dialMME(t, one.address, mme1)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	admin := redis.NewClient(&redis.Options{Addr: r.Address})
+	defer func() { _ = admin.Close() }()
+	require.Eventually(t, func() bool { n, err := admin.Get(t.Context(), "hss-pulse").Int(); return err == nil && n > 10 }, patience, patienceStep)
+	require.NoError(t, admin.Set(t.Context(), "hss-pulse", 1, 0).Err()) // as after a failover to a replica that was behind
+	rsr := a.expect(322)
+	a.send(rsr.Answer(2001))
+	one.requireTold("RSR", "done", 1)
+	a.requireResult(a.exchange(a.air(1, 0, nil)), 2001) // told once, though two instances have seen it
+	_ = two
 }
 
 func TestInitialAttachAtAnMMEEndsTheSGSNsRegistration(t *testing.T) {
