@@ -300,7 +300,7 @@ func run(args ...string) (stdout, stderr string, err error) {
 	var out, errs bytes.Buffer
 	app := newApp()
 	app.Writer, app.ErrWriter = &out, &errs
-	err = node.Prepare(app).Run(append([]string{"pgwu"}, args...))
+	err = node.Prepare(app).Run(node.Arrange(app, append([]string{"pgwu"}, args...)))
 	return out.String(), errs.String(), err
 }
 
