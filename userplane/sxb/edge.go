@@ -43,6 +43,8 @@ type DataPath interface {
 	Usage([]session.Key) ([]session.Usage, error)
 	// Volumes is what usage cells have counted since they were made, in their order.
 	Volumes([]session.CellID) ([]session.Volume, error)
+	// Inject takes an IP packet to a UE as if it had come from the network now.
+	Inject(instance pfcp.NetworkInstance, packet []byte) error
 }
 
 // Features is what UP Function Features says: exactly what works.

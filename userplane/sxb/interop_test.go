@@ -307,3 +307,51 @@ func TestGuaranteedBitRatesAreAdmittedUpToTheCapacity(t *testing.T) {
 	cp.establish(3, with("172.16.1.3", 60, 60)...)
 	w.consistent()
 }
+
+// A UE that is set to buffer gets its packets in order after the modification to forward; limits hold; the
+// notification goes out once.
+func TestPacketsToAnIdleUEWait(t *testing.T) {
+	w := newWorld(t)
+	cp := newControlPlane(t, w, "127.77.91.1", "smf.example")
+	cp.setup()
+	seid, _ := cp.establish(77, append(bearer("172.16.1.1"), ie.NewCreateBAR(ie.NewBARID(1), ie.NewSuggestedBufferingPacketsCount(3)))...)
+	packet := func(payload string) []byte {
+		b := make([]byte, 20, 40)
+		b[0] = 0x45
+		copy(b[16:], mustAddr("172.16.1.1").AsSlice())
+		return append(b, payload...)
+	}
+	idle := func() {
+		r := cp.modify(seid, ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(0x0c), ie.NewBARID(1)))
+		require.Equal(t, pfcp.CauseAccepted, cause(t, r.Cause))
+	}
+	active := func(with ...*ie.IE) []string {
+		cp.modify(seid, append(with, ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(0x02)))...)
+		w.dp.mu.Lock()
+		defer w.dp.mu.Unlock()
+		got := w.dp.injected
+		w.dp.injected = nil
+		return got
+	}
+	idle()
+	for _, payload := range []string{"one", "two", "three", "too many"} {
+		w.edge.Buffered(pfcp.SEID(seid), packet(payload))
+	}
+	r := cp.reported()
+	require.True(t, r.ReportType.HasDLDR())
+	pdr, err := r.DownlinkDataReport.PDRID()
+	require.NoError(t, err)
+	require.EqualValues(t, 2, pdr)
+	require.Equal(t, []string{"internet one", "internet two", "internet three"}, active())
+	require.EqualValues(t, 1, w.edge.Stats().BufferFull)
+	require.EqualValues(t, 1, w.edge.Stats().Reports)
+
+	idle()
+	w.edge.Buffered(pfcp.SEID(seid), packet("unwanted"))
+	cp.reported()
+	require.Empty(t, active(ie.NewPFCPSMReqFlags(0x01)), "DROBU")
+	w.edge.Buffered(pfcp.SEID(seid), packet("late"))
+	w.sessions() // every shard has done what it was told before
+	require.Equal(t, []string{"internet late"}, active())
+	w.consistent()
+}

@@ -25,6 +25,11 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 	if err := sh.keep(&s, &next, true, l.now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
 	}
+	if len(sh.buffered) > 0 && sh.buffered[s.SEID] != nil {
+		if table, err := sh.table(next); err == nil {
+			sh.unbuffer(&next, table, m.DropBuffered)
+		}
+	}
 	held := next.FTEIDs()
 	sh.e.teids.release(slices.DeleteFunc(s.FTEIDs(), func(f session.FTEID) bool { return slices.Contains(held, f) }), l.now)
 	sh.e.answer(r, next.CP.SEID, answer, pfcp.CauseAccepted)

@@ -24,6 +24,8 @@ type shard struct {
 	indications map[pfcp.SEID]time.Time // when a session's control plane was told of an Error Indication
 	remotes     map[uint64]pfcp.SEID    // by hash of a remote F-TEID: a session that sends to it
 	uses        map[use]int             // how many FARs
+	buffered    map[pfcp.SEID]*buffer   // what is kept for UEs that are idle
+	held        int                     // packets in all of them
 
 	batch  journal.Batch // reused
 	octets []byte        // reused
@@ -60,7 +62,7 @@ func newShard(e *Edge, number int) *shard {
 		e: e, number: number, ready: ready, inbox: make(chan work, e.cfg.Queue), commands: make(chan func(), 1024),
 		stopped:  make(chan struct{}),
 		sessions: newStore(), asked: map[pfcp.SEID]time.Time{}, indications: map[pfcp.SEID]time.Time{},
-		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{},
+		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{}, buffered: map[pfcp.SEID]*buffer{},
 	}
 }
 
@@ -212,6 +214,7 @@ func (sh *shard) begin(s *session.Session, now time.Time) error {
 // drop lets go of a session.
 func (sh *shard) drop(s *session.Session) {
 	sh.sessions.remove(s.SEID)
+	sh.forget(s.SEID)
 	sh.e.gbr.set(s.GBR(), pfcp.BitRate{})
 	sh.disconnect(s)
 	sh.timers.set(s.SEID, 0)

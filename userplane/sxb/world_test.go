@@ -37,13 +37,14 @@ var (
 
 // fakeDataPath is a table in memory that checks what the real one checks.
 type fakeDataPath struct {
-	mu     sync.Mutex
-	table  session.Table
-	usage  map[session.Key]session.Usage
-	cells  map[session.CellID]session.Volume
-	limits map[session.CellID]session.VolumeLimits
-	ends   []session.Tunnel            // that got an end marker
-	before func(session.Changes) error // called first; nil: nothing
+	mu       sync.Mutex
+	table    session.Table
+	usage    map[session.Key]session.Usage
+	cells    map[session.CellID]session.Volume
+	limits   map[session.CellID]session.VolumeLimits
+	injected []string                    // network instance and payload
+	ends     []session.Tunnel            // that got an end marker
+	before   func(session.Changes) error // called first; nil: nothing
 }
 
 func newDataPath() *fakeDataPath {
@@ -122,6 +123,13 @@ func (d *fakeDataPath) Volumes(ids []session.CellID) ([]session.Volume, error) {
 		all = append(all, v)
 	}
 	return all, nil
+}
+
+func (d *fakeDataPath) Inject(instance pfcp.NetworkInstance, packet []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.injected = append(d.injected, string(instance)+" "+string(packet[20:]))
+	return nil
 }
 
 func (d *fakeDataPath) reconcile(want func(func(session.Entry) bool)) {

@@ -173,6 +173,8 @@ func (d *daemon) run(n *node.Node) {
 				d.slow.UnknownTEID(e.Local, e.Remote, uint32(e.TEID))
 			case datapath.EventThreshold, datapath.EventQuota:
 				d.edge.LimitReached(e.Cell)
+			case datapath.EventBuffered:
+				d.edge.Buffered(e.SEID, e.Packet)
 			case datapath.EventEndMarker:
 				d.slow.SendEndMarker(slowpath.Path{Local: e.Tunnel.Local, Remote: e.Tunnel.Remote}, uint32(e.Tunnel.TEID))
 			}
@@ -250,6 +252,11 @@ func (d dataPath) Apply(c session.Changes) error {
 		return &pfcp.Error{Cause: pfcp.CauseRuleCreationFailure, Err: err}
 	}
 	return err
+}
+
+// Inject takes a packet that was buffered as if it had come from its network now.
+func (d dataPath) Inject(instance pfcp.NetworkInstance, packet []byte) error {
+	return d.Datapath.Inject(datapath.SideCore, instance, packet)
 }
 
 func datapathCommand() *cli.Command {
