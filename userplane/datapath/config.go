@@ -84,7 +84,7 @@ func (c *Config) SizeFor(sessions int) {
 	const few = 1024
 	blocks := (sessions + blockSize - 1) / blockSize
 	c.AddressBlocks = blocks + blocks*denseHosts/blockSize + eagerBlocks // the first UEs of a /24 have no block yet
-	c.Cells = max(sessions/2, few) // only URRs that rules share or that have limits need one
+	c.Cells = max(sessions/2, few)                                       // only URRs that rules share or that have limits need one
 	c.Rules, c.Meters, c.Limits, c.Routes = max(sessions/32, few), max(sessions/16, few), max(sessions/16, few), max(sessions/64, few)
 }
 
