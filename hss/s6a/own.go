@@ -187,18 +187,18 @@ func (s *Server) tell(ctx context.Context, peers Peers, w waiting) {
 		s.log.Debug("reading a request to be sent", "host", w.host, "err", err)
 		return // found again when its lease ends
 	case !ok:
-		s.finish(ctx, w, "", "")
+		s.finish(ctx, w, p, "")
 		return
 	}
 	command := strings.ToUpper(string(p.Kind))
 	if s.now().Sub(p.At) > s.cfg.GiveUpAfter {
 		s.log.Warn("a node could not be told: given up", "command", command, "host", p.Host, "since", p.At, "tries", p.Tries)
-		s.finish(ctx, w, command, "given_up")
+		s.finish(ctx, w, p, "given_up")
 		return
 	}
 	o, err := s.content(ctx, p)
 	if errors.Is(err, errPointless) {
-		s.finish(ctx, w, command, "pointless")
+		s.finish(ctx, w, p, "pointless")
 		return
 	}
 	if err == nil {
@@ -213,12 +213,12 @@ func (s *Server) told(ctx context.Context, w waiting, p store.Pending, err error
 	var answered *diameter.Error
 	switch {
 	case err == nil:
-		s.finish(ctx, w, command, "done")
+		s.finish(ctx, w, p, "done")
 	case errors.As(err, &answered) && answered.Vendor != 0 && answered.Code == uint32(subscriber.UserUnknown):
-		s.finish(ctx, w, command, "done") // the node does not have the SIM: what we wanted, or nothing to be told
+		s.finish(ctx, w, p, "done") // the node does not have the SIM: what we wanted, or nothing to be told
 	case errors.As(err, &answered) && answered.Code/1000 == 5:
 		s.log.Warn("a node refuses what it is told", "command", command, "host", p.Host, "err", err)
-		s.finish(ctx, w, command, "refused")
+		s.finish(ctx, w, p, "refused")
 	default:
 		s.log.Debug("a node could not be told", "command", command, "host", p.Host, "tries", p.Tries, "err", err)
 		s.requests.WithLabelValues(command, "retry").Inc()
@@ -232,12 +232,13 @@ func (s *Server) told(ctx context.Context, w waiting, p store.Pending, err error
 	}
 }
 
-func (s *Server) finish(ctx context.Context, w waiting, command, result string) {
-	if result != "" {
-		s.requests.WithLabelValues(command, result).Inc()
-	}
-	if err := s.store.Finish(ctx, w.host, w.name); err != nil {
+// finish forgets a request; p is zero when there was none of that name.
+func (s *Server) finish(ctx context.Context, w waiting, p store.Pending, result string) {
+	if err := s.store.Finish(ctx, w.host, w.name, p.SessionID, s.now().Add(s.lease)); err != nil {
 		s.log.Debug("forgetting a request that is answered", "host", w.host, "err", err)
+	}
+	if result != "" {
+		s.requests.WithLabelValues(strings.ToUpper(string(p.Kind)), result).Inc()
 	}
 }
 

@@ -153,15 +153,29 @@ func (s *Store) Take(name string) (Pending, bool, error) {
 	return p, err == nil, err
 }
 
-// Finish forgets a request that is answered or given up, or whose request is gone.
-func (s *Store) Finish(ctx context.Context, host, name string) error {
+// Finish forgets a request that is answered or given up; session is "" for a name that had no request. A request of the
+// same name that was kept meanwhile stays, and is due at the end of its lease.
+func (s *Store) Finish(ctx context.Context, host, name, session string, lease time.Time) error {
+	tag, id, _ := strings.Cut(name, "/")
+	finish := func(session string) (bool, error) {
+		answer, err := s.batcher.do(&call{script: s.finish, keys: []string{outKey(tag)}, args: []any{id, session}})
+		if err != nil {
+			return false, unavailable(err)
+		}
+		return answer[0] == "1", nil
+	}
+	if another, err := finish(session); err != nil || another {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.within)
 	defer cancel()
-	tag, id, _ := strings.Cut(name, "/")
-	if err := s.redis.HDel(ctx, outKey(tag), id, "n:"+id).Err(); err != nil {
+	if err := s.redis.ZRem(ctx, dueKey(host), name).Err(); err != nil {
 		return unavailable(err)
 	}
-	return unavailable(s.redis.ZRem(ctx, dueKey(host), name).Err())
+	if another, err := finish(""); err != nil || !another {
+		return err
+	}
+	return unavailable(s.redis.ZAdd(ctx, dueKey(host), redis.Z{Score: float64(lease.UnixMilli()), Member: name}).Err())
 }
 
 // Postpone lets a request be sent again from a time on.

@@ -86,6 +86,8 @@ var (
 	takeLua string
 	//go:embed lua/claim.lua
 	claimLua string
+	//go:embed lua/finish.lua
+	finishLua string
 	//go:embed lua/edit.lua
 	editLua string
 )
@@ -102,7 +104,7 @@ type Store struct {
 
 	add, advance, register, purge, remove *redis.Script
 	change, index, reseal                 *redis.Script
-	request, take, claim, edit            *redis.Script
+	request, take, claim, edit, finish    *redis.Script
 
 	log       *slog.Logger
 	templates templates
@@ -111,7 +113,7 @@ type Store struct {
 func (s *Store) scripts() []*redis.Script {
 	return []*redis.Script{
 		s.add, s.advance, s.register, s.purge, s.remove, s.change, s.index, s.reseal, s.request, s.take, s.claim,
-		s.edit,
+		s.edit, s.finish,
 	}
 }
 
@@ -126,6 +128,7 @@ func Open(cfg Config, keyring *Keyring, log *slog.Logger) (*Store, error) {
 		purge: redis.NewScript(purgeLua), remove: redis.NewScript(removeLua),
 		change: redis.NewScript(changeLua), index: redis.NewScript(indexLua), reseal: redis.NewScript(resealLua), log: log,
 		request: redis.NewScript(requestLua), take: redis.NewScript(takeLua), claim: redis.NewScript(claimLua), edit: redis.NewScript(editLua),
+		finish: redis.NewScript(finishLua),
 	}
 	s.batcher.send = s.sendCalls
 	if len(cfg.Addresses) == 0 {
