@@ -60,6 +60,7 @@ type station struct {
 
 func newStation(t testing.TB, address, host string) *station {
 	s := &station{mme: dialMME(t, address, host), answers: make(chan *diam.Message, 1)}
+	require.NoError(t, s.conn.(net.Conn).SetDeadline(time.Now().Add(time.Hour))) // a race of full size takes minutes
 	go func() {
 		for {
 			msg, err := diam.ReadMessage(s.conn, dict.Default)
