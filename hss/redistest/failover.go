@@ -19,9 +19,21 @@ const failoverMillis = 500
 
 // Group is redis-servers of which replicas take over when a master is killed.
 type Group struct {
-	Addresses []string    // of the Sentinel, or of the Cluster's nodes
-	KillOne   func()      // kills a master as kill -9 does
-	TakenOver func() bool // a replica has taken its place
+	Addresses  []string    // of the Sentinel, or of the Cluster's nodes
+	Replicated func() bool // the replicas have all that the masters have
+	KillOne    func()      // kills a master as kill -9 does
+	TakenOver  func() bool // a replica has taken its place
+}
+
+// replicated says whether every replica of a master has acknowledged all that was written to it.
+func replicated(t testing.TB, master *redis.Client) bool {
+	text, err := master.Info(t.Context(), "replication").Result()
+	if err != nil || !strings.Contains(text, "\nslave0:") {
+		return false
+	}
+	_, rest, _ := strings.Cut(text, "master_repl_offset:")
+	offset, _, _ := strings.Cut(rest, "\r\n")
+	return strings.Count(text, ",offset="+offset+",") == strings.Count(text, "\nslave")
 }
 
 // MasterName is that of the group that the Sentinel watches.
@@ -72,6 +84,7 @@ func StartSentinel(t testing.TB) Group {
 	t.Cleanup(func() { _ = asked.Close() })
 	return Group{
 		Addresses: []string{sentinel}, KillOne: func() { _ = cmd.Process.Kill() },
+		Replicated: func() bool { return replicated(t, client) },
 		TakenOver: func() bool {
 			now, err := asked.GetMasterAddrByName(t.Context(), MasterName).Result()
 			return err == nil && net.JoinHostPort(now[0], now[1]) != master
@@ -138,6 +151,13 @@ func StartClusterWithReplicas(t testing.TB) Group {
 	g := Group{KillOne: func() { _ = all[0].cmd.Process.Kill() }, TakenOver: func() bool {
 		text, err := all[clusterMasters].client.Info(t.Context(), "replication").Result()
 		return err == nil && strings.Contains(text, "role:master") && info(all[1], "cluster_state:ok")
+	}, Replicated: func() bool {
+		for _, m := range all[:clusterMasters] {
+			if !replicated(t, m.client) {
+				return false
+			}
+		}
+		return true
 	}}
 	for _, m := range all {
 		g.Addresses = append(g.Addresses, m.address)

@@ -41,6 +41,8 @@ func failover(t *testing.T, g redistest.Group, cfg Config, sims int, pause time.
 	for i := range sims {
 		require.NoError(t, s.Add(t.Context(), imsiOf(i), profile, keys, 0, time.Now()))
 	}
+	// Replication is asynchronous: a SIM that was added at the moment of the failure would rightly be gone.
+	require.Eventually(t, g.Replicated, 20*time.Second, 10*time.Millisecond)
 	type number struct {
 		imsi identity.IMSI
 		seq  uint64

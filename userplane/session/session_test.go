@@ -150,8 +150,7 @@ func TestABearerCompilesToOneEntryPerDirection(t *testing.T) {
 	require.Equal(t, bearerTable(), compile(t, s))
 }
 
-// What control planes send that is not what the standard's reader would expect, and is harmless:
-// pfcp-interop's tolerance list, as far as the session core sees it.
+// What control planes send that is not what the standard's reader would expect, and is harmless.
 func TestTolerances(t *testing.T) {
 	type request = *pfcp.SessionEstablishmentRequest
 	for name, row := range map[string]struct {
