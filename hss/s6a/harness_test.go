@@ -67,9 +67,10 @@ func startHSS(t testing.TB) *hss {
 
 // settings is what a test may change before an HSS starts.
 type settings struct {
-	s6a   Config
-	peers diameter.Config
-	redis string // address
+	poll, lease time.Duration // between looks for requests that wait; how long one is an instance's own
+	s6a         Config
+	peers       diameter.Config
+	redis       string // address
 }
 
 // startHSSOn starts an HSS over a Redis that others may use too. Requests that wait are looked for often, and leases
@@ -79,7 +80,7 @@ func startHSSOn(t testing.TB, r *redistest.Server, change func(*settings)) *hss 
 	h := &hss{t: t, redis: r}
 	keyring, err := store.ParseKeyring(testKEK)
 	require.NoError(t, err)
-	set := settings{s6a: DefaultConfig(), peers: diameter.DefaultConfig(), redis: r.Address}
+	set := settings{poll: 10 * time.Millisecond, lease: 300 * time.Millisecond, s6a: DefaultConfig(), peers: diameter.DefaultConfig(), redis: r.Address}
 	set.peers.Identity, set.peers.Realm = ourHost, ourRealm
 	set.peers.Listen, set.peers.Transports = []string{"127.0.0.1:0"}, []string{"tcp"}
 	set.peers.Peers = []diameter.PeerConfig{
@@ -95,7 +96,7 @@ func startHSSOn(t testing.TB, r *redistest.Server, change func(*settings)) *hss 
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = h.store.Close() })
 	h.server = New(set.s6a, h.store, log)
-	h.server.poll, h.server.lease = 10*time.Millisecond, 300*time.Millisecond
+	h.server.poll, h.server.lease = set.poll, set.lease
 	h.node = diameter.New(set.peers, log, 1, h.server.Application(), h.server.S13())
 	require.NoError(t, h.node.Listen())
 	h.address = h.node.Addresses()[0]

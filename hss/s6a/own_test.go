@@ -105,8 +105,10 @@ func races(t testing.TB) int {
 // registration in the end has had one CLR for each time that it was displaced, and none since.
 func TestTwoNodesRaceForOneSIM(t *testing.T) {
 	r := redistest.Start(t)
-	h := startHSSOn(t, r, func(s *settings) { s.peers.AnswerWithin = patience })
-	h.server.lease = patience // no repetition: what is counted is what was decided
+	h := startHSSOn(t, r, func(s *settings) {
+		s.peers.AnswerWithin = patience
+		s.lease = patience // no repetition: what is counted is what was decided
+	})
 	h.add(internet())
 	nodes := []*station{newStation(t, h.address, mme1), newStation(t, h.address, mme2)}
 	n := races(t)
@@ -327,8 +329,10 @@ func TestExactlyOneCLRWhenAnAnswerOfRedisIsLost(t *testing.T) {
 		t.Run(fmt.Sprintf("answer %d", lost+1), func(t *testing.T) {
 			r := redistest.Start(t)
 			address, lose := lossy(t, r.Address)
-			h := startHSSOn(t, r, func(s *settings) { s.redis = address })
-			h.server.poll = time.Hour // the proxy must not eat the poll's answers
+			h := startHSSOn(t, r, func(s *settings) {
+				s.redis = address
+				s.poll = time.Hour // the proxy must not eat the poll's answers
+			})
 			h.add(internet())
 			a, b := newStation(t, h.address, mme1), newStation(t, h.address, mme2)
 			a.requireResult(a.ask(a.ulr(2)), 2001)
@@ -344,7 +348,6 @@ func TestExactlyOneCLRWhenAnAnswerOfRedisIsLost(t *testing.T) {
 			if rc, err := first.FindAVP(avp.ResultCode, 0); err == nil && rc.Data == datatype.Unsigned32(3004) {
 				b.requireResult(b.ask(b.ulr(2)), 2001) // as an MME does
 			}
-			h.server.poll = 0
 			require.Equal(t, mme2, h.subscriber().MME.Host)
 			require.NoError(t, h.server.collectSoon(t, h))
 			require.Eventually(t, func() bool {
