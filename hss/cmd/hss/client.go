@@ -158,10 +158,7 @@ func ask[T any](c *cli.Context, method, path string, in any) (out T, err error) 
 
 // arguments returns a command's arguments when there are as many as want names.
 func arguments(c *cli.Context, want ...string) ([]string, error) {
-	if c.NArg() != len(want) {
-		return nil, cli.Exit(fmt.Sprintf("want %s: see %s --help", strings.Join(want, " "), c.Command.HelpName), node.ExitUsage)
-	}
-	return c.Args().Slice(), nil
+	return c.Args().Slice(), node.Arguments(c, want...)
 }
 
 // query puts the flags that are set into a query, by flag and name in the query.
