@@ -125,15 +125,17 @@ func TestAStopDuringTheStartIsOrderly(t *testing.T) {
 
 // TestASecondSignalEndsANodeThatDoesNotStop runs this test's own program as the node.
 func TestASecondSignalEndsANodeThatDoesNotStop(t *testing.T) {
-	if os.Getenv("STUBBORN") != "" {
-		_ = Serve(t.Context(), "test", testConfig(t), os.Stdout, func(_ context.Context, n *Node) error {
+	if dir := os.Getenv("STUBBORN"); dir != "" {
+		cfg := DefaultConfig("test")
+		cfg.AdminSocket = filepath.Join(dir, "test.sock")
+		_ = Serve(t.Context(), "test", cfg, os.Stdout, func(_ context.Context, n *Node) error {
 			n.OnStop(func(ctx context.Context) { fmt.Println("never mind"); <-ctx.Done() })
 			return nil
 		})
 		return
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), "STUBBORN=1")
+	cmd.Env = append(os.Environ(), "STUBBORN="+t.TempDir())
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
