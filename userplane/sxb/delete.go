@@ -40,8 +40,9 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 	ended := s
 	now := time.Now()
 	if s.Observes() {
-		if err := sh.e.dp.Apply(stop(table)); err != nil {
-			return nil, err
+		if err := sh.e.dp.Apply(session.Diff(table, stopped(table))); err != nil {
+			// There is no room for entries that drop. What passes until they are gone is not in the last reports.
+			sh.e.log.Warn("session is deleted while packets pass", "seid", uint64(s.SEID), "err", err)
 		}
 		if ended, err = sh.settle(s, table, now); err != nil {
 			return nil, sh.resume(s, table, err)
@@ -69,14 +70,18 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 	return answer, nil
 }
 
-// stop makes a session's entries drop, so that they count no more.
-func stop(table session.Table) session.Changes {
-	stopped := make(session.Table, len(table))
+// stopped are a session's entries that drop, so that they count no more.
+func stopped(table session.Table) session.Table {
+	all := make(session.Table, len(table))
 	for key, e := range table {
 		e.Action = session.ActionDrop
-		stopped[key] = e
+		e.More = slices.Clone(e.More)
+		for i := range e.More {
+			e.More[i].Action = session.ActionDrop
+		}
+		all[key] = e
 	}
-	return session.Diff(table, stopped)
+	return all
 }
 
 // resume forwards the packets again of a session that could not be ended, and returns why.

@@ -63,6 +63,7 @@ type Edge struct {
 	seid      atomic.Uint64 // the last one given out
 	seed      maphash.Seed  // of the choice of shards
 	teids     *teids
+	fseids    *fseids
 	shards    []*shard
 	keeper    *keeper
 	directory atomic.Pointer[directory]
@@ -102,7 +103,7 @@ func Open(cfg Config, dp DataPath, j *journal.Journal, state *State, fresh strin
 	if err != nil {
 		return nil, Restored{}, err
 	}
-	e := &Edge{cfg: cfg, dp: dp, journal: j, log: log, recovery: state.Recovery, fseid: cfg.Endpoint.Listen.Addr(), teids: free, seed: maphash.MakeSeed()}
+	e := &Edge{cfg: cfg, dp: dp, journal: j, log: log, recovery: state.Recovery, fseid: cfg.Endpoint.Listen.Addr(), teids: free, fseids: newFSEIDs(), seed: maphash.MakeSeed()}
 	e.seid.Store(uint64(epoch) << 32)
 	e.gbr.capacity = cfg.GBRCapacity
 	e.directory.Store(&directory{})
@@ -310,8 +311,7 @@ func (e *Edge) handle(r *pfcp.Request) {
 	case *pfcp.SessionEstablishmentRequest:
 		e.ignored(r, m.Ignored)
 		if !e.replay(r, m.FSEID.SEID, now) {
-			seid := pfcp.SEID(e.seid.Add(1))
-			e.shard(seid).ask(r, now, func(sh *shard) { sh.establish(r, m, seid) })
+			e.askEstablish(r, m, now)
 		}
 	case *pfcp.SessionModificationRequest:
 		e.ignored(r, m.Ignored)

@@ -16,23 +16,40 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 		return
 	}
 	l := &lease{t: sh.e.teids, slice: s.Slice, mayClaim: a.setting.AcceptCPFTEID, now: time.Now()}
+	made := false
+	defer func() { // also when our own code panics
+		if !made {
+			l.undo()
+		}
+	}()
 	next, answer, err := sh.nextSession(r, m, s, a, l)
 	if err != nil {
-		l.undo()
 		sh.e.refuse(r, s.CP.SEID, err)
 		return
 	}
+	made = true
 	if err := sh.keep(&s, &next, true, l.now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
 	}
-	if len(sh.buffered) > 0 && sh.buffered[s.SEID] != nil {
-		if table, err := sh.table(next); err == nil {
-			sh.unbuffer(&next, table, m.DropBuffered)
-		}
-	}
-	held := next.FTEIDs()
-	sh.e.teids.release(slices.DeleteFunc(s.FTEIDs(), func(f session.FTEID) bool { return slices.Contains(held, f) }), l.now)
+	sh.look(&next, m.DropBuffered)
+	sh.letGo(&s, &next, l.now)
 	sh.e.answer(r, next.CP.SEID, answer, pfcp.CauseAccepted)
+}
+
+// look sees to what is buffered of a session that has changed.
+func (sh *shard) look(next *session.Session, discard bool) {
+	if len(sh.buffered) == 0 || sh.buffered[next.SEID] == nil {
+		return
+	}
+	if table, err := sh.table(*next); err == nil {
+		sh.unbuffer(next, table, discard)
+	}
+}
+
+// letGo gives back what a session held and does not hold any more.
+func (sh *shard) letGo(old, next *session.Session, now time.Time) {
+	held := next.FTEIDs()
+	sh.e.teids.release(slices.DeleteFunc(old.FTEIDs(), func(f session.FTEID) bool { return slices.Contains(held, f) }), now)
 }
 
 func (sh *shard) nextSession(

@@ -103,11 +103,13 @@ func (sh *shard) run(ctx context.Context) error {
 }
 
 // ask hands a request over; when too many wait it is refused at once, TS 29.244 8.2.1 cause 74.
-func (sh *shard) ask(r *pfcp.Request, now time.Time, do func(*shard)) {
+func (sh *shard) ask(r *pfcp.Request, now time.Time, do func(*shard)) bool {
 	select {
 	case sh.inbox <- work{r, do, now}:
+		return true
 	default:
 		sh.e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
+		return false
 	}
 }
 
@@ -138,21 +140,33 @@ func (sh *shard) commit(r *pfcp.Request, before, next *session.Session, changes 
 	if changes.Empty() {
 		return nil
 	}
+	taken := false
+	defer func() { // also when our own code panics
+		if !taken {
+			sh.takeBack(before, next)
+		}
+	}()
 	err := sh.e.dp.Apply(changes)
-	if err == nil {
-		return nil
-	}
+	taken = err == nil
+	return err
+}
+
+// takeBack makes durable what was before a request that is refused after its record was written.
+func (sh *shard) takeBack(before, next *session.Session) {
 	sh.batch.Reset()
 	sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(next.SEID)})
+	var err error
 	if before == nil {
 		sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(next.SEID)})
-	} else if err := sh.putSession(before); err != nil {
-		return err
+	} else {
+		err = sh.putSession(before)
 	}
-	if undo := sh.e.journal.Write(&sh.batch); undo != nil {
-		sh.e.log.Error("refused session stays in the journal until the next change", "seid", uint64(next.SEID), "err", undo)
+	if err == nil {
+		err = sh.e.journal.Write(&sh.batch)
 	}
-	return err
+	if err != nil {
+		sh.e.log.Error("refused session stays in the journal until the next change", "seid", uint64(next.SEID), "err", err)
+	}
 }
 
 func (sh *shard) write(r *pfcp.Request, next *session.Session, cp pfcp.SEID, answer pfcp.Message) error {
@@ -191,6 +205,12 @@ func (sh *shard) keep(before, next *session.Session, recorded bool, now time.Tim
 		}
 	}
 	sh.sessions.put(next.SEID, sh.form)
+	if before == nil {
+		sh.e.fseids.set(next.Owner, next.CP, next.SEID)
+	} else if before.CP != next.CP {
+		sh.e.fseids.release(before.Owner, before.CP, before.SEID)
+		sh.e.fseids.set(next.Owner, next.CP, next.SEID)
+	}
 	if before == nil || !sameEnds(before, next) {
 		if before != nil {
 			sh.disconnect(before)
@@ -215,6 +235,7 @@ func (sh *shard) begin(s *session.Session, now time.Time) error {
 func (sh *shard) drop(s *session.Session) {
 	sh.sessions.remove(s.SEID)
 	sh.forget(s.SEID)
+	sh.e.fseids.release(s.Owner, s.CP, s.SEID)
 	sh.e.gbr.set(s.GBR(), pfcp.BitRate{})
 	sh.disconnect(s)
 	sh.timers.set(s.SEID, 0)

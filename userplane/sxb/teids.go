@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -104,6 +105,7 @@ type lease struct {
 	slice    netip.Addr // where Choose allocates
 	mayClaim bool       // restoration, or a peer that may choose F-TEIDs
 	now      time.Time
+	held     []session.FTEID // of the session that the request replaces
 	taken    []session.FTEID
 }
 
@@ -124,6 +126,9 @@ func (l *lease) Choose() (session.FTEID, error) {
 
 // Claim takes an explicit F-TEID: only its direct slot serves, for now.
 func (l *lease) Claim(f session.FTEID) error {
+	if slices.Contains(l.held, f) {
+		return nil
+	}
 	refuse := func(cause pfcp.Cause, err error) error {
 		return &pfcp.Error{
 			Cause: cause, Offending: pfcp.IEFTEID, Err: fmt.Errorf("F-TEID %#x at %v: %w", uint32(f.TEID), f.Local, err),
