@@ -103,7 +103,7 @@ func TestMistakesOfOthers(t *testing.T) {
 			require.Len(t, vectorsOf(t, m.exchange(m.air(7, 0, nil)), avp.EUTRANVector), 5)
 		}},
 		{"a link dies when it is idle", func(t *testing.T, h *hss, m *mme) {
-			dwr := m.receive() // ours, after the watchdog's interval
+			dwr := m.receiveAny() // ours, after the watchdog's interval
 			require.EqualValues(t, 280, dwr.Header.CommandCode)
 			m.send(dwr.Answer(2001))
 			m.requireResult(m.exchange(m.air(1, 0, nil)), 2001)

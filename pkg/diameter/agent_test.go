@@ -115,12 +115,27 @@ func TestDuplicatesAreBounded(t *testing.T) {
 	for i := range maxDuplicates + 10 {
 		d.put(req(i), answer, now)
 	}
-	require.Len(t, d.ring, maxDuplicates)
+	require.Len(t, d.kept, maxDuplicates)
 	require.Len(t, d.index, maxDuplicates)
 	require.Nil(t, d.get(req(0), now))
 	require.NotNil(t, d.get(req(10), now))
 	require.NotNil(t, d.get(req(maxDuplicates+9), now.Add(duplicatesFor)))
 	require.Nil(t, d.get(req(maxDuplicates+9), now.Add(duplicatesFor+1)))
+
+	later := now.Add(duplicatesFor + 1)
+	d.put(req(1), answer, later) // which has the old ones leave
+	require.Len(t, d.kept, 1)
+	large := make([]byte, maxMessage)
+	for i := range 2 * maxDuplicateOctets / maxMessage {
+		d.put(req(i), large, later)
+		require.LessOrEqual(t, d.octets, maxDuplicateOctets)
+	}
+	require.Len(t, d.index, maxDuplicateOctets/maxMessage)
+	require.Nil(t, d.get(req(1), later))
+	again := Message{Header: Header{Error: true}}.Append(nil)
+	d.put(req(5000), answer, later)
+	d.put(req(5000), again, later)
+	require.Equal(t, again[4], d.get(req(5000), later)[4], "the last counts")
 }
 
 func TestRateOfAPeer(t *testing.T) {

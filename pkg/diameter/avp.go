@@ -20,6 +20,10 @@ const usualAVPs = 16
 // maxDepth bounds how deep groups may nest; S6a's deepest tree has 5 levels.
 const maxDepth = 8
 
+// maxAVPs bounds how many AVPs a message may have, those in groups included: an empty one is 8 octets on the wire and 72 in
+// memory. The largest message of S6a has some 200.
+const maxAVPs = 2048
+
 // AVP is one attribute-value pair. Of a Grouped AVP Members are set, of any other Data.
 type AVP struct {
 	Code, Vendor uint32
@@ -172,15 +176,15 @@ func (a AVP) append(b []byte) []byte {
 	return append(b, "\x00\x00\x00"[:padded(n)-n]...)
 }
 
-// parseAVPs reads AVPs up to the end of b. On an error, an *Error that names the AVP to blame, what was read before
+// parseAVPs reads AVPs up to the end of b, at most *left of them. On an error, an *Error that names the AVP to blame, what was read before
 // it is returned too.
-func (d *Dictionary) parseAVPs(b []byte, depth int) ([]AVP, error) {
+func (d *Dictionary) parseAVPs(b []byte, depth int, left *int) ([]AVP, error) {
 	var avps []AVP
 	if depth == 1 {
 		avps = make([]AVP, 0, usualAVPs)
 	}
 	for len(b) > 0 {
-		a, rest, err := d.parseAVP(b, depth)
+		a, rest, err := d.parseAVP(b, depth, left)
 		if err != nil {
 			return avps, err
 		}
@@ -189,7 +193,7 @@ func (d *Dictionary) parseAVPs(b []byte, depth int) ([]AVP, error) {
 	return avps, nil
 }
 
-func (d *Dictionary) parseAVP(b []byte, depth int) (AVP, []byte, error) {
+func (d *Dictionary) parseAVP(b []byte, depth int, left *int) (AVP, []byte, error) {
 	if len(b) < 8 {
 		return AVP{}, nil, &Error{Code: InvalidAVPLength, Err: fmt.Errorf("%d octets where an AVP should begin", len(b))}
 	}
@@ -205,6 +209,9 @@ func (d *Dictionary) parseAVP(b []byte, depth int) (AVP, []byte, error) {
 	if n < header || padded(n) > len(b) {
 		return AVP{}, nil, a.badLength(fmt.Errorf("%s: length %d with %d octets left", a.name(), n, len(b)))
 	}
+	if *left--; *left < 0 {
+		return AVP{}, nil, &Error{Code: AVPOccursTooManyTimes, Failed: []AVP{a}, Err: fmt.Errorf("more than %d AVPs", maxAVPs)}
+	}
 	a.Data = b[header:n:n]
 	if a.Def != nil {
 		if err := a.checkLength(); err != nil {
@@ -215,7 +222,7 @@ func (d *Dictionary) parseAVP(b []byte, depth int) (AVP, []byte, error) {
 		if depth == maxDepth {
 			return AVP{}, nil, a.badLength(fmt.Errorf("%s: groups nest deeper than %d", a.name(), maxDepth))
 		}
-		members, err := d.parseAVPs(a.Data, depth+1)
+		members, err := d.parseAVPs(a.Data, depth+1, left)
 		if err != nil {
 			return AVP{}, nil, err
 		}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -41,14 +40,21 @@ func (n *Node) greet(nc net.Conn, transport string) (*conn, error) {
 	if err == nil {
 		err = checkCertificate(nc, peer.Host)
 	}
+	config, _ := n.cfg.allowed(peer.Host, peer.Realm, peer.Address.Addr())
+	if err == nil {
+		if err := n.elect(peer.Host); err != nil {
+			n.stats.refused("election")
+			return nil, fmt.Errorf("CER of %q: %w", peer.Host, err)
+		}
+	}
 	var c *conn
 	if err == nil {
-		c = newConn(n, nc, r, peer)
+		c = newConn(n, nc, r, peer, config)
 		err = n.enter(c)
 	}
 	cea := n.answer(cer, n.capabilities(localAddress(nc)), err)
 	_, code := cea.result()
-	n.stats.request(CommandName(cer.Header), strangerLabel(peer, err), resultLabel(0, code), 0)
+	n.stats.request(CommandName(cer.Header), strangerLabel(config, err), resultLabel(0, code), 0)
 	if _, werr := nc.Write(cea.Append(nil)); werr != nil && err == nil {
 		n.leave(c)
 		return nil, fmt.Errorf("writing the CEA to %s: %w", peer.Host, werr)
@@ -64,20 +70,24 @@ func (n *Node) greet(nc net.Conn, transport string) (*conn, error) {
 	return c, nil
 }
 
-// strangerLabel is the peer label of a CER's counter: only allowed names get one of their own.
-func strangerLabel(p Peer, err error) string {
+// strangerLabel is the peer label of a CER's counter: strangers are one.
+func strangerLabel(p PeerConfig, err error) string {
 	if err != nil {
-		return "stranger"
+		return stranger
 	}
-	return strings.ToLower(p.Host)
+	return p.label()
 }
 
 func (n *Node) checkCER(cer Message, peer Peer) error {
 	if err := Standard.Command(ApplicationBase, CommandCapabilitiesExchange).checkRequest(cer); err != nil {
 		return err
 	}
-	if _, ok := n.cfg.allowed(peer.Host, peer.Realm, peer.Address.Addr()); !ok {
+	config, ok := n.cfg.allowed(peer.Host, peer.Realm, peer.Address.Addr())
+	if !ok {
 		return &Error{Code: UnknownPeer, Err: fmt.Errorf("not among the peers of the configuration")}
+	}
+	if config.TLS && peer.Transport != "tls" {
+		return &Error{Code: NoCommonSecurity, Err: fmt.Errorf("the peer is to come over TLS")}
 	}
 	if !n.shares(cer) {
 		return &Error{Code: NoCommonApplication, Err: fmt.Errorf("no application in common")}

@@ -15,7 +15,7 @@ type Config struct {
 	Realm      string       `yaml:"realm"`      // Origin-Realm
 	Listen     []string     `yaml:"listen"`     // IP:port; the same for every transport
 	Transports []string     `yaml:"transports"` // tcp, sctp
-	TLS        TLSConfig    `yaml:"tls"`        // beside the transports
+	TLS        TLSConfig    `yaml:"tls"`        // beside the transports, and for peers that we connect to over TLS
 	Peers      []PeerConfig `yaml:"peers"`      // who may connect; nobody else
 
 	Watchdog           time.Duration `yaml:"watchdog"`            // Tw of RFC 3539, at least 6 s
@@ -38,7 +38,11 @@ type PeerConfig struct {
 	Routes    []string `yaml:"routes"`    // of an agent: realms of which any host is behind it, or * for all
 	Rate      int      `yaml:"rate"`      // requests a second that it may send; beyond, they are answered 3004; 0: any number
 	Connect   string   `yaml:"connect"`   // IP:port to connect to, over TCP; "": the peer connects to us
+	TLS       bool     `yaml:"tls"`       // over TLS only, whoever connects
 }
+
+// label names the entry in metrics: what is not in the configuration has no series of its own.
+func (p PeerConfig) label() string { return strings.ToLower(p.Host) }
 
 // DefaultConfig returns the defaults. Identity, realm and peers have none.
 func DefaultConfig() Config {
@@ -76,10 +80,13 @@ func (c Config) Validate() error {
 			fault("transports[%d]: %q, want tcp or sctp", i, t)
 		}
 	}
-	faults = append(faults, c.TLS.validate()...)
+	faults = append(faults, c.TLS.validate(c.needsTLS())...)
 	for i, p := range c.Peers {
 		if err := p.validate(); err != nil {
 			fault("peers[%d].%w", i, err)
+		}
+		if p.TLS && p.Connect == "" && len(c.TLS.Listen) == 0 {
+			fault("peers[%d].tls: the peer connects to us, and tls.listen is missing", i)
 		}
 	}
 	if c.Watchdog < 6*time.Second {
@@ -100,6 +107,11 @@ func (c Config) Validate() error {
 	}
 	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(faults...)
+}
+
+// needsTLS says that certificates are needed.
+func (c Config) needsTLS() bool {
+	return len(c.TLS.Listen) > 0 || slices.ContainsFunc(c.Peers, func(p PeerConfig) bool { return p.TLS })
 }
 
 func (p PeerConfig) validate() error {

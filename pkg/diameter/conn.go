@@ -34,7 +34,8 @@ type conn struct {
 	peer   Peer
 	config PeerConfig // the entry by which it is allowed
 	limit  bucket
-	key    string // of metrics: the peer's name in lower case
+	key    string // the peer's name in lower case
+	ours   bool   // we have connected
 	nc     net.Conn
 	r      *bufio.Reader
 
@@ -57,17 +58,31 @@ type conn struct {
 	idle     chan struct{}             // closed when draining and nothing is in work
 }
 
-func newConn(n *Node, nc net.Conn, r *bufio.Reader, p Peer) *conn {
+// newConn makes the connection of a peer that is allowed by that entry of the configuration.
+func newConn(n *Node, nc net.Conn, r *bufio.Reader, p Peer, config PeerConfig) *conn {
 	c := &conn{
-		node: n, log: n.log.With("peer", p.Host), peer: p, key: strings.ToLower(p.Host), nc: nc, r: r,
+		node: n, log: n.log.With("peer", p.Host), peer: p, config: config, key: strings.ToLower(p.Host), nc: nc, r: r,
 		jobs: make(chan Message), out: make(chan []byte, writeQueue), ended: make(chan struct{}),
 		idle: make(chan struct{}), since: time.Now(), pending: map[uint32]chan<- Message{}, dog: watchdog{interval: n.cfg.Watchdog},
 	}
-	c.config, _ = n.cfg.allowed(p.Host, p.Realm, p.Address.Addr())
 	c.limit = newBucket(c.config.Rate, c.since)
 	c.hopByHop.Store(rand.Uint32())
-	c.dog.restart(c.since, c.jitter())
+	c.dog.up(c.since, c.jitter(), false)
 	return c
+}
+
+// reopen begins the watchdog as of a peer that was lost.
+func (c *conn) reopen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dog.up(c.since, c.jitter(), true)
+}
+
+// isOkay says that requests of ours should go over this connection.
+func (c *conn) isOkay() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dog.state == watchdogOkay
 }
 
 func (c *conn) jitter() time.Duration {
@@ -166,7 +181,7 @@ func (c *conn) readError(err error) error {
 	defer c.mu.Unlock()
 	switch {
 	case errors.Is(err, errFraming):
-		c.node.stats.malformed(c.key)
+		c.node.stats.malformed(c.config.label())
 	case c.draining:
 		return errPeerLeft
 	case errors.Is(err, io.EOF):
@@ -327,7 +342,7 @@ func (c *conn) handle(ctx context.Context, m Message) (avps []AVP, err error) {
 func (c *conn) reply(req Message, avps []AVP, err error, took time.Duration) error {
 	ans := c.node.answer(req, avps, err)
 	vendor, code := ans.result()
-	c.node.stats.request(CommandName(req.Header), c.key, resultLabel(vendor, code), took)
+	c.node.stats.request(CommandName(req.Header), c.config.label(), resultLabel(vendor, code), took)
 	b := ans.Append(nil)
 	if took > 0 && !ans.Error && code/1000 != 4 { // what was worked on; a passing failure asks for another try
 		c.node.duplicates.put(req, b, time.Now())
@@ -351,6 +366,9 @@ func (c *conn) write(ctx context.Context) error {
 	tick := time.NewTicker(max(c.node.cfg.Watchdog/ticksPerTw, fewestMillis*time.Millisecond))
 	defer tick.Stop()
 	batch := make([]byte, 0, writeBatch)
+	if err := c.tick(time.Now()); err != nil { // in REOPEN with a DWR
+		return err
+	}
 	for {
 		select {
 		case b := <-c.out:
@@ -418,9 +436,5 @@ func (c *conn) ownRequest(command uint32, avps ...AVP) Message {
 func (c *conn) status() PeerStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := PeerStatus{Peer: c.peer, Since: c.since, State: "okay", Received: c.received.Load(), Sent: c.sent.Load()}
-	if c.dog.suspect {
-		s.State = "suspect"
-	}
-	return s
+	return PeerStatus{Peer: c.peer, Since: c.since, State: c.dog.state.String(), Received: c.received.Load(), Sent: c.sent.Load()}
 }

@@ -9,8 +9,9 @@ import (
 
 // What we chose for duplicate detection, RFC 6733 3 (End-to-End Identifier) and 5.5.4.
 const (
-	duplicatesFor = 4 * time.Minute // RFC 6733 3: an end-to-end id stays unique for at least so long
-	maxDuplicates = 65_536          // answers kept over all peers; beyond, the oldest goes
+	duplicatesFor      = 4 * time.Minute // RFC 6733 3: an end-to-end id stays unique for at least so long
+	maxDuplicates      = 65_536          // answers kept over all peers; beyond, the oldest goes
+	maxDuplicateOctets = 64 << 20        // of all of them: an answer has the request's Proxy-Info, which may be large
 )
 
 // answered is an answer that is kept.
@@ -21,18 +22,19 @@ type answered struct {
 }
 
 // duplicates keeps the last answers, so that a request that comes again with the T bit, after a connection broke or over
-// another agent, is answered the same and not worked on twice. It is a ring; the oldest is overwritten.
+// another agent, is answered the same and not worked on twice.
 type duplicates struct {
 	seed maphash.Seed
 
-	mu    sync.Mutex
-	ring  []answered
-	next  int
-	index map[uint64]int // place in the ring by key
+	mu     sync.Mutex
+	kept   []answered        // oldest first
+	gone   uint64            // how many have left kept: the number of its first
+	index  map[uint64]uint64 // number of an answer by its key
+	octets int
 }
 
 func newDuplicates() *duplicates {
-	return &duplicates{seed: maphash.MakeSeed(), index: map[uint64]int{}}
+	return &duplicates{seed: maphash.MakeSeed(), index: map[uint64]uint64{}}
 }
 
 // key names a request by its origin, session, command and end-to-end id.
@@ -50,19 +52,28 @@ func (d *duplicates) put(req Message, octets []byte, now time.Time) {
 	k := d.key(req)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := answered{key: k, at: now, octets: octets}
-	if at, again := d.index[k]; again {
-		d.ring[at] = a
-		return
+	d.index[k] = d.gone + uint64(len(d.kept))
+	d.kept = append(d.kept, answered{key: k, at: now, octets: octets})
+	d.octets += len(octets)
+	d.forget(now)
+}
+
+// forget drops the oldest while there are too many, and those that nobody will ask for any more. The caller holds mu.
+func (d *duplicates) forget(now time.Time) {
+	n := 0
+	for _, a := range d.kept {
+		if len(d.kept)-n <= maxDuplicates && d.octets <= maxDuplicateOctets && now.Sub(a.at) <= duplicatesFor {
+			break
+		}
+		if d.index[a.key] == d.gone+uint64(n) { // else there is a later one of that key
+			delete(d.index, a.key)
+		}
+		d.octets -= len(a.octets)
+		n++
 	}
-	if len(d.ring) < maxDuplicates {
-		d.index[k] = len(d.ring)
-		d.ring = append(d.ring, a)
-		return
-	}
-	delete(d.index, d.ring[d.next].key)
-	d.ring[d.next], d.index[k] = a, d.next
-	d.next = (d.next + 1) % maxDuplicates
+	clear(d.kept[:n]) // lets go of the octets; append moves the rest to a new array when this one is full
+	d.kept = d.kept[n:]
+	d.gone += uint64(n)
 }
 
 // get returns the answer to a request that was answered before, under the hop-by-hop id of this one; nil without one.
@@ -70,11 +81,15 @@ func (d *duplicates) get(req Message, now time.Time) []byte {
 	k := d.key(req)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	at, ok := d.index[k]
-	if !ok || now.Sub(d.ring[at].at) > duplicatesFor {
+	number, ok := d.index[k]
+	if !ok {
 		return nil
 	}
-	b := append([]byte(nil), d.ring[at].octets...)
+	a := d.kept[number-d.gone]
+	if now.Sub(a.at) > duplicatesFor {
+		return nil
+	}
+	b := append([]byte(nil), a.octets...)
 	binary.BigEndian.PutUint32(b[12:], req.HopByHop)
 	return b
 }

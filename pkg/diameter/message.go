@@ -52,7 +52,8 @@ func (d *Dictionary) Parse(b []byte) (Message, error) {
 	}
 	m := Message{Header: parseHeader(b)}
 	var err error
-	m.AVPs, err = d.parseAVPs(b[headerLength:], 1)
+	left := maxAVPs
+	m.AVPs, err = d.parseAVPs(b[headerLength:], 1, &left)
 	return m, err
 }
 

@@ -219,3 +219,18 @@ func FuzzParse(f *testing.F) {
 		require.Equal(t, m.Append(nil), again.Append(nil))
 	})
 }
+
+func TestNumberOfAVPsIsBounded(t *testing.T) {
+	empty := Standard.AVP("User-Name").Text("")
+	m := Message{Header: Header{Request: true, Command: 318, Application: s6a}}
+	for range maxAVPs {
+		m.AVPs = append(m.AVPs, empty)
+	}
+	_, err := Standard.Parse(m.Append(nil))
+	require.NoError(t, err)
+	m.AVPs[0] = Standard.AVP("Subscription-Data").Group(empty, empty)
+	_, err = Standard.Parse(m.Append(nil))
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, AVPOccursTooManyTimes, e.Code)
+}

@@ -39,8 +39,10 @@ type Node struct {
 
 	mu        sync.Mutex
 	stopping  bool
-	peers     map[string]*conn // open peers by Origin-Host in lower case
-	strangers []net.Conn       // connections that await a CER, oldest first
+	peers     map[string]*conn    // open peers by Origin-Host in lower case
+	attempts  map[string]*attempt // connections that we are about to open, by the same
+	lost      map[string]bool     // peers whose last connection ended without a DPR, by the same
+	strangers []net.Conn          // connections that await a CER, oldest first
 }
 
 type listener struct {
@@ -53,7 +55,7 @@ type listener struct {
 func New(cfg Config, log *slog.Logger, stateID uint32, apps ...Application) *Node {
 	n := &Node{
 		cfg: cfg, log: log, stateID: stateID, apps: map[uint32]Application{},
-		stats: newStats(), peers: map[string]*conn{}, duplicates: newDuplicates(),
+		stats: newStats(), peers: map[string]*conn{}, attempts: map[string]*attempt{}, lost: map[string]bool{}, duplicates: newDuplicates(),
 	}
 	for _, a := range apps {
 		n.apps[a.ID] = a
@@ -80,7 +82,7 @@ func (n *Node) Listen() error {
 			}
 		}
 	}
-	if len(n.cfg.TLS.Listen) > 0 {
+	if n.cfg.needsTLS() {
 		if err := n.listenTLS(); err != nil {
 			n.closeListeners()
 			return err
@@ -89,7 +91,7 @@ func (n *Node) Listen() error {
 	return nil
 }
 
-// listenTLS opens the listeners of TLS.
+// listenTLS reads the certificates and opens the listeners of TLS.
 func (n *Node) listenTLS() (err error) {
 	if n.tls, err = n.cfg.TLS.load(); err != nil {
 		return err
@@ -250,31 +252,47 @@ var (
 
 // enter moves c from the strangers to the open peers; an older connection of the same peer is closed.
 func (n *Node) enter(c *conn) error {
-	key := strings.ToLower(c.peer.Host)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.enterLocked(c)
+}
+
+func (n *Node) enterLocked(c *conn) error {
 	if n.stopping {
 		return &Error{Code: TooBusy, Err: errStopping}
 	}
-	old := n.peers[key]
+	old := n.peers[c.key]
 	if old == nil && len(n.peers) >= n.cfg.MaxPeers {
 		return &Error{Code: TooBusy, Err: fmt.Errorf("%d peers are open, max_peers", len(n.peers))}
 	}
 	if old != nil {
 		old.close(errReplaced)
 	}
-	n.peers[key] = c
+	if old != nil || n.lost[c.key] {
+		c.reopen()
+		delete(n.lost, c.key)
+	}
+	n.peers[c.key] = c
 	n.notStranger(c.nc)
 	return nil
 }
 
+// leave takes a connection that has ended out of the table.
 func (n *Node) leave(c *conn) {
-	key := strings.ToLower(c.peer.Host)
+	cause := c.err()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.peers[key] == c {
-		delete(n.peers, key)
+	if n.peers[c.key] != c {
+		return
 	}
+	delete(n.peers, c.key)
+	if errors.Is(cause, errPeerLeft) || errors.Is(cause, errWeLeft) {
+		return
+	}
+	if len(n.lost) >= maxSeen { // a wildcard allows any number of names
+		clear(n.lost)
+	}
+	n.lost[c.key] = true
 }
 
 func (n *Node) lookup(host string) *conn {
@@ -316,7 +334,7 @@ type PeerStatus struct {
 	Peer
 
 	Since    time.Time `json:"since"`
-	State    string    `json:"state"`    // okay or suspect, RFC 3539
+	State    string    `json:"state"`    // okay, suspect or reopen, RFC 3539 3.4.1
 	Received uint64    `json:"received"` // messages
 	Sent     uint64    `json:"sent"`     // messages
 }

@@ -170,7 +170,7 @@ func TestRefusedRequests(t *testing.T) {
 	}
 	c.t = t
 	requireResult(t, c.ask(c.air()), Success)
-	require.Equal(t, 1.0, testutil.ToFloat64(requestCount{n, requestKey{"received", "AIR", mmeHost, "5005"}}))
+	require.Equal(t, 1.0, testutil.ToFloat64(requestCount{n, requestKey{"received", "AIR", "*.visited.example", "5005"}}))
 }
 
 func (a AVP) def() *AVPDef { return Standard.avps[avpKey{a.Code, a.Vendor}] }
@@ -289,9 +289,7 @@ func TestDeviceWatchdog(t *testing.T) {
 		require.True(t, dwr.Request)
 		require.Equal(t, CommandDeviceWatchdog, dwr.Command)
 		require.NoError(t, Standard.Command(0, dwr.Command).checkRequest(dwr))
-		dwr.Request = false
-		dwr.AVPs = []AVP{ResultCode.Unsigned(Success), OriginHost.Text(mmeHost), OriginRealm.Text(mmeRealm)}
-		c.send(dwr)
+		c.answerDWR(dwr)
 	}
 	c.closed() // now we stay silent
 }
@@ -403,7 +401,7 @@ func TestFramingErrorEndsAnOpenConnection(t *testing.T) {
 	requireResult(t, honest.ask(honest.air()), Success)
 	n.stats.mu.Lock()
 	defer n.stats.mu.Unlock()
-	require.EqualValues(t, 1, n.stats.frames[mmeHost])
+	require.EqualValues(t, 1, n.stats.frames["*.visited.example"])
 }
 
 func TestOwnRequests(t *testing.T) {

@@ -50,19 +50,28 @@ type Outgoing struct {
 }
 
 // next is the connection over which a request to that host goes: the host's own, else the agent's behind which it was
-// last seen, as we know or the caller, else that of an agent whose routes have the realm. nil when none is open.
+// last seen, as we know or the caller, else that of an agent whose routes have the realm. One that the watchdog finds okay
+// goes before all that are suspect or just back. nil when none is open.
 func (n *Node) next(o Outgoing) *conn {
+	if c := n.way(o, (*conn).isOkay); c != nil {
+		return c
+	}
+	return n.way(o, func(*conn) bool { return true })
+}
+
+// way is the first connection towards the host that will do.
+func (n *Node) way(o Outgoing, willDo func(*conn) bool) *conn {
 	host := strings.ToLower(o.Host)
 	for _, via := range []string{host, n.seen.behind(host), strings.ToLower(o.Via)} {
 		if via == "" {
 			continue
 		}
-		if c := n.lookup(via); c != nil {
+		if c := n.lookup(via); c != nil && willDo(c) {
 			return c
 		}
 	}
 	for _, c := range n.open() {
-		if c.config.routes(o.Realm) {
+		if c.config.routes(o.Realm) && willDo(c) {
 			return c
 		}
 	}

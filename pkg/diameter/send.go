@@ -28,11 +28,11 @@ func (n *Node) Send(ctx context.Context, o Outgoing) (Message, error) {
 	defer cancel()
 	ans, err := c.exchange(ctx, req)
 	vendor, code := ans.result()
-	result := resultLabel(vendor, code)
+	result := knownResult(vendor, code)
 	if err != nil {
 		result = "none"
 	}
-	n.stats.sentRequest(CommandName(req.Header), c.key, result)
+	n.stats.sentRequest(CommandName(req.Header), c.config.label(), result)
 	if err != nil {
 		return Message{}, fmt.Errorf("sending command %d to %s: %w", o.Command, o.Host, err)
 	}

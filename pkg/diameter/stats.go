@@ -1,6 +1,7 @@
 package diameter
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,10 +26,17 @@ var durations = []float64{0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.
 
 type requestKey struct{ direction, command, peer, result string }
 
-// stats counts; the collector reads.
+// series is one counter of requests, and how long the handler took for those of ours to answer.
+type series struct {
+	n    uint64
+	took prometheus.Observer // nil for requests that we have sent
+}
+
+// stats counts; the collector reads. Its labels are bounded by the configuration and by what we know: a peer is an entry of
+// the configuration or a stranger, a result one of ours or of results.
 type stats struct {
 	mu       sync.Mutex
-	requests map[requestKey]uint64
+	requests map[requestKey]*series
 	refusals map[string]uint64 // connections, by reason
 	frames   map[string]uint64 // framing errors, by peer
 	took     *prometheus.HistogramVec
@@ -37,38 +45,66 @@ type stats struct {
 	panics   atomic.Uint64
 }
 
+// stranger is the peer label of all who are not in the configuration.
+const stranger = "stranger"
+
 func newStats() *stats {
 	return &stats{
-		requests: map[requestKey]uint64{}, refusals: map[string]uint64{}, frames: map[string]uint64{},
+		requests: map[requestKey]*series{}, refusals: map[string]uint64{}, frames: map[string]uint64{},
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "diameter_request_duration_seconds", Buckets: durations,
-			Help: "Time from a request's start of work to its answer, by command.",
-		}, []string{"command"}),
+			Help: "Time from a received request's start of work to its answer, by command, neighbour and result of the answer.",
+		}, []string{"command", "peer", "result"}),
 	}
 }
 
 // request counts one answered request; took is 0 when no handler ran.
 func (s *stats) request(command, peer, result string, took time.Duration) {
-	if took > 0 {
-		s.took.WithLabelValues(command).Observe(took.Seconds())
+	k := requestKey{"received", command, peer, result}
+	s.mu.Lock()
+	r := s.of(k)
+	if took > 0 && r.took == nil {
+		r.took = s.took.WithLabelValues(command, peer, result)
 	}
-	s.count(requestKey{"received", command, peer, result})
+	observer := r.took
+	s.mu.Unlock()
+	if took > 0 {
+		observer.Observe(took.Seconds())
+	}
+}
+
+// of counts one more of a series and returns it. The caller holds mu.
+func (s *stats) of(k requestKey) *series {
+	r := s.requests[k]
+	if r == nil {
+		r = new(series)
+		s.requests[k] = r
+	}
+	r.n++
+	return r
 }
 
 func (s *stats) sentRequest(command, peer, result string) {
-	s.count(requestKey{"sent", command, peer, result})
-}
-
-// maxSeries bounds the counters of requests: a wildcard in the peers' configuration allows any number of names.
-const maxSeries = 10_000
-
-func (s *stats) count(k requestKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.requests[k]; !known && len(s.requests) >= maxSeries {
-		k.peer = "other"
+	s.of(requestKey{"sent", command, peer, result})
+}
+
+// results are those of RFC 6733 7.1 and TS 29.272 7.4 that a peer may answer and that have a series of their own.
+var results = map[uint32][]uint32{
+	0: {
+		1001, 2001, 2002, 3001, 3002, 3003, 3004, 3005, 3006, 3007, 3008, 3009, 3010, 4001, 4002, 4003,
+		5001, 5002, 5003, 5004, 5005, 5006, 5007, 5008, 5009, 5010, 5011, 5012, 5013, 5014, 5015, 5017,
+	},
+	Vendor3GPP: {4181, 4182, 5001, 5003, 5004, 5420, 5421, 5422, 5423},
+}
+
+// knownResult is the label of an answer that a peer has sent, which may say anything.
+func knownResult(vendor, code uint32) string {
+	if slices.Contains(results[vendor], code) {
+		return resultLabel(vendor, code)
 	}
-	s.requests[k]++
+	return "other"
 }
 
 func (s *stats) refused(reason string) {
@@ -105,7 +141,7 @@ var (
 	descPanics = prometheus.NewDesc("diameter_handler_panics_total",
 		"Requests answered 5012 because the handler panicked. Anything but 0 is a fault of ours.", nil, nil)
 	descPeers = prometheus.NewDesc("diameter_peer_up",
-		"1 for each open peer, 0 while it is suspect (RFC 3539).", []string{"peer", "transport"}, nil)
+		"Open peers of each entry of the configuration that answer their watchdogs (RFC 3539): of a host 1 or 0.", []string{"peer"}, nil)
 )
 
 // Describe is part of prometheus.Collector.
@@ -124,7 +160,7 @@ func (n *Node) Collect(ch chan<- prometheus.Metric) {
 	s := n.stats
 	s.mu.Lock()
 	for k, v := range s.requests {
-		counter(descRequests, v, k.direction, k.command, k.peer, k.result)
+		counter(descRequests, v.n, k.direction, k.command, k.peer, k.result)
 	}
 	for reason, v := range s.refusals {
 		counter(descRefused, v, reason)
@@ -136,12 +172,17 @@ func (n *Node) Collect(ch chan<- prometheus.Metric) {
 	counter(descStray, s.stray.Load())
 	counter(descDuplicates, s.repeated.Load())
 	counter(descPanics, s.panics.Load())
-	for _, p := range n.Peers() {
-		up := 1.0
-		if p.State != "okay" {
-			up = 0
+	up := map[string]int{}
+	for _, p := range n.cfg.Peers {
+		up[p.label()] = 0
+	}
+	for _, c := range n.open() {
+		if c.isOkay() {
+			up[c.config.label()]++
 		}
-		ch <- prometheus.MustNewConstMetric(descPeers, prometheus.GaugeValue, up, p.Host, p.Transport)
+	}
+	for peer, v := range up {
+		ch <- prometheus.MustNewConstMetric(descPeers, prometheus.GaugeValue, float64(v), peer)
 	}
 	s.took.Collect(ch)
 }

@@ -200,5 +200,12 @@ func (c *client) read() ([]byte, error) {
 	if _, err := io.ReadFull(c.r, b); err != nil {
 		return nil, fmt.Errorf("reading an answer: %w", err)
 	}
+	if m, err := diameter.Standard.Parse(b); b[4]&0x80 != 0 && err == nil { // a DWR, when we are back
+		m.Request, m.AVPs = false, append([]diameter.AVP{diameter.ResultCode.Unsigned(diameter.Success)}, m.AVPs...)
+		if _, err := c.Write(m.Append(nil)); err != nil {
+			return nil, fmt.Errorf("answering a watchdog: %w", err)
+		}
+		return c.read()
+	}
 	return b, nil
 }
