@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 2,
+	LAYOUT = 3,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
@@ -24,7 +24,7 @@ enum entry_flag {
 	ENTRY_DROP = 1 << 2,
 	ENTRY_GATE_CLOSED = 1 << 3,
 	ENTRY_NO_HEADER = 1 << 4, /* to access, but there is no outer header to create */
-	ENTRY_SET = 1 << 5,       /* value is the number of a rule set: see rules.h */
+	ENTRY_SET = 1 << 5,       /* value is the number of a rule set, to how many filters it has: see rules.h */
 	ENTRY_TUNNEL = 1 << 6,    /* leaves by a tunnel: value is the remote TEID, to the index of peers */
 	ENTRY_BUFFER = 1 << 7,    /* the slow path gets the packet */
 };
@@ -46,7 +46,7 @@ struct meter {
 /* Changed by one 8-octet store. */
 struct word {
 	__be32 value; /* IPv4 source to check, remote TEID, or number of a rule set (host order): the flags say which */
-	__u16 to;     /* index of next_hops, or of peers */
+	__u16 to;     /* index of next_hops, or of peers; or how many filters */
 	__u16 flags;  /* enum entry_flag */
 };
 
@@ -66,7 +66,7 @@ enum ue_key {
 	UE_ROUTED = 0xfeffffff,  /* found by the longest prefix: nothing left to compare */
 };
 
-/* One of several rules of a key, or one with filters. Immutable while an entry leads to it. */
+/* One of several rules of a key, or one with filters. Immutable while an entry leads to it. One cache line. */
 enum {
 	RULE_CELLS = 6,
 	RULE_METERS = 4,
@@ -74,47 +74,61 @@ enum {
 
 struct rule {
 	struct word word; /* never ENTRY_SET */
+	__u32 account;    /* index of accounts */
 	__u32 cells[RULE_CELLS];
-	__u32 meters[RULE_METERS];
-	__be32 redirect; /* destination instead of the packet's, IPv4; 0: none */
-	__u8 tos;        /* of the packet itself, where it leaves without tunnel */
+	__u32 meters[RULE_METERS]; /* those that other rules share */
+	__u8 tos;                  /* of the packet itself, where it leaves without tunnel */
 	__u8 tos_mask;
 	__u8 pad[10];
 };
 
-enum filter_flag {
+/* What a rule of a set counts, and its own policer. It outlives the set: the next one's rule of the same PDR has it. One
+ * cache line. */
+struct account {
+	struct usage usage;
+	struct meter meter;
+	__u64 pad[3];
+};
+
+enum filter_family {
 	FILTER_IPV4 = 1 << 0,
 	FILTER_IPV6 = 1 << 1,
-	FILTER_PROTOCOL = 1 << 2,
-	FILTER_PORTS = 1 << 3,
-	FILTER_SPI = 1 << 4,
-	FILTER_FLOW_LABEL = 1 << 5,
-	FILTER_QFI = 1 << 6,
+};
+
+/* What a filter compares as one number, in struct facts and struct filter. Two bits of a filter's mask say that more is to
+ * be compared; they are 0 in every number. */
+enum trait {
+	TRAIT_PROTOCOL_SHIFT = 0,
+	TRAIT_TOS_SHIFT = 8,
+	TRAIT_QFI_SHIFT = 16,
+	TRAIT_IPV6 = 1 << 24,       /* else IPv4 */
+	TRAIT_PORTS = 1 << 25,      /* the packet has ports */
+	TRAIT_SPI = 1 << 26,        /* it has a security parameter index */
+	TRAIT_LONG = 1 << 27,       /* of a mask: a prefix has more than 64 bits */
+	TRAIT_FLOW_LABEL = 1 << 28, /* of a mask */
 };
 
 /* One way to match a rule, TS 29.244 8.2.5. The sources that a rule allows are local addresses. One cache line. */
 struct filter {
-	__u8 flags; /* enum filter_flag */
-	__u8 protocol;
-	__u8 tos;
-	__u8 tos_mask;
-	__u32 rule;         /* index of rules */
-	__u16 remote_first; /* ports, host order */
-	__u16 remote_last;
+	__u32 traits; /* those of the packet, enum trait, where mask has bits */
+	__u32 mask;
+	__u16 remote_first; /* of the ports that match, host order */
+	__u16 remote_more;  /* how many after it */
 	__u16 local_first;
-	__u16 local_last;
-	__u32 spi;
-	__u32 flow_label;
+	__u16 local_more;
 	__u64 remote[2]; /* host order; IPv4 in the high half of the first */
 	__u64 local[2];
 	__u8 remote_bits; /* that count, of 128 */
 	__u8 local_bits;
-	__u8 qfi;
-	__u8 pad[5];
+	__u8 remote_shift; /* of the first 64 bits, what is not compared: 64 without prefix */
+	__u8 local_shift;
+	__u32 rule; /* index of rules */
+	__u32 spi;
+	__u32 flow_label;
 };
 
 /* Rules in the order of their precedence: the first filter that matches decides. Immutable while an entry leads to
- * it. The same in three sizes: struct set_small, set_medium, set_large. */
+ * it. The same in three sizes. */
 enum {
 	SET_SMALL = 2,
 	SET_MEDIUM = 8,
@@ -123,20 +137,14 @@ enum {
 };
 
 struct set_small {
-	__u32 count; /* of filters */
-	__u32 pad[15];
 	struct filter filters[SET_SMALL];
 };
 
 struct set_medium {
-	__u32 count; /* of filters */
-	__u32 pad[15];
 	struct filter filters[SET_MEDIUM];
 };
 
 struct set_large {
-	__u32 count; /* of filters */
-	__u32 pad[15];
 	struct filter filters[SET_LARGE];
 };
 

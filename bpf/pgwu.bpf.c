@@ -27,7 +27,8 @@ volatile const bool poison_headroom;
 volatile const struct types {
 	enum entry_flag entry_flag;
 	enum ue_key ue_key;
-	enum filter_flag filter_flag;
+	enum filter_family filter_family;
+	enum trait trait;
 	enum direction direction;
 	enum limited limited;
 	enum side side;
@@ -117,27 +118,16 @@ __noinline int choose_of_set(struct xdp_md *ctx, struct job *job)
 {
 	struct cursor c = cursor_of(ctx);
 	struct facts f = {};
-	struct ipv6hdr *ip6;
 	struct rule *rule;
-	struct iphdr *ip;
 
 	if (!job)
 		return REASON_NO_RESOURCES;
 	f.direction = job->direction;
-	f.qfi = job->qfi;
+	f.traits = job->qfi << TRAIT_QFI_SHIFT;
 	c.pos += job->offset & MAX_OFFSET;
-	if (job->family == FILTER_IPV4) {
-		ip = parse_ipv4(&c);
-		if (!ip)
-			return REASON_MALFORMED_INNER;
-		learn_ipv4(&f, &c, ip);
-	} else {
-		ip6 = parse_ipv6(&c);
-		if (!ip6)
-			return REASON_MALFORMED_INNER;
-		learn_ipv6(&f, &c, ip6);
-	}
-	job->rule = match(&f, job->at.word.value);
+	if (!(job->family == FILTER_IPV4 ? learn_ipv4(&f, &c) : learn_ipv6(&f, &c)))
+		return REASON_MALFORMED_INNER;
+	job->rule = match(&f, job->at.word.value, job->at.word.to);
 	if (!job->rule)
 		return REASON_NO_RULE;
 	rule = rule_of(job);
@@ -175,8 +165,15 @@ static __always_inline enum reason choose_ipv6(struct xdp_md *ctx, struct job *j
 	return check_flags(flags);
 }
 
-/* Both of these are the same as those below, for a rule of a set. */
-__noinline int admits_rule(const struct rule *rule, __u32 direction, __u32 octets)
+static __always_inline struct account *account_of(const struct rule *rule)
+{
+	__u32 index = rule->account;
+
+	return bpf_map_lookup_elem(&accounts, &index);
+}
+
+/* Both of these look at what a rule of a set shares with others. */
+__noinline int admits_shared(const struct rule *rule, __u32 direction, __u32 octets)
 {
 	if (!rule)
 		return REASON_NO_RESOURCES;
@@ -193,7 +190,7 @@ __noinline int admits_rule(const struct rule *rule, __u32 direction, __u32 octet
 	return GO_ON;
 }
 
-__noinline int charge_rule(const struct rule *rule, __u32 direction, __u32 octets)
+__noinline int charge_shared(const struct rule *rule, __u32 direction, __u32 octets)
 {
 	if (!rule)
 		return 0;
@@ -209,11 +206,21 @@ __noinline int charge_rule(const struct rule *rule, __u32 direction, __u32 octet
 	return 0;
 }
 
-/* admits says whether no limit is against the packet. Nothing is charged yet. */
-static __always_inline enum reason admits(const struct job *job, struct entry *entry)
+static __always_inline bool shares(const struct rule *rule)
 {
-	if (unlikely(job->rule))
-		return admits_rule(rule_of(job), job->direction, job->octets);
+	return rule->meters[0] | rule->cells[0];
+}
+
+/* admits says whether no limit is against the packet. Nothing is charged yet. rule: NULL without set. */
+static __always_inline enum reason admits(const struct job *job, struct entry *entry, const struct rule *rule)
+{
+	if (unlikely(rule)) {
+		struct account *account = account_of(rule);
+
+		if (account && !allows(&account->meter, job->octets))
+			return REASON_MBR_EXCEEDED;
+		return shares(rule) ? admits_shared(rule, job->direction, job->octets) : GO_ON;
+	}
 	if (!allows(&entry->meter, job->octets))
 		return REASON_MBR_EXCEEDED;
 	if (entry->cell && !has_quota_left(entry->cell, job->direction))
@@ -222,11 +229,18 @@ static __always_inline enum reason admits(const struct job *job, struct entry *e
 }
 
 /* charge takes the packet into account, once it is known to leave. */
-static __always_inline void charge(const struct job *job, struct entry *entry)
+static __always_inline void charge(const struct job *job, struct entry *entry, const struct rule *rule)
 {
 	count_usage(&entry->usage, job->octets);
-	if (unlikely(job->rule)) {
-		charge_rule(rule_of(job), job->direction, job->octets);
+	if (unlikely(rule)) {
+		struct account *account = account_of(rule);
+
+		if (account) {
+			count_usage(&account->usage, job->octets);
+			debit(&account->meter, job->octets);
+		}
+		if (shares(rule))
+			charge_shared(rule, job->direction, job->octets);
 		return;
 	}
 	debit(&entry->meter, job->octets);
@@ -416,13 +430,13 @@ static __always_inline enum reason forward(struct cursor *c, const struct job *b
 		first = entry_of(before);
 		if (!first)
 			return REASON_NO_RESOURCES;
-		reason = admits(before, first);
+		reason = admits(before, first, rule_of(before));
 		if (reason != GO_ON)
 			return reason;
 	}
 	if (!entry)
 		return REASON_NO_RESOURCES;
-	reason = admits(job, entry);
+	reason = admits(job, entry, rule);
 	if (reason != GO_ON)
 		return reason;
 
@@ -434,8 +448,8 @@ static __always_inline enum reason forward(struct cursor *c, const struct job *b
 	if (reason != GO_ON)
 		return reason;
 	if (unlikely(before && first))
-		charge(before, first);
-	charge(job, entry);
+		charge(before, first, rule_of(before));
+	charge(job, entry, rule);
 	return job->direction == UPLINK ? REASON_UPLINK_FORWARDED : REASON_DOWNLINK_FORWARDED;
 }
 

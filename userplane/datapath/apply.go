@@ -38,13 +38,14 @@ type put struct {
 
 // plan is a change of which nothing can fail any more; until then, undo takes back what it reserved.
 type plan struct {
-	puts    []put
-	deletes []place
-	limits  []cellLimits
-	rates   []meterRate
-	taken   map[place]bool // of puts
-	keys    map[session.Key]bool
-	undo    []func()
+	puts     []put
+	deletes  []place
+	limits   []cellLimits
+	rates    []meterRate
+	accounts []accountState
+	taken    map[place]bool // of puts
+	keys     map[session.Key]bool
+	undo     []func()
 }
 
 type meterRate struct{ index, rate uint32 }
@@ -167,8 +168,7 @@ func (d *Datapath) planRules(p *plan, next *put, e session.Entry, c compiled) (e
 		next.prefix, next.rate = c.prefix, c.rules[0].rate
 		return d.settleFields(next, same)
 	}
-	number, err := d.putSet(p, &c)
-	next.word = pgwuWord{Value: number, Flags: uint16(pgwuEntryFlagENTRY_VALID) | flagSet}
+	next.word, err = d.putSet(p, &c, next.at, next.fresh)
 	if byTEID(e.Key) && e.Key.Direction == session.Downlink {
 		next.word.Flags |= flagTunnel // tells the program the direction
 	}
@@ -283,6 +283,9 @@ func (d *Datapath) commit(p *plan) {
 	for _, r := range p.rates {
 		d.setRate(r)
 	}
+	for i := range p.accounts {
+		d.storeAccount(&p.accounts[i])
+	}
 	for i := range p.puts {
 		d.write(&p.puts[i])
 	}
@@ -301,6 +304,11 @@ func (d *Datapath) write(w *put) {
 	}
 	*d.tables.origin(w.at) = w.origin
 	e.Cell, e.Prefix = w.cell, w.prefix
+	if old.Flags&flagSet != 0 && w.word.Flags&flagSet == 0 && !w.fresh {
+		if account, ok := d.tables.accountsOf(old)[w.origin.PdrId]; ok {
+			e.Meter = d.tables.accounts.slots[account].Meter
+		}
+	}
 	if w.word.Flags&flagSet == 0 {
 		atomic.StoreUint32(&e.Meter.Rate, w.rate)
 	}
@@ -398,7 +406,7 @@ func (d *Datapath) equal(at place, e session.Entry) bool {
 		return false
 	}
 	if w.Flags&flagSet != 0 {
-		return d.equalSet(w.Value, &c)
+		return d.equalSet(w, &c)
 	}
 	r := &c.rules[0]
 	return c.plain && d.equalWord(w, r) && raw.Prefix == c.prefix && atomic.LoadUint32(&raw.Meter.Rate) == r.rate &&
@@ -448,8 +456,8 @@ func (d *Datapath) equalCells(indices []uint32, ids []session.CellID) bool {
 	return n == len(ids)
 }
 
-func (d *Datapath) equalSet(number uint32, c *compiled) bool {
-	filters := d.tables.set(number)
+func (d *Datapath) equalSet(w pgwuWord, c *compiled) bool {
+	filters := d.tables.set(w)
 	rules := d.tables.rulesOf(filters)
 	if len(filters) != len(c.filters) || len(rules) != len(c.rules) {
 		return false
@@ -462,6 +470,10 @@ func (d *Datapath) equalSet(number uint32, c *compiled) bool {
 	}
 	for i, index := range rules {
 		raw, r := &d.tables.rules.slots[index], &c.rules[i]
+		account := &d.tables.accounts.slots[raw.Account]
+		if atomic.LoadUint32(&account.Meter.Rate) != r.rate || d.tables.accountOrigins.slots[raw.Account] != r.origin {
+			return false
+		}
 		if !d.equalWord(raw.Word, r) || raw.Tos != r.tos || raw.TosMask != r.tosMask || !d.equalCells(raw.Cells[:], r.cells) {
 			return false
 		}

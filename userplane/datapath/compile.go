@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"slices"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
@@ -27,11 +26,12 @@ type compiledRule struct {
 	value    uint32 // source or remote TEID, as it stands in the packet
 	peer     peerKey
 	instance pfcp.NetworkInstance // without ENTRY_TUNNEL
-	rate     uint32               // kbit/s; of a plain entry's own policer
+	rate     uint32               // kbit/s; of its own policer
 	meters   []session.Meter
 	cells    []session.CellID
 	tos      uint8
 	tosMask  uint8
+	origin   pgwuOrigin
 }
 
 // compile refuses what the program cannot do, with ErrUnsupported.
@@ -58,10 +58,6 @@ func compileAs(e session.Entry, plain bool) (compiled, error) {
 	for i, r := range e.Rules {
 		own := &all[i]
 		own.flags &^= flagCheckSource
-		if own.rate != 0 { // every limit of a set is a shared one: its counters outlive the set
-			id := session.MeterID{SEID: r.Origin.SEID, QERID: r.Origin.QERID.Value, Owner: uint32(r.Origin.PDRID), Direction: e.Key.Direction}
-			own.meters = append(slices.Clone(own.meters), session.Meter{ID: id, MBR: r.MBR})
-		}
 		if len(own.meters) > maxRuleMeters || len(own.cells) > maxRuleCells {
 			return c, fmt.Errorf("%w: rule %d has %d meters and %d cells, at most %d and %d", ErrUnsupported,
 				i, len(own.meters), len(own.cells), maxRuleMeters, maxRuleCells)
@@ -168,6 +164,7 @@ func compileRule(key session.Key, r *session.Rule) (compiledRule, error) {
 		meters:   r.Meters,
 		cells:    r.Cells,
 		instance: r.Instance,
+		origin:   originOf(r.Origin),
 	}
 	if r.GateClosed {
 		c.flags |= uint16(pgwuEntryFlagENTRY_GATE_CLOSED)
@@ -230,19 +227,19 @@ func expand(r *session.Rule, d session.Direction) ([]pgwuFilter, error) {
 	}
 	var all []pgwuFilter
 	for _, f := range filters {
-		base, err := filterOf(f)
-		if err != nil {
-			return nil, err
+		base, ok := filterOf(f)
+		if !ok {
+			continue
 		}
 		for _, locals := range localsOf(f.Local, r.Sources, d) {
 			at := base
-			if !place6(&at.Local, &at.LocalBits, &at.Flags, locals) {
+			if !setPrefix(&at, &at.Local, &at.LocalBits, &at.LocalShift, locals) {
 				continue // of the other family than the remote end
 			}
 			for _, remotePorts := range rangesOf(f.RemotePorts) {
 				for _, localPorts := range rangesOf(f.LocalPorts) {
-					at.RemoteFirst, at.RemoteLast = remotePorts.First, remotePorts.Last
-					at.LocalFirst, at.LocalLast = localPorts.First, localPorts.Last
+					at.RemoteFirst, at.RemoteMore = remotePorts.First, remotePorts.Last-remotePorts.First
+					at.LocalFirst, at.LocalMore = localPorts.First, localPorts.Last-localPorts.First
 					all = append(all, withQFIs(at, r.QFIs)...)
 					if len(all) > maxFilters {
 						return nil, fmt.Errorf("%w: more than %d filters", ErrUnsupported, maxFilters)
@@ -260,9 +257,9 @@ func withQFIs(f pgwuFilter, qfis []uint8) []pgwuFilter {
 	}
 	var all []pgwuFilter
 	for _, qfi := range qfis {
-		f.Flags |= uint8(pgwuFilterFlagFILTER_QFI)
-		f.Qfi = qfi
-		all = append(all, f)
+		at := f
+		demand(&at, uint32(qfi)<<pgwuTraitTRAIT_QFI_SHIFT, 0xff<<pgwuTraitTRAIT_QFI_SHIFT)
+		all = append(all, at)
 	}
 	return all
 }
@@ -295,43 +292,53 @@ func rangesOf(ports []session.Ports) []session.Ports {
 	return ports
 }
 
-const bothFamilies = uint8(pgwuFilterFlagFILTER_IPV4 | pgwuFilterFlagFILTER_IPV6)
+// demand has a filter look at those bits of the packet's traits.
+func demand(f *pgwuFilter, traits, mask uint32) {
+	f.Traits |= traits
+	f.Mask |= mask
+}
 
-func filterOf(f session.Filter) (pgwuFilter, error) {
-	c := pgwuFilter{Flags: bothFamilies, Tos: f.ToS, TosMask: f.ToSMask}
+// filterOf is what filters that come of f have in common; false when no packet matches: an IPv4 address with a flow label.
+func filterOf(f session.Filter) (pgwuFilter, bool) {
+	c := pgwuFilter{RemoteShift: 64, LocalShift: 64}
+	demand(&c, uint32(f.ToS&f.ToSMask)<<pgwuTraitTRAIT_TOS_SHIFT, uint32(f.ToSMask)<<pgwuTraitTRAIT_TOS_SHIFT)
 	if f.Protocol.Present {
-		c.Flags |= uint8(pgwuFilterFlagFILTER_PROTOCOL)
-		c.Protocol = f.Protocol.Value
+		demand(&c, uint32(f.Protocol.Value)<<pgwuTraitTRAIT_PROTOCOL_SHIFT, 0xff<<pgwuTraitTRAIT_PROTOCOL_SHIFT)
 	}
 	if len(f.RemotePorts)+len(f.LocalPorts) > 0 {
-		c.Flags |= uint8(pgwuFilterFlagFILTER_PORTS)
+		demand(&c, uint32(pgwuTraitTRAIT_PORTS), uint32(pgwuTraitTRAIT_PORTS))
 	}
 	if f.SPI.Present {
-		c.Flags |= uint8(pgwuFilterFlagFILTER_SPI)
+		demand(&c, uint32(pgwuTraitTRAIT_SPI), uint32(pgwuTraitTRAIT_SPI))
 		c.Spi = f.SPI.Value
 	}
 	if f.FlowLabel.Present {
-		c.Flags |= uint8(pgwuFilterFlagFILTER_FLOW_LABEL)
+		demand(&c, traitIPv6, traitIPv6|uint32(pgwuTraitTRAIT_FLOW_LABEL))
 		c.FlowLabel = f.FlowLabel.Value
 	}
-	if !place6(&c.Remote, &c.RemoteBits, &c.Flags, f.Remote) {
-		return c, fmt.Errorf("%w: filter of no family", ErrUnsupported)
-	}
-	return c, nil
+	return c, setPrefix(&c, &c.Remote, &c.RemoteBits, &c.RemoteShift, f.Remote)
 }
 
-// place6 writes a prefix into a filter and narrows its families; false when none is left.
-func place6(words *[2]uint64, bits, flags *uint8, p netip.Prefix) bool {
+const traitIPv6 = uint32(pgwuTraitTRAIT_IPV6)
+
+// setPrefix has a filter look at an address, and so at its family; false when it wants the other one already.
+func setPrefix(f *pgwuFilter, words *[2]uint64, bits, shift *uint8, p netip.Prefix) bool {
 	if !p.IsValid() {
 		return true
 	}
-	family := uint8(pgwuFilterFlagFILTER_IPV6)
-	if p.Addr().Is4() {
-		family = uint8(pgwuFilterFlagFILTER_IPV4)
+	family := uint32(0)
+	if p.Addr().Is6() {
+		family = traitIPv6
 	}
-	*flags &^= bothFamilies &^ family
-	*words, *bits = addressWords(p.Masked().Addr()), uint8(p.Bits())
-	return *flags&bothFamilies != 0
+	if f.Mask&traitIPv6 != 0 && f.Traits&traitIPv6 != family {
+		return false
+	}
+	demand(f, family, traitIPv6)
+	*words, *bits, *shift = addressWords(p.Masked().Addr()), uint8(p.Bits()), uint8(64-min(p.Bits(), 64))
+	if p.Bits() > 64 {
+		f.Mask |= uint32(pgwuTraitTRAIT_LONG)
+	}
+	return true
 }
 
 // addressWords is an address as struct filter has it.

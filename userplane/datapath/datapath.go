@@ -122,6 +122,8 @@ type Datapath struct {
 
 	rules, meters, cells, limits *slab
 	sets                         [3]*slab
+	accounts                     *slab
+	accountRefs                  map[uint32]int // rules that count in an account: those of the set before too, while it is replaced
 	meterIndex                   map[session.MeterID]*sharedMeter
 	cellIndex                    map[session.CellID]uint32
 

@@ -29,12 +29,13 @@ const (
 	placeCell
 	placeLimits
 	placeMeter
+	placeAccount
 )
 
 func (k placeKind) String() string {
 	return [...]string{
 		"TEIDs", "UE addresses", "address blocks", "peers", "next hops", "entries", "entries", "rules", "small rule sets",
-		"medium rule sets", "large rule sets", "usage cells", "limits", "meters",
+		"medium rule sets", "large rule sets", "usage cells", "limits", "meters", "accounts of rules",
 	}[k]
 }
 

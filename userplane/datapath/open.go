@@ -142,6 +142,7 @@ func (c Config) size(maps *pgwuMapSpecs) {
 	maps.Hosts.MaxEntries = directoryBuckets(int(addresses))
 	maps.Routes.MaxEntries = uint32(c.Routes)
 	maps.Rules.MaxEntries = uint32(c.Rules) + 1
+	maps.Accounts.MaxEntries, maps.AccountOrigins.MaxEntries = uint32(c.Rules)+1, uint32(c.Rules)+1
 	maps.SetsSmall.MaxEntries = uint32(c.Rules)/2 + 1
 	maps.SetsMedium.MaxEntries = uint32(c.Rules)/8 + 1
 	maps.SetsLarge.MaxEntries = uint32(c.Rules)/32 + 1
@@ -256,6 +257,7 @@ func (d *Datapath) newIndices() {
 	d.peerIndex = map[peerKey]uint32{}
 	t := d.tables
 	d.rules = newSlab(placeRule, uint32(len(t.rules.slots)))
+	d.accounts, d.accountRefs = newSlab(placeAccount, uint32(len(t.accounts.slots))), map[uint32]int{}
 	d.sets = [3]*slab{
 		newSlab(placeSetSmall, uint32(len(t.small.slots))), newSlab(placeSetMedium, uint32(len(t.medium.slots))),
 		newSlab(placeSetLarge, uint32(len(t.large.slots))),

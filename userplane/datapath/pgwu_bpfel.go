@@ -19,6 +19,13 @@ type pgwuAbout struct {
 	Instances uint32
 }
 
+type pgwuAccount struct {
+	_     structs.HostLayout
+	Usage pgwuUsage
+	Meter pgwuMeter
+	Pad   [3]uint64
+}
+
 type pgwuBucket struct {
 	_     structs.HostLayout
 	Cells [4]pgwuCell
@@ -93,35 +100,28 @@ const (
 
 type pgwuFilter struct {
 	_           structs.HostLayout
-	Flags       uint8
-	Protocol    uint8
-	Tos         uint8
-	TosMask     uint8
-	Rule        uint32
+	Traits      uint32
+	Mask        uint32
 	RemoteFirst uint16
-	RemoteLast  uint16
+	RemoteMore  uint16
 	LocalFirst  uint16
-	LocalLast   uint16
-	Spi         uint32
-	FlowLabel   uint32
+	LocalMore   uint16
 	Remote      [2]uint64
 	Local       [2]uint64
 	RemoteBits  uint8
 	LocalBits   uint8
-	Qfi         uint8
-	Pad         [5]uint8
+	RemoteShift uint8
+	LocalShift  uint8
+	Rule        uint32
+	Spi         uint32
+	FlowLabel   uint32
 }
 
-type pgwuFilterFlag uint32
+type pgwuFilterFamily uint32
 
 const (
-	pgwuFilterFlagFILTER_IPV4       pgwuFilterFlag = 1
-	pgwuFilterFlagFILTER_IPV6       pgwuFilterFlag = 2
-	pgwuFilterFlagFILTER_PROTOCOL   pgwuFilterFlag = 4
-	pgwuFilterFlagFILTER_PORTS      pgwuFilterFlag = 8
-	pgwuFilterFlagFILTER_SPI        pgwuFilterFlag = 16
-	pgwuFilterFlagFILTER_FLOW_LABEL pgwuFilterFlag = 32
-	pgwuFilterFlagFILTER_QFI        pgwuFilterFlag = 64
+	pgwuFilterFamilyFILTER_IPV4 pgwuFilterFamily = 1
+	pgwuFilterFamilyFILTER_IPV6 pgwuFilterFamily = 2
 )
 
 type pgwuHop struct {
@@ -148,7 +148,7 @@ type pgwuInstance struct {
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 2
+	pgwuLayoutLAYOUT pgwuLayout = 3
 )
 
 type pgwuLimited uint32
@@ -277,34 +277,28 @@ type pgwuRouteKey struct {
 }
 
 type pgwuRule struct {
-	_        structs.HostLayout
-	Word     pgwuWord
-	Cells    [6]uint32
-	Meters   [4]uint32
-	Redirect uint32
-	Tos      uint8
-	TosMask  uint8
-	Pad      [10]uint8
+	_       structs.HostLayout
+	Word    pgwuWord
+	Account uint32
+	Cells   [6]uint32
+	Meters  [4]uint32
+	Tos     uint8
+	TosMask uint8
+	Pad     [10]uint8
 }
 
 type pgwuSetLarge struct {
 	_       structs.HostLayout
-	Count   uint32
-	Pad     [15]uint32
 	Filters [32]pgwuFilter
 }
 
 type pgwuSetMedium struct {
 	_       structs.HostLayout
-	Count   uint32
-	Pad     [15]uint32
 	Filters [8]pgwuFilter
 }
 
 type pgwuSetSmall struct {
 	_       structs.HostLayout
-	Count   uint32
-	Pad     [15]uint32
 	Filters [2]pgwuFilter
 }
 
@@ -321,17 +315,30 @@ const (
 	pgwuSideSIDE_CORE   pgwuSide = 2
 )
 
+type pgwuTrait uint32
+
+const (
+	pgwuTraitTRAIT_PROTOCOL_SHIFT pgwuTrait = 0
+	pgwuTraitTRAIT_TOS_SHIFT      pgwuTrait = 8
+	pgwuTraitTRAIT_QFI_SHIFT      pgwuTrait = 16
+	pgwuTraitTRAIT_IPV6           pgwuTrait = 16777216
+	pgwuTraitTRAIT_PORTS          pgwuTrait = 33554432
+	pgwuTraitTRAIT_SPI            pgwuTrait = 67108864
+	pgwuTraitTRAIT_LONG           pgwuTrait = 134217728
+	pgwuTraitTRAIT_FLOW_LABEL     pgwuTrait = 268435456
+)
+
 type pgwuTypes struct {
-	_          structs.HostLayout
-	EntryFlag  uint32
-	UeKey      uint32
-	FilterFlag uint32
-	Direction  uint32
-	Limited    uint32
-	Side       uint32
-	EventKind  uint32
-	_          [4]byte
-	Event      struct {
+	_            structs.HostLayout
+	EntryFlag    uint32
+	UeKey        uint32
+	FilterFamily uint32
+	Trait        uint32
+	Direction    uint32
+	Limited      uint32
+	Side         uint32
+	EventKind    uint32
+	Event        struct {
 		_          structs.HostLayout
 		Kind       uint32
 		Teid       uint32
@@ -389,6 +396,8 @@ type pgwuWord struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	pgwuMapAbout          = "about"
+	pgwuMapAccountOrigins = "account_origins"
+	pgwuMapAccounts       = "accounts"
 	pgwuMapBlocks         = "blocks"
 	pgwuMapCellOrigins    = "cell_origins"
 	pgwuMapCells          = "cells"
@@ -478,6 +487,8 @@ type pgwuProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type pgwuMapSpecs struct {
 	About          *ebpf.MapSpec `ebpf:"about"`
+	AccountOrigins *ebpf.MapSpec `ebpf:"account_origins"`
+	Accounts       *ebpf.MapSpec `ebpf:"accounts"`
 	Blocks         *ebpf.MapSpec `ebpf:"blocks"`
 	CellOrigins    *ebpf.MapSpec `ebpf:"cell_origins"`
 	Cells          *ebpf.MapSpec `ebpf:"cells"`
@@ -543,6 +554,8 @@ func (o *pgwuObjects) Close() error {
 // It can be passed to loadPgwuObjects or ebpf.CollectionSpec.LoadAndAssign.
 type pgwuMaps struct {
 	About          *ebpf.Map `ebpf:"about"`
+	AccountOrigins *ebpf.Map `ebpf:"account_origins"`
+	Accounts       *ebpf.Map `ebpf:"accounts"`
 	Blocks         *ebpf.Map `ebpf:"blocks"`
 	CellOrigins    *ebpf.Map `ebpf:"cell_origins"`
 	Cells          *ebpf.Map `ebpf:"cells"`
@@ -574,6 +587,8 @@ type pgwuMaps struct {
 func (m *pgwuMaps) Close() error {
 	return _PgwuClose(
 		m.About,
+		m.AccountOrigins,
+		m.Accounts,
 		m.Blocks,
 		m.CellOrigins,
 		m.Cells,

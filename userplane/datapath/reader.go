@@ -33,6 +33,28 @@ type ReasonCount struct {
 type EntryState struct {
 	session.Entry
 	session.Usage
+
+	// RuleUsages is what each rule of the entry has counted, when it stands in a set: there are several, or one with filters
+	// or shared limits. Without set, Usage is that of the only one.
+	RuleUsages []session.Usage
+}
+
+// UsageOf is what the rules of a PDR have counted in the entry; ok is false when none of it is there.
+func (e *EntryState) UsageOf(match func(*session.Rule) bool) (u session.Usage, ok bool) {
+	for i, r := range e.Rules {
+		if !match(r) {
+			continue
+		}
+		ok = true
+		switch {
+		case e.RuleUsages == nil:
+			u = e.Usage
+		case i < len(e.RuleUsages):
+			u.Packets += e.RuleUsages[i].Packets
+			u.Octets += e.RuleUsages[i].Octets
+		}
+	}
+	return u, ok
 }
 
 // NextHop is where packets to a peer or to an instance's gateway leave, as last resolved.
@@ -80,7 +102,7 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 		pgwuMapRoutes: &maps.Routes, pgwuMapRules: &maps.Rules, pgwuMapSetsSmall: &maps.SetsSmall,
 		pgwuMapSetsMedium: &maps.SetsMedium, pgwuMapSetsLarge: &maps.SetsLarge, pgwuMapCells: &maps.Cells,
 		pgwuMapCellOrigins: &maps.CellOrigins, pgwuMapLimits: &maps.Limits, pgwuMapMeters: &maps.Meters,
-		pgwuMapMeterOrigins: &maps.MeterOrigins,
+		pgwuMapMeterOrigins: &maps.MeterOrigins, pgwuMapAccounts: &maps.Accounts, pgwuMapAccountOrigins: &maps.AccountOrigins,
 	} {
 		*m, err = ebpf.LoadPinnedMap(filepath.Join(pinDir, name), nil)
 		if errors.Is(err, os.ErrNotExist) {
@@ -110,7 +132,7 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 func (r *Reader) Entries() iter.Seq[EntryState] {
 	return func(yield func(EntryState) bool) {
 		for at, e := range r.tables.entries {
-			if !yield(EntryState{e, r.tables.usageAt(at)}) {
+			if !yield(EntryState{e, r.tables.usageAt(at), r.tables.ruleUsages(at)}) {
 				return
 			}
 		}

@@ -20,15 +20,29 @@ type sharedMeter struct {
 	refs  int
 }
 
-// putSet writes a new rule set and returns its number. All it takes, undo gives back.
-func (d *Datapath) putSet(p *plan, c *compiled) (uint32, error) {
+// putSet writes a new rule set and returns the word that leads to it. Its rules go on with what those of the same PDRs
+// have counted, at the place where it is to be. All it takes, undo gives back.
+func (d *Datapath) putSet(p *plan, c *compiled, at place, fresh bool) (pgwuWord, error) {
+	word := pgwuWord{Flags: uint16(pgwuEntryFlagENTRY_VALID) | flagSet, To: uint16(len(c.filters))}
+	held := map[uint16]uint32{} // accounts by PDR
+	var plain *pgwuOrigin
+	if old := loadWord(&d.tables.entry(at).Word); !fresh {
+		if old.Flags&flagSet == 0 {
+			plain = d.tables.origin(at)
+		} else {
+			held = d.tables.accountsOf(old)
+		}
+	}
 	indices := make([]uint32, len(c.rules))
 	for i := range c.rules {
-		index, err := d.putRule(p, &c.rules[i])
+		index, err := d.putRule(p, &c.rules[i], held)
 		if err != nil {
-			return 0, fmt.Errorf("rule %d: %w", i, err)
+			return word, fmt.Errorf("rule %d: %w", i, err)
 		}
 		indices[i] = index
+		if plain != nil && plain.PdrId == c.rules[i].origin.PdrId {
+			p.accounts[len(p.accounts)-1].from, p.accounts[len(p.accounts)-1].carries = at, true
+		}
 	}
 	class := uint32(0)
 	switch n := len(c.filters); {
@@ -39,34 +53,81 @@ func (d *Datapath) putSet(p *plan, c *compiled) (uint32, error) {
 	}
 	index, err := d.sets[class].take(d.grace)
 	if err != nil {
-		return 0, err
+		return word, err
 	}
 	p.undo = append(p.undo, func() { d.sets[class].give(d.grace, index) })
-	var count *uint32
-	var filters []pgwuFilter
-	switch class {
-	case 0:
-		count, filters = &d.tables.small.slots[index].Count, d.tables.small.slots[index].Filters[:]
-	case 1:
-		count, filters = &d.tables.medium.slots[index].Count, d.tables.medium.slots[index].Filters[:]
-	default:
-		count, filters = &d.tables.large.slots[index].Count, d.tables.large.slots[index].Filters[:]
-	}
-	*count = uint32(len(c.filters))
+	word.Value = class<<setClassShift | index
+	filters := d.tables.set(word)
 	for i, f := range c.filters {
 		f.Rule = indices[f.Rule]
 		filters[i] = f
 	}
-	return class<<setClassShift | index, nil
+	return word, nil
 }
 
-func (d *Datapath) putRule(p *plan, c *compiledRule) (uint32, error) {
+// accountsOf are the accounts of a set's rules, by PDR.
+func (t *tables) accountsOf(w pgwuWord) map[uint16]uint32 {
+	held := map[uint16]uint32{}
+	for _, index := range t.rulesOf(t.set(w)) {
+		account := t.rules.slots[index].Account
+		held[t.accountOrigins.slots[account].PdrId] = account
+	}
+	return held
+}
+
+// accountState is what an account will be.
+type accountState struct {
+	index   uint32
+	rate    uint32
+	origin  pgwuOrigin
+	from    place // of an entry that had a plain rule of the PDR: the account goes on with what it has counted
+	carries bool
+}
+
+// account holds the account of a rule: that of held, or a new one, which it adds there.
+func (d *Datapath) account(p *plan, c *compiledRule, held map[uint16]uint32) (uint32, error) {
+	index, ok := held[c.origin.PdrId]
+	if !ok {
+		var err error
+		if index, err = d.accounts.take(d.grace); err != nil {
+			return 0, err
+		}
+		d.tables.accounts.slots[index] = pgwuAccount{}
+		held[c.origin.PdrId] = index
+	}
+	d.accountRefs[index]++
+	p.undo = append(p.undo, func() { d.releaseAccount(index) })
+	p.accounts = append(p.accounts, accountState{index: index, rate: c.rate, origin: c.origin})
+	return index, nil
+}
+
+func (d *Datapath) releaseAccount(index uint32) {
+	if d.accountRefs[index]--; d.accountRefs[index] == 0 {
+		delete(d.accountRefs, index)
+		d.accounts.give(d.grace, index)
+	}
+}
+
+func (d *Datapath) storeAccount(a *accountState) {
+	account := &d.tables.accounts.slots[a.index]
+	if a.carries {
+		e := d.tables.entry(a.from)
+		account.Usage, account.Meter = e.Usage, e.Meter
+	}
+	atomic.StoreUint32(&account.Meter.Rate, a.rate)
+	d.tables.accountOrigins.slots[a.index] = a.origin
+}
+
+func (d *Datapath) putRule(p *plan, c *compiledRule, held map[uint16]uint32) (uint32, error) {
 	var raw pgwuRule
 	var err error
 	if raw.Word, err = d.wordOf(p, c); err != nil {
 		return 0, err
 	}
 	raw.Tos, raw.TosMask = c.tos, c.tosMask
+	if raw.Account, err = d.account(p, c, held); err != nil {
+		return 0, err
+	}
 	for i, id := range c.cells {
 		if raw.Cells[i], err = d.cell(p, id); err != nil {
 			return 0, err
@@ -111,24 +172,25 @@ func (d *Datapath) wordOf(p *plan, c *compiledRule) (pgwuWord, error) {
 func (d *Datapath) releaseWord(w pgwuWord) {
 	switch {
 	case w.Flags&flagSet != 0:
-		d.releaseSet(w.Value)
+		d.releaseSet(w)
 	case w.Flags&flagTunnel != 0:
 		d.peerPool.release(uint32(w.To))
 	}
 }
 
-func (d *Datapath) releaseSet(number uint32) {
-	for _, index := range d.tables.rulesOf(d.tables.set(number)) {
+func (d *Datapath) releaseSet(w pgwuWord) {
+	for _, index := range d.tables.rulesOf(d.tables.set(w)) {
 		raw := &d.tables.rules.slots[index]
 		for _, meter := range raw.Meters {
 			if meter != 0 {
 				d.releaseMeter(meter)
 			}
 		}
+		d.releaseAccount(raw.Account)
 		d.releaseWord(raw.Word)
 		d.rules.give(d.grace, index)
 	}
-	d.sets[number>>setClassShift].give(d.grace, number&(1<<setClassShift-1))
+	d.sets[w.Value>>setClassShift].give(d.grace, w.Value&(1<<setClassShift-1))
 }
 
 // holdMeter returns the meter of that id, made when it is new, with the rate that m says.
@@ -180,9 +242,10 @@ func (d *Datapath) adoptSets() {
 			continue
 		}
 		sets[w.Value>>setClassShift][w.Value&(1<<setClassShift-1)] = true
-		for _, index := range d.tables.rulesOf(d.tables.set(w.Value)) {
+		for _, index := range d.tables.rulesOf(d.tables.set(w)) {
 			rules[index] = true
 			raw := &d.tables.rules.slots[index]
+			d.accountRefs[raw.Account]++
 			if raw.Word.Flags&flagTunnel != 0 {
 				d.peerPool.hold(uint32(raw.Word.To))
 			}
@@ -194,6 +257,7 @@ func (d *Datapath) adoptSets() {
 		}
 	}
 	d.rules.adopt(func(i uint32) bool { return rules[i] })
+	d.accounts.adopt(func(i uint32) bool { return d.accountRefs[i] > 0 })
 	d.meters.adopt(func(i uint32) bool { return meters[i] > 0 })
 	for class := range sets {
 		d.sets[class].adopt(func(i uint32) bool { return sets[class][i] })

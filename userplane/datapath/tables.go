@@ -27,6 +27,8 @@ type tables struct {
 	peers          table[pgwuPeer]
 	nextHops       table[pgwuNextHop]
 	rules          table[pgwuRule]
+	accounts       table[pgwuAccount]
+	accountOrigins table[pgwuOrigin]
 	small          table[pgwuSetSmall]
 	medium         table[pgwuSetMedium]
 	large          table[pgwuSetLarge]
@@ -70,6 +72,8 @@ func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
 		mapInto(t, &t.peers, maps.Peers, protection),
 		mapInto(t, &t.nextHops, maps.NextHops, protection),
 		mapInto(t, &t.rules, maps.Rules, protection),
+		mapInto(t, &t.accounts, maps.Accounts, protection),
+		mapInto(t, &t.accountOrigins, maps.AccountOrigins, protection),
 		mapInto(t, &t.small, maps.SetsSmall, protection),
 		mapInto(t, &t.medium, maps.SetsMedium, protection),
 		mapInto(t, &t.large, maps.SetsLarge, protection),
@@ -131,8 +135,9 @@ func (t *tables) entry(at place) *pgwuEntry {
 // keyAt is the key that a place holds, as it stands in packets; 0: free.
 func (t *tables) keyAt(at place) uint32 { return atomic.LoadUint32(&t.entry(at).Key) }
 
-func (t *tables) usageAt(at place) session.Usage {
-	u := &t.entry(at).Usage
+func (t *tables) usageAt(at place) session.Usage { return loadUsage(&t.entry(at).Usage) }
+
+func loadUsage(u *pgwuUsage) session.Usage {
 	return session.Usage{Packets: atomic.LoadUint64(&u.Packets), Octets: atomic.LoadUint64(&u.Octets)}
 }
 
@@ -159,16 +164,16 @@ func wireKey(key session.Key) uint32 {
 // isPrefix6 says whether a UE's prefix is the one that IPv6 UEs have: found by a directory, not by the longest prefix.
 func isPrefix6(p netip.Prefix) bool { return p.Addr().Is6() && p.Bits() == 64 }
 
-// set is the rule set of that number: its filters.
-func (t *tables) set(number uint32) []pgwuFilter {
-	index := number & (1<<setClassShift - 1)
-	switch number >> setClassShift {
+// set is the rule set that a word leads to: its filters.
+func (t *tables) set(w pgwuWord) []pgwuFilter {
+	index, count := w.Value&(1<<setClassShift-1), int(w.To)
+	switch w.Value >> setClassShift {
 	case 0:
-		return t.small.slots[index].Filters[:min(t.small.slots[index].Count, setSmall)]
+		return t.small.slots[index].Filters[:min(count, setSmall)]
 	case 1:
-		return t.medium.slots[index].Filters[:min(t.medium.slots[index].Count, setMedium)]
+		return t.medium.slots[index].Filters[:min(count, setMedium)]
 	default:
-		return t.large.slots[index].Filters[:min(t.large.slots[index].Count, setLarge)]
+		return t.large.slots[index].Filters[:min(count, setLarge)]
 	}
 }
 
@@ -227,7 +232,7 @@ func (t *tables) decode(at place, e *session.Entry) bool {
 		return false
 	}
 	if w.Flags&flagSet != 0 {
-		t.decodeSet(w.Value, e)
+		t.decodeSet(w, e)
 	} else {
 		e.Rule = t.rule(w)
 		e.MBR = uint64(atomic.LoadUint32(&raw.Meter.Rate))
@@ -243,7 +248,9 @@ func (t *tables) decode(at place, e *session.Entry) bool {
 			}
 		}
 	}
-	e.Origin = t.origin(at).session()
+	if w.Flags&flagSet == 0 {
+		e.Origin = t.origin(at).session()
+	}
 	return true
 }
 
@@ -252,15 +259,31 @@ func prefix64(upper uint64) netip.Prefix {
 	return netip.PrefixFrom(fromHalves([2]uint64{upper, 0}), 64)
 }
 
+// ruleUsages is what each rule of an entry's set has counted; nil when it has none.
+func (t *tables) ruleUsages(at place) (usages []session.Usage) {
+	w := loadWord(&t.entry(at).Word)
+	if w.Flags&flagSet == 0 {
+		return nil
+	}
+	for _, index := range t.rulesOf(t.set(w)) {
+		if int(index) < len(t.rules.slots) {
+			usages = append(usages, loadUsage(&t.accounts.slots[t.rules.slots[index].Account].Usage))
+		}
+	}
+	return usages
+}
+
 // decodeSet reads a rule set. What was one filter with several ranges of ports is several now.
-func (t *tables) decodeSet(number uint32, e *session.Entry) {
-	filters := t.set(number)
+func (t *tables) decodeSet(w pgwuWord, e *session.Entry) {
+	filters := t.set(w)
 	for i, index := range t.rulesOf(filters) {
 		if int(index) >= len(t.rules.slots) {
 			continue
 		}
 		raw := t.rules.slots[index]
 		r := t.rule(raw.Word)
+		r.MBR = uint64(atomic.LoadUint32(&t.accounts.slots[raw.Account].Meter.Rate))
+		r.Origin = t.accountOrigins.slots[raw.Account].session()
 		if raw.TosMask != 0 {
 			r.Marking = pfcp.Some(uint16(raw.Tos)<<8 | uint16(raw.TosMask))
 		}
@@ -288,30 +311,32 @@ func (t *tables) decodeSet(number uint32, e *session.Entry) {
 }
 
 func decodeFilter(f pgwuFilter) session.Filter {
-	has := func(flag pgwuFilterFlag) bool { return f.Flags&uint8(flag) != 0 }
-	d := session.Filter{ToS: f.Tos, ToSMask: f.TosMask}
-	if has(pgwuFilterFlagFILTER_PROTOCOL) {
-		d.Protocol = pfcp.Some(f.Protocol)
+	wants := func(trait pgwuTrait) bool { return f.Mask&uint32(trait) != 0 }
+	d := session.Filter{ToS: uint8(f.Traits >> pgwuTraitTRAIT_TOS_SHIFT), ToSMask: uint8(f.Mask >> pgwuTraitTRAIT_TOS_SHIFT)}
+	if wants(0xff << pgwuTraitTRAIT_PROTOCOL_SHIFT) {
+		d.Protocol = pfcp.Some(uint8(f.Traits >> pgwuTraitTRAIT_PROTOCOL_SHIFT))
 	}
-	if has(pgwuFilterFlagFILTER_PORTS) {
-		d.RemotePorts = []session.Ports{{First: f.RemoteFirst, Last: f.RemoteLast}}
-		d.LocalPorts = []session.Ports{{First: f.LocalFirst, Last: f.LocalLast}}
+	if wants(pgwuTraitTRAIT_PORTS) {
+		d.RemotePorts = []session.Ports{{First: f.RemoteFirst, Last: f.RemoteFirst + f.RemoteMore}}
+		d.LocalPorts = []session.Ports{{First: f.LocalFirst, Last: f.LocalFirst + f.LocalMore}}
 	}
-	if has(pgwuFilterFlagFILTER_SPI) {
+	if wants(pgwuTraitTRAIT_SPI) {
 		d.SPI = pfcp.Some(f.Spi)
 	}
-	if has(pgwuFilterFlagFILTER_FLOW_LABEL) {
+	if wants(pgwuTraitTRAIT_FLOW_LABEL) {
 		d.FlowLabel = pfcp.Some(f.FlowLabel)
 	}
-	d.Remote, d.Local = decodePrefix(f.Remote, f.RemoteBits, f.Flags), decodePrefix(f.Local, f.LocalBits, f.Flags)
+	ipv6 := f.Traits&traitIPv6 != 0
+	d.Remote, d.Local = decodePrefix(f.Remote, f.RemoteBits, f.RemoteShift, ipv6), decodePrefix(f.Local, f.LocalBits, f.LocalShift, ipv6)
 	return d
 }
 
-func decodePrefix(words [2]uint64, bits, flags uint8) netip.Prefix {
-	if bits == 0 && flags&bothFamilies == bothFamilies {
+// decodePrefix: one of no bits that is of a family cannot be told from none, and says no more.
+func decodePrefix(words [2]uint64, bits, shift uint8, ipv6 bool) netip.Prefix {
+	if shift == 64 {
 		return netip.Prefix{}
 	}
-	if flags&uint8(pgwuFilterFlagFILTER_IPV4) != 0 {
+	if !ipv6 {
 		w := uint32(words[0] >> 32)
 		return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(w >> 24), byte(w >> 16), byte(w >> 8), byte(w)}), int(bits))
 	}

@@ -47,38 +47,54 @@ func newTables(sessions []session.Session, entries iter.Seq[datapath.EntryState]
 // sessionOf is what entries tell of their session.
 func sessionOf(seid pfcp.SEID, entries []datapath.EntryState) session.Session {
 	s := session.Session{SEID: seid}
-	for _, e := range entries {
-		p := session.PDR{ID: e.Origin.PDRID, Precedence: e.Origin.Precedence, FARID: e.Origin.FARID}
-		f := session.FAR{ID: e.Origin.FARID, Action: pfcp.ActionForward}
-		if e.Action == session.ActionDrop {
-			f.Action = pfcp.ActionDrop
-		}
-		if e.Key.Direction == session.Uplink {
-			p.Source, p.Local, p.TEID = pfcp.InterfaceAccess, e.Key.Local, e.Key.TEID
-			if len(e.Sources) > 0 {
-				p.UE = e.Sources[0].Addr()
+	for i := range entries {
+		for _, r := range entries[i].Rules {
+			p, f := rulesOf(&entries[i].Key, r)
+			if !slices.ContainsFunc(s.PDRs, func(o session.PDR) bool { return o.ID == p.ID }) {
+				s.PDRs = append(s.PDRs, p)
 			}
-			f.Destination, f.Instance, s.Slice = pfcp.Some(pfcp.InterfaceCore), e.Instance, e.Key.Local
-		} else {
-			p.Source, p.Instance, p.UE = pfcp.InterfaceCore, e.Key.Instance, e.Key.UE.Addr()
-			f.Destination = pfcp.Some(pfcp.InterfaceAccess)
-			if e.Remote.IsValid() {
-				f.Outer = pfcp.Some(pfcp.OuterHeaderCreation{
-					Description: pfcp.CreateGTPUUDPIPv4, TEID: e.RemoteTEID, IPv4: e.Remote,
-				})
+			if !slices.ContainsFunc(s.FARs, func(o session.FAR) bool { return o.ID == f.ID }) {
+				s.FARs = append(s.FARs, f)
+			}
+			if p.Local.IsValid() {
+				s.Slice = p.Local
 			}
 		}
-		if e.Origin.QERID.Present {
-			p.QERIDs = []pfcp.QERID{e.Origin.QERID.Value}
-		}
-		if e.Origin.URRID.Present {
-			p.URRIDs = []pfcp.URRID{e.Origin.URRID.Value}
-		}
-		s.PDRs, s.FARs = append(s.PDRs, p), append(s.FARs, f)
 	}
 	slices.SortFunc(s.PDRs, func(a, b session.PDR) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(s.FARs, func(a, b session.FAR) int { return cmp.Compare(a.ID, b.ID) })
 	return s
+}
+
+// rulesOf is what a rule of an entry tells of its PDR and FAR.
+func rulesOf(key *session.Key, r *session.Rule) (session.PDR, session.FAR) {
+	p := session.PDR{ID: r.Origin.PDRID, Precedence: r.Origin.Precedence, FARID: r.Origin.FARID}
+	f := session.FAR{ID: r.Origin.FARID, Action: pfcp.ActionForward}
+	if r.Action == session.ActionDrop {
+		f.Action = pfcp.ActionDrop
+	}
+	if key.Direction == session.Uplink {
+		p.Source, p.Local, p.TEID = pfcp.InterfaceAccess, key.Local, key.TEID
+		if len(r.Sources) > 0 {
+			p.UE = r.Sources[0].Addr()
+		}
+		f.Destination, f.Instance = pfcp.Some(pfcp.InterfaceCore), r.Instance
+	} else {
+		p.Source, p.Instance, p.UE = pfcp.InterfaceCore, key.Instance, key.UE.Addr()
+		f.Destination = pfcp.Some(pfcp.InterfaceAccess)
+		if r.Remote.IsValid() {
+			f.Outer = pfcp.Some(pfcp.OuterHeaderCreation{
+				Description: pfcp.CreateGTPUUDPIPv4, TEID: r.RemoteTEID, IPv4: r.Remote,
+			})
+		}
+	}
+	if r.Origin.QERID.Present {
+		p.QERIDs = []pfcp.QERID{r.Origin.QERID.Value}
+	}
+	if r.Origin.URRID.Present {
+		p.URRIDs = []pfcp.URRID{r.Origin.URRID.Value}
+	}
+	return p, f
 }
 
 // hexID is an identifier of up to 64 bits; a JSON number would lose the low ones.
@@ -121,7 +137,7 @@ type SessionRow struct {
 	DownlinkOctets  uint64  `json:"downlink_octets"`
 }
 
-// PDRRow is a PDR with what the entry that it compiled to has counted.
+// PDRRow is a PDR with what the rules that it compiled to have counted.
 type PDRRow struct {
 	SEID            hexID           `json:"seid"`
 	PDR             pfcp.PDRID      `json:"pdr"`
@@ -139,7 +155,7 @@ type PDRRow struct {
 	Octets          uint64          `json:"octets"`
 }
 
-// FARRow is a FAR with what the entries that use it have counted.
+// FARRow is a FAR with what the rules that use it have counted.
 type FARRow struct {
 	SEID            hexID      `json:"seid"`
 	FAR             pfcp.FARID `json:"far"`
@@ -220,13 +236,8 @@ func (t tables) pdrRowsOf(s *session.Session) []PDRRow {
 			TEID: hexTEID(p.TEID), NetworkInstance: string(p.Instance), UE: text(p.UE), FAR: p.FARID,
 			QERs: append([]pfcp.QERID{}, p.QERIDs...), URRs: append([]pfcp.URRID{}, p.URRIDs...),
 		}
-		for _, e := range t.entries[s.SEID] {
-			if e.Origin.PDRID == p.ID {
-				rows[i].InDataPath = true
-				rows[i].Packets += e.Packets
-				rows[i].Octets += e.Octets
-			}
-		}
+		u, ok := t.usage(s, func(r *session.Rule) bool { return r.Origin.PDRID == p.ID })
+		rows[i].InDataPath, rows[i].Packets, rows[i].Octets = ok, u.Packets, u.Octets
 	}
 	return rows
 }
@@ -249,14 +260,21 @@ func (t tables) farRowsOf(s *session.Session) []FARRow {
 		if f.Destination.Present {
 			rows[i].Destination = f.Destination.Value.String()
 		}
-		for _, e := range t.entries[s.SEID] {
-			if e.Origin.FARID == f.ID {
-				rows[i].Packets += e.Packets
-				rows[i].Octets += e.Octets
-			}
-		}
+		u, _ := t.usage(s, func(r *session.Rule) bool { return r.Origin.FARID == f.ID })
+		rows[i].Packets, rows[i].Octets = u.Packets, u.Octets
 	}
 	return rows
+}
+
+// usage is what those of a session's rules have counted that match; ok is false when none of them is in the data path.
+func (t tables) usage(s *session.Session, match func(*session.Rule) bool) (sum session.Usage, ok bool) {
+	for i := range t.entries[s.SEID] {
+		u, found := t.entries[s.SEID][i].UsageOf(match)
+		sum.Packets += u.Packets
+		sum.Octets += u.Octets
+		ok = ok || found
+	}
+	return sum, ok
 }
 
 func (t tables) farRows() []FARRow {
