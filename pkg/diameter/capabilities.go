@@ -19,18 +19,19 @@ const (
 // greet awaits the CER (RFC 6733 5.3) of a new connection and answers it. On success the connection is open and in
 // the table of peers; its CEA is written first, whatever else is queued by then.
 func (n *Node) greet(nc net.Conn, transport string) (*conn, error) {
+	defer func() { <-n.greeting }()
 	r := bufio.NewReaderSize(nc, readBuffer)
 	if err := nc.SetDeadline(time.Now().Add(n.cfg.CapabilitiesWithin)); err != nil {
 		return nil, fmt.Errorf("setting a deadline: %w", err)
 	}
 	b, err := readFrame(r, maxFirst)
 	if err != nil {
-		n.stats.refused("no CER")
+		n.refused(nc, "no CER")
 		return nil, fmt.Errorf("awaiting the CER: %w", err)
 	}
 	cer, err := Standard.Parse(b)
 	if !cer.Request || cer.Command != CommandCapabilitiesExchange || cer.Application != ApplicationBase {
-		n.stats.refused("no CER")
+		n.refused(nc, "no CER")
 		return nil, fmt.Errorf("the first message is command %d, not a CER", cer.Command)
 	}
 	peer := Peer{Host: cer.Text(OriginHost), Realm: cer.Text(OriginRealm), Address: remoteAddress(nc), Transport: transport}
@@ -43,7 +44,7 @@ func (n *Node) greet(nc net.Conn, transport string) (*conn, error) {
 	config, _ := n.cfg.allowed(peer.Host, peer.Realm, peer.Address.Addr())
 	if err == nil {
 		if err := n.elect(peer.Host); err != nil {
-			n.stats.refused("election")
+			n.refused(nc, "election")
 			return nil, fmt.Errorf("CER of %q: %w", peer.Host, err)
 		}
 	}
@@ -60,7 +61,7 @@ func (n *Node) greet(nc net.Conn, transport string) (*conn, error) {
 		return nil, fmt.Errorf("writing the CEA to %s: %w", peer.Host, werr)
 	}
 	if err != nil {
-		n.stats.refused("CER")
+		n.refused(nc, "CER")
 		return nil, fmt.Errorf("CER of %q, realm %q: %w", peer.Host, peer.Realm, err)
 	}
 	if err := nc.SetDeadline(time.Time{}); err != nil {

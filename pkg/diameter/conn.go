@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -151,7 +152,22 @@ var (
 	errPeerLeft   = errors.New("the peer took leave with a DPR")
 	errPeerClosed = errors.New("the peer closed the connection")
 	errWeLeft     = errors.New("we took leave with a DPR")
+	errWatchdog   = errors.New("the peer answers no watchdog")
+	errDeaf       = errors.New("the peer does not read")
 )
+
+// endOf names why a connection ended, for metrics.
+func endOf(cause error) string {
+	for reason, err := range map[string]error{
+		"dpr_received": errPeerLeft, "dpr_sent": errWeLeft, "closed": errPeerClosed, "replaced": errReplaced,
+		"watchdog": errWatchdog, "not_reading": errDeaf, "malformed": errFraming,
+	} {
+		if errors.Is(cause, err) {
+			return reason
+		}
+	}
+	return "lost"
+}
 
 // read reads messages until the connection ends.
 func (c *conn) read(ctx context.Context) error {
@@ -403,7 +419,9 @@ func (c *conn) put(b []byte) error {
 	if err := c.nc.SetWriteDeadline(time.Now().Add(c.node.cfg.WriteWithin)); err != nil {
 		return fmt.Errorf("setting a deadline: %w", err)
 	}
-	if _, err := c.nc.Write(b); err != nil {
+	if _, err := c.nc.Write(b); errors.Is(err, os.ErrDeadlineExceeded) {
+		return errDeaf
+	} else if err != nil {
 		return fmt.Errorf("writing to the peer: %w", err)
 	}
 	return nil
@@ -419,7 +437,7 @@ func (c *conn) tick(now time.Time) error {
 		c.sent.Add(1)
 		return c.put(dwr.Append(nil))
 	case watchdogClose:
-		return errors.New("the peer answers no watchdog")
+		return errWatchdog
 	default:
 		return nil
 	}

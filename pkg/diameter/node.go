@@ -33,7 +33,8 @@ type Node struct {
 	sessions  atomic.Uint64 // low part of the next Session-Id
 	endToEnd  atomic.Uint32 // next End-to-End id
 
-	warnings   warnings // about strangers
+	warnings   warnings      // about strangers
+	greeting   chan struct{} // holds one for each connection that greet works on
 	seen       seen
 	duplicates *duplicates
 
@@ -55,7 +56,8 @@ type listener struct {
 func New(cfg Config, log *slog.Logger, stateID uint32, apps ...Application) *Node {
 	n := &Node{
 		cfg: cfg, log: log, stateID: stateID, apps: map[uint32]Application{},
-		stats: newStats(), peers: map[string]*conn{}, attempts: map[string]*attempt{}, lost: map[string]bool{}, duplicates: newDuplicates(),
+		greeting: make(chan struct{}, 2*cfg.MaxStrangers), // those that were pushed out take a moment to go
+		stats:    newStats(), peers: map[string]*conn{}, attempts: map[string]*attempt{}, lost: map[string]bool{}, duplicates: newDuplicates(),
 	}
 	for _, a := range apps {
 		n.apps[a.ID] = a
@@ -182,6 +184,7 @@ func (n *Node) accept(ctx context.Context, group *errgroup.Group, l listener) er
 			n.log.Log(ctx, n.warnings.level(time.Now()), "connection refused", "address", nc.RemoteAddr().String(), "err", err)
 			continue
 		}
+		n.greeting <- struct{}{} // a place is free soon: those that were pushed out are closed
 		group.Go(func() error {
 			n.serve(life, nc, l.transport)
 			return nil
@@ -197,6 +200,7 @@ func (n *Node) serve(ctx context.Context, nc net.Conn, transport string) {
 	defer func() {
 		if p := recover(); p != nil { // whatever a message does to us, it does to its own connection only
 			n.stats.panicked()
+			n.dismiss(nc)
 			log.Error("connection panicked", "panic", p)
 		}
 	}()
@@ -233,6 +237,16 @@ func (n *Node) admit(nc net.Conn) error {
 		n.strangers = slices.Delete(n.strangers, 0, 1)
 	}
 	return nil
+}
+
+// refused counts a stranger that is to be closed, unless it was pushed out and counted so.
+func (n *Node) refused(nc net.Conn, reason string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if slices.Contains(n.strangers, nc) {
+		n.stats.refused(reason)
+		n.notStranger(nc)
+	}
 }
 
 func (n *Node) dismiss(nc net.Conn) {
@@ -280,6 +294,9 @@ func (n *Node) enterLocked(c *conn) error {
 // leave takes a connection that has ended out of the table.
 func (n *Node) leave(c *conn) {
 	cause := c.err()
+	if cause != nil {
+		n.stats.ended(c.config.label(), endOf(cause))
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.peers[c.key] != c {

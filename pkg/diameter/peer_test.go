@@ -256,6 +256,33 @@ func TestPeerThatNeverReadsIsCutOff(t *testing.T) {
 		}
 	}
 	require.Eventually(t, func() bool { return n.lookup(mmeHost) == nil }, patience, time.Millisecond)
+	requireEnded(t, n, "not_reading", 1)
+	requireResult(t, honest.ask(honest.air()), Success)
+}
+
+// requireEnded waits until so many connections have ended for that reason.
+func requireEnded(t *testing.T, n *Node, reason string, want uint64) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		n.stats.mu.Lock()
+		defer n.stats.mu.Unlock()
+		return n.stats.ends[[2]string{"*.visited.example", reason}] == want
+	}, patience, time.Millisecond)
+}
+
+// A peer that sends a request octet by octet is no peer that answers its watchdog.
+func TestPeerThatSendsAnOctetAtATimeIsCutOff(t *testing.T) {
+	cfg := testConfig()
+	cfg.Watchdog = 60 * time.Millisecond // Validate would refuse it
+	n, address := start(t, cfg, answerNothing)
+	c := connect(t, address, mmeHost)
+	request := c.air().Append(nil)
+	for i := 0; n.lookup(mmeHost) != nil && i < len(request)-1; i++ {
+		_, _ = c.Write(request[i : i+1]) // it may have been cut off
+		time.Sleep(5 * time.Millisecond)
+	}
+	requireEnded(t, n, "watchdog", 1)
+	honest := connect(t, address, "mme2.visited.example")
 	requireResult(t, honest.ask(honest.air()), Success)
 }
 

@@ -37,8 +37,9 @@ type series struct {
 type stats struct {
 	mu       sync.Mutex
 	requests map[requestKey]*series
-	refusals map[string]uint64 // connections, by reason
-	frames   map[string]uint64 // framing errors, by peer
+	refusals map[string]uint64    // connections, by reason
+	frames   map[string]uint64    // framing errors, by peer
+	ends     map[[2]string]uint64 // of open connections, by peer and reason
 	took     *prometheus.HistogramVec
 	stray    atomic.Uint64
 	repeated atomic.Uint64
@@ -50,7 +51,7 @@ const stranger = "stranger"
 
 func newStats() *stats {
 	return &stats{
-		requests: map[requestKey]*series{}, refusals: map[string]uint64{}, frames: map[string]uint64{},
+		requests: map[requestKey]*series{}, refusals: map[string]uint64{}, frames: map[string]uint64{}, ends: map[[2]string]uint64{},
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "diameter_request_duration_seconds", Buckets: durations,
 			Help: "Time from a received request's start of work to its answer, by command, neighbour and result of the answer.",
@@ -119,6 +120,12 @@ func (s *stats) malformed(peer string) {
 	s.frames[peer]++
 }
 
+func (s *stats) ended(peer, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends[[2]string{peer, reason}]++
+}
+
 func (s *stats) strayAnswer() { s.stray.Add(1) }
 
 func (s *stats) duplicate() { s.repeated.Add(1) }
@@ -134,6 +141,8 @@ var (
 		"Connections closed before they were open, by reason.", []string{"reason"}, nil)
 	descMalformed = prometheus.NewDesc("diameter_malformed_total",
 		"Connections closed because what the peer sent was no Diameter message.", []string{"peer"}, nil)
+	descEnded = prometheus.NewDesc("diameter_connections_ended_total",
+		"Connections of peers that have ended, by reason.", []string{"peer", "reason"}, nil)
 	descStray = prometheus.NewDesc("diameter_stray_answers_total",
 		"Answers that nobody waited for.", nil, nil)
 	descDuplicates = prometheus.NewDesc("diameter_duplicates_total",
@@ -146,7 +155,7 @@ var (
 
 // Describe is part of prometheus.Collector.
 func (n *Node) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descRefused, descMalformed, descStray, descDuplicates, descPanics, descPeers} {
+	for _, d := range []*prometheus.Desc{descRequests, descRefused, descMalformed, descEnded, descStray, descDuplicates, descPanics, descPeers} {
 		ch <- d
 	}
 	n.stats.took.Describe(ch)
@@ -167,6 +176,9 @@ func (n *Node) Collect(ch chan<- prometheus.Metric) {
 	}
 	for peer, v := range s.frames {
 		counter(descMalformed, v, peer)
+	}
+	for k, v := range s.ends {
+		counter(descEnded, v, k[0], k[1])
 	}
 	s.mu.Unlock()
 	counter(descStray, s.stray.Load())
