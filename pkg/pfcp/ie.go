@@ -185,6 +185,7 @@ type CreatePDR struct {
 	QERIDs             []QERID
 
 	ActivatePredefinedRules []string // names, TS 29.244 8.2.72
+	AddressPools            []string // to choose UE addresses from, TS 29.244 8.2.128
 }
 
 // UpdatePDR is the Update PDR IE (type 9), TS 29.244 7.5.4.2. Absent means unchanged.

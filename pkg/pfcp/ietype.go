@@ -150,6 +150,7 @@ const (
 	IEInterfaceType                     uint16 = 160 // Source or Destination Interface Type
 	IEPFCPSRReqFlags                    uint16 = 161
 	IEPFCPAUReqFlags                    uint16 = 162
+	IEUEIPAddressPoolIdentity           uint16 = 177
 	IEQuotaValidityTime                 uint16 = 181
 	IENumberOfReports                   uint16 = 182
 	IEPFCPSessionRetentionInformation   uint16 = 183

@@ -231,6 +231,14 @@ func accepted() []parseRow {
 					ChooseIPv4: true, ChooseIPv6: true, IPv6PrefixLength: 64,
 				})})},
 			}},
+		}, {
+			name: "UE IP Address Pool Identities behind a length of two octets, and of one (go-pfcp)",
+			octets: "21 34 [00 00 00 00 00 00 00 01 00 00 05 00 " +
+				"00 01 [00 38 [00 01] 00 1d [00 00 00 ff] 00 02 [00 14 [01]] 00 b1 [00 01 61] 00 b1 [02 62 63]]]",
+			header: modification,
+			want: &SessionModificationRequest{CreatePDRs: []CreatePDR{{
+				ID: 1, Precedence: 255, PDI: PDI{SourceInterface: InterfaceCore}, AddressPools: []string{"a", "bc"},
+			}}},
 		},
 	}
 }

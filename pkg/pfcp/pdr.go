@@ -16,7 +16,7 @@ const (
 
 // The IEs that may be repeated in a PDR and in its PDI.
 var (
-	inPDR = typesOf(IEURRID, IEQERID, IEActivatePredefinedRules, IEDeactivatePredefinedRules)
+	inPDR = typesOf(IEURRID, IEQERID, IEActivatePredefinedRules, IEDeactivatePredefinedRules, IEUEIPAddressPoolIdentity)
 	inPDI = typesOf(IESDFFilter, IEQFI, IETrafficEndpointID, IEFramedRoute, IEFramedIPv6Route)
 )
 
@@ -41,6 +41,8 @@ func parseCreatePDR(in *walker, p *CreatePDR) *Error {
 			*add(&w, &p.QERIDs) = QERID(w.u32())
 		case IEActivatePredefinedRules:
 			*add(&w, &p.ActivatePredefinedRules) = w.text(len(w.value))
+		case IEUEIPAddressPoolIdentity:
+			*add(&w, &p.AddressPools) = w.poolIdentity()
 		default:
 			w.ignore()
 		}
@@ -67,7 +69,21 @@ func (w *writer) createPDR(p *CreatePDR) {
 		w.u32(IEQERID, uint32(id))
 	}
 	w.texts(IEActivatePredefinedRules, p.ActivatePredefinedRules)
+	for _, pool := range p.AddressPools {
+		group := w.open(IEUEIPAddressPoolIdentity)
+		w.text16(pool)
+		w.close(group)
+	}
 	w.close(at)
+}
+
+// poolIdentity reads a UE IP Address Pool Identity IE: a text behind its length of two octets, or of one, as go-pfcp
+// has it.
+func (w *walker) poolIdentity() string {
+	if n := len(w.value); n > 0 && int(w.value[0]) == n-1 {
+		return w.text(int(w.u8()))
+	}
+	return w.text(int(w.u16()))
 }
 
 // parseUpdatePDR reads an Update PDR IE.

@@ -10,7 +10,7 @@ import (
 )
 
 // CodecVersion is the version of the octets that AppendBinary makes. It rises with every change to them.
-const CodecVersion = 5
+const CodecVersion = 6
 
 // errMalformed is what a record that AppendBinary did not make ends with.
 var errMalformed = errors.New("malformed session record")
@@ -53,6 +53,11 @@ func (s Session) AppendBinary(b []byte) ([]byte, error) {
 	for i := range s.Endpoints {
 		w.endpoint(&s.Endpoints[i])
 	}
+	w.uint(uint64(len(s.Addresses)))
+	for _, a := range s.Addresses {
+		w.string(a.Pool)
+		w.prefix(a.UE)
+	}
 	w.state(&s)
 	return w.b, nil
 }
@@ -77,6 +82,7 @@ func (s *Session) UnmarshalBinary(b []byte) error {
 		return BAR{ID: pfcp.BARID(r.u32()), Delay: decodeOpt(&r, r.octet), Count: decodeOpt(&r, r.octet)}
 	})
 	s.Endpoints = list(&r, r.endpoint)
+	s.Addresses = list(&r, func() Address { return Address{r.string(), r.prefix()} })
 	r.state(s)
 	if r.bad || len(r.b) > 0 {
 		*s = Session{}

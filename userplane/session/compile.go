@@ -19,7 +19,8 @@ type Instances struct {
 	UnknownIsDefault bool
 }
 
-func (i Instances) resolve(name pfcp.NetworkInstance) (pfcp.NetworkInstance, bool) {
+// Resolve is the network instance that a name means; false: none.
+func (i Instances) Resolve(name pfcp.NetworkInstance) (pfcp.NetworkInstance, bool) {
 	switch {
 	case name != "" && slices.Contains(i.Known, name):
 		return name, true
@@ -218,7 +219,7 @@ func (c *compiler) keys(p *PDR) ([]Key, error) {
 	if !ue.IsValid() && !ue6.IsValid() {
 		return missing(pfcp.IEUEIPAddress)
 	}
-	instance, ok := c.instances.resolve(p.Instance)
+	instance, ok := c.instances.Resolve(p.Instance)
 	if !ok {
 		return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IENetworkInstance, "network instance %q is not configured", p.Instance)
 	}
@@ -374,7 +375,7 @@ func (c *compiler) uplink(r *Rule, p *PDR, far *FAR) error {
 		return refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEOuterHeaderRemoval, "the outer header must be removed towards the core")
 	}
 	var ok bool
-	if r.Instance, ok = c.instances.resolve(far.Instance); !ok {
+	if r.Instance, ok = c.instances.Resolve(far.Instance); !ok {
 		return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IENetworkInstance, "network instance %q is not configured", far.Instance)
 	}
 	return nil

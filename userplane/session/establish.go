@@ -9,9 +9,9 @@ import (
 
 // Establish makes the session that a Session Establishment Request asks for, TS 29.244 7.5.2, and what it is told
 // about its PDRs. Slice is the GTP-U service address of downlink packets unless an F-TEID of the request names
-// another. The errors are *pfcp.Error; the F-TEIDs that teids gave out meanwhile are the caller's to take back.
+// another. The errors are *pfcp.Error; what grants gave out meanwhile is the caller's to take back.
 func Establish(
-	req *pfcp.SessionEstablishmentRequest, seid pfcp.SEID, slice netip.Addr, limits Limits, teids TEIDs, now Time,
+	req *pfcp.SessionEstablishmentRequest, seid pfcp.SEID, slice netip.Addr, limits Limits, grants Grants, now Time,
 ) (Session, Created, error) {
 	s := Session{
 		SEID: seid, CP: req.FSEID, Slice: slice, FQCSIDs: req.FQCSIDs,
@@ -24,8 +24,11 @@ func Establish(
 	if err := limits.check(c.size()); err != nil {
 		return Session{}, Created{}, err
 	}
-	m := maker{teids: teids, now: now, limits: limits}
+	m := maker{grants: grants, now: now, limits: limits}
 	if err := s.create(&m, c); err != nil {
+		return Session{}, Created{}, err
+	}
+	if err := s.settleAddresses(&m); err != nil {
 		return Session{}, Created{}, err
 	}
 	for _, f := range s.FTEIDs() {
@@ -83,6 +86,7 @@ func (s *Session) create(m *maker, c creates) error {
 			return refuse(pfcp.RuleBAR, uint32(b.ID), pfcp.IEBARID, twice)
 		}
 	}
+	m.fars = s.FARs
 	if err := s.createEndpoints(m, c.endpoints); err != nil {
 		return err
 	}
@@ -102,7 +106,7 @@ func (s *Session) create(m *maker, c creates) error {
 func (s *Session) createEndpoints(m *maker, all []pfcp.TrafficEndpoint) error {
 	for i := range all {
 		t := &all[i]
-		e, err := m.endpoint(t)
+		e, err := m.endpoint(t, t.NetworkInstance.Value, nil)
 		if err != nil {
 			return err
 		}
@@ -113,10 +117,15 @@ func (s *Session) createEndpoints(m *maker, all []pfcp.TrafficEndpoint) error {
 				Err: fmt.Errorf("traffic endpoint %d: the id is in use", t.ID),
 			}
 		}
+		told := pfcp.CreatedTrafficEndpoint{ID: e.ID}
 		if t.FTEID.Present && t.FTEID.Value.Choose {
-			m.told.Endpoints = append(m.told.Endpoints, pfcp.CreatedTrafficEndpoint{
-				ID: e.ID, FTEID: pfcp.Some(pfcp.FTEID{TEID: e.TEID, IPv4: e.Local}),
-			})
+			told.FTEID = pfcp.Some(pfcp.FTEID{TEID: e.TEID, IPv4: e.Local})
+		}
+		if chosen(t.UEIPAddress) {
+			told.UEIPAddress = pfcp.Some(asUEIPAddress(e.UE, e.UE6))
+		}
+		if told.FTEID.Present || told.UEIPAddress.Present {
+			m.told.Endpoints = append(m.told.Endpoints, told)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -14,7 +15,7 @@ import (
 // The order is that of the standard's tables: remove, create, update, so that an id may be removed and created in
 // one request.
 func (s Session) Modify(
-	req *pfcp.SessionModificationRequest, limits Limits, teids TEIDs, now Time,
+	req *pfcp.SessionModificationRequest, limits Limits, grants Grants, now Time,
 ) (Session, Created, error) {
 	next := s
 	next.Modified++
@@ -37,7 +38,7 @@ func (s Session) Modify(
 	if err := limits.check(c.size()); err != nil {
 		return s, Created{}, err
 	}
-	m := maker{teids: teids, held: s.FTEIDs(), now: now, limits: limits}
+	m := maker{grants: grants, held: s.FTEIDs(), addresses: s.Addresses, now: now, limits: limits}
 	if err := next.create(&m, c); err != nil {
 		return s, Created{}, err
 	}
@@ -66,6 +67,9 @@ func (s Session) Modify(
 		return s, Created{}, err
 	}
 	if err := next.updatePDRs(&m, req.UpdatePDRs); err != nil {
+		return s, Created{}, err
+	}
+	if err := next.settleAddresses(&m); err != nil {
 		return s, Created{}, err
 	}
 	for _, id := range req.QueryURRs {
@@ -150,7 +154,12 @@ func (s *Session) updateEndpoints(m *maker, updates []pfcp.TrafficEndpoint) erro
 		if u.FTEID.Present && u.FTEID.Value.Choose {
 			return &pfcp.Error{Cause: pfcp.CauseInvalidFTEIDAllocation, Offending: pfcp.IEFTEID}
 		}
-		with, err := m.endpoint(u)
+		if chosen(u.UEIPAddress) {
+			return &pfcp.Error{
+				Cause: pfcp.CauseRuleCreationFailure, Offending: pfcp.IEUEIPAddress, Err: errors.New(noneToTell),
+			}
+		}
+		with, err := m.endpoint(u, "", nil)
 		if err != nil {
 			return err
 		}
@@ -249,6 +258,8 @@ func (s *Session) updatePDRs(m *maker, updates []pfcp.UpdatePDR) error {
 	return nil
 }
 
+const noneToTell = "CHOOSE in an update: there is no IE to tell the outcome"
+
 // update changes a PDR. A new PDI replaces the old one, else a filter could never be removed; but one that lacks
 // the key without which it could match nothing keeps the old key: Open5GS sends only Source Interface and filters.
 func (m *maker) update(p PDR, u *pfcp.UpdatePDR) (PDR, error) {
@@ -276,11 +287,14 @@ func (m *maker) update(p PDR, u *pfcp.UpdatePDR) (PDR, error) {
 	if f := u.PDI.Value.FTEID; f.Present && f.Value.Choose {
 		return p, blame(&pfcp.Error{
 			Cause: pfcp.CauseInvalidFTEIDAllocation, Offending: pfcp.IEFTEID,
-			Err: fmt.Errorf("CHOOSE in an Update PDR: there is no IE to tell the outcome"),
+			Err: errors.New(noneToTell),
 		}, pfcp.RulePDR, uint32(p.ID))
 	}
+	if chosen(u.PDI.Value.UEIPAddress) {
+		return p, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEUEIPAddress, noneToTell)
+	}
 	old := p
-	if err := m.pdi(&p, &u.PDI.Value); err != nil {
+	if err := m.pdi(&p, &u.PDI.Value, nil); err != nil {
 		return old, err
 	}
 	if p.Direction() == old.Direction() {

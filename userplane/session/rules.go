@@ -12,7 +12,7 @@ import (
 // maker turns the rules of one request into ours. It remembers which CHOOSE ID got which F-TEID: PDRs of one
 // request that name the same one share it, TS 29.244 8.2.3.
 type maker struct {
-	teids  TEIDs
+	grants Grants
 	held   []FTEID // of the session before the request
 	chosen map[uint8]FTEID
 	told   Created
@@ -20,6 +20,8 @@ type maker struct {
 
 	limits    Limits
 	endpoints []Endpoint // of the session, those of the request among them
+	fars      []FAR      // likewise
+	addresses []Address  // that the session has of pools, or gets
 }
 
 // pdr makes a PDR. What the data path cannot do is refused here, with the IE to blame.
@@ -37,19 +39,24 @@ func (m *maker) pdr(c *pfcp.CreatePDR) (PDR, error) {
 			Err: fmt.Errorf("a PDR without FAR and without predefined rules"),
 		}, pfcp.RulePDR, uint32(c.ID))
 	}
-	if err := m.pdi(&p, &c.PDI); err != nil {
+	if err := m.pdi(&p, &c.PDI, c.AddressPools); err != nil {
 		return PDR{}, err
 	}
+	told := pfcp.CreatedPDR{ID: c.ID}
 	if f := c.PDI.FTEID; f.Present && f.Value.Choose {
-		m.told.PDRs = append(m.told.PDRs, pfcp.CreatedPDR{
-			ID: c.ID, FTEID: pfcp.Some(pfcp.FTEID{TEID: p.TEID, IPv4: p.Local}),
-		})
+		told.FTEID = pfcp.Some(pfcp.FTEID{TEID: p.TEID, IPv4: p.Local})
+	}
+	if chosen(c.PDI.UEIPAddress) {
+		told.UEIPAddress = pfcp.Some(asUEIPAddress(p.UE, p.UE6))
+	}
+	if told.FTEID.Present || told.UEIPAddress.Present {
+		m.told.PDRs = append(m.told.PDRs, told)
 	}
 	return p, nil
 }
 
-// pdi flattens a PDI into p.
-func (m *maker) pdi(p *PDR, i *pfcp.PDI) error {
+// pdi flattens a PDI into p; UE addresses to choose come from one of pools, if it names some.
+func (m *maker) pdi(p *PDR, i *pfcp.PDI, pools []string) error {
 	fault := func(ie uint16, format string, args ...any) error {
 		return refuse(pfcp.RulePDR, uint32(p.ID), ie, format, args...)
 	}
@@ -84,7 +91,7 @@ func (m *maker) pdi(p *PDR, i *pfcp.PDI) error {
 	}
 	e, err := m.endpoint(&pfcp.TrafficEndpoint{
 		FTEID: i.FTEID, NetworkInstance: i.NetworkInstance, UEIPAddress: i.UEIPAddress, FramedRoutes: i.FramedRoutes,
-	})
+	}, m.network(p, i), pools)
 	if err != nil {
 		return blame(err, pfcp.RulePDR, uint32(p.ID))
 	}
@@ -95,26 +102,23 @@ func (m *maker) pdi(p *PDR, i *pfcp.PDI) error {
 	return nil
 }
 
-// endpoint makes a traffic endpoint, or what stands in its place in a PDI. The errors name no rule.
-func (m *maker) endpoint(t *pfcp.TrafficEndpoint) (e Endpoint, err error) {
+// endpoint makes a traffic endpoint, or what stands in its place in a PDI; UE addresses to choose are those of a
+// network instance, and of one of pools if it names some. The errors name no rule.
+func (m *maker) endpoint(t *pfcp.TrafficEndpoint, network pfcp.NetworkInstance, pools []string) (e Endpoint, err error) {
 	fault := func(ie uint16, format string, args ...any) (Endpoint, error) {
 		return Endpoint{}, &pfcp.Error{Cause: pfcp.CauseRuleCreationFailure, Offending: ie, Err: fmt.Errorf(format, args...)}
 	}
 	e = Endpoint{ID: t.ID, Instance: t.NetworkInstance.Value, QFIs: slices.Clone(t.QFI)}
 	if ue := t.UEIPAddress; ue.Present {
 		v := ue.Value
-		if v.ChooseIPv4 || v.ChooseIPv6 {
-			return fault(pfcp.IEUEIPAddress, "UE addresses are not allocated here")
-		}
 		e.UE = v.IPv4
 		if v.IPv6.IsValid() {
-			length := int(v.IPv6PrefixLength)
-			if length == 0 {
-				length = 64
+			if e.UE6, err = v.IPv6.Prefix(prefixLength(&v)); err != nil || e.UE6.Bits() == 0 {
+				return fault(pfcp.IEUEIPAddress, "prefix length %d", prefixLength(&v))
 			}
-			if e.UE6, err = v.IPv6.Prefix(length); err != nil {
-				return fault(pfcp.IEUEIPAddress, "prefix length %d", length)
-			}
+		}
+		if err := m.choose(&e, &v, network, pools); err != nil {
+			return Endpoint{}, err
 		}
 	}
 	for _, routes := range [][]string{t.FramedRoutes.IPv4, t.FramedRoutes.IPv6} {
@@ -178,7 +182,7 @@ func (m *maker) fteid(f *pfcp.FTEID) (FTEID, error) {
 		if slices.Contains(m.held, own) {
 			return own, nil // two PDRs of a session may share one
 		}
-		if err := m.teids.Claim(own); err != nil {
+		if err := m.grants.Claim(own); err != nil {
 			return FTEID{}, err
 		}
 		m.held = append(m.held, own)
@@ -196,7 +200,7 @@ func (m *maker) fteid(f *pfcp.FTEID) (FTEID, error) {
 			return own, nil
 		}
 	}
-	own, err := m.teids.Choose()
+	own, err := m.grants.Choose()
 	if err != nil {
 		return FTEID{}, err
 	}

@@ -23,7 +23,8 @@ type Session struct {
 	URRs      []URR
 	BARs      []BAR
 	Endpoints []Endpoint
-	Modified  uint32 // modifications accepted since the establishment
+	Addresses []Address // of this node's pools, that the session has
+	Modified  uint32    // modifications accepted since the establishment
 
 	FQCSIDs         []pfcp.FQCSID      // sets that the session shares the fate of
 	InactivityTimer uint32             // User Plane Inactivity Timer, seconds; 0: none
@@ -103,6 +104,12 @@ type Endpoint struct {
 	UE6      netip.Prefix
 	Routes   []netip.Prefix
 	QFIs     []uint8
+}
+
+// Address is a UE address of one of the node's pools: an IPv4 /32, or an IPv6 prefix.
+type Address struct {
+	Pool string
+	UE   netip.Prefix
 }
 
 // FTEID is one that the session holds.
@@ -190,13 +197,20 @@ func (l Limits) check(s Session) error {
 	return nil
 }
 
-// TEIDs gives out the F-TEIDs of a request. What it gave to a request that is refused in the end, its owner takes
-// back. Its errors are *pfcp.Error without a failed rule.
-type TEIDs interface {
+// Grants gives out what a request needs of the node: F-TEIDs and UE addresses. What it gave to a request that is
+// refused in the end, its owner takes back. Its errors are *pfcp.Error without a failed rule.
+type Grants interface {
 	// Choose allocates an F-TEID.
 	Choose() (FTEID, error)
 	// Claim takes the F-TEID that the control plane chose, or restores.
 	Claim(FTEID) error
+	// Pool finds the pool that UE addresses of a network instance come from; identity, if not empty, names it.
+	Pool(instance pfcp.NetworkInstance, identity string, ipv6 bool) (string, error)
+	// Take allocates a UE address of a pool.
+	Take(pool string, ipv6 bool) (netip.Prefix, error)
+	// Hold takes a UE address that the control plane brings, if it is of a pool of the network instance: that pool, or
+	// "" if it is of none.
+	Hold(instance pfcp.NetworkInstance, ue netip.Prefix) (string, error)
 }
 
 // refuse makes the error for a rule that cannot be made or changed.

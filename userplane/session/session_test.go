@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"testing"
@@ -25,6 +26,34 @@ type counter struct {
 	taken   []FTEID
 	claimed []FTEID
 	full    bool
+	hosts   byte // UE addresses given out
+}
+
+// The pools are "internet" with 172.16.9.0/24 and 2001:db8:9::/48, and "six" with IPv6 only; both of the instance.
+func (c *counter) Pool(instance pfcp.NetworkInstance, identity string, ipv6 bool) (string, error) {
+	switch {
+	case instance != "" && instance != "internet", identity != "" && identity != "internet" && identity != "six", identity == "six" && !ipv6:
+		return "", &pfcp.Error{Cause: pfcp.CauseRuleCreationFailure, Offending: pfcp.IEUEIPAddress}
+	}
+	return cmp.Or(identity, "internet"), nil
+}
+
+func (c *counter) Take(_ string, ipv6 bool) (netip.Prefix, error) {
+	if c.full {
+		return netip.Prefix{}, &pfcp.Error{Cause: pfcp.CauseAllDynamicAddressesTaken}
+	}
+	c.hosts++
+	if ipv6 {
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0x0d, 0xb8, 0, 9, 0, c.hosts}), 64), nil
+	}
+	return UE(netip.AddrFrom4([4]byte{172, 16, 9, c.hosts})), nil
+}
+
+func (c *counter) Hold(_ pfcp.NetworkInstance, a netip.Prefix) (string, error) {
+	if netip.MustParsePrefix("172.16.9.0/24").Contains(a.Addr()) {
+		return "internet", nil
+	}
+	return "", nil
 }
 
 func (c *counter) Choose() (FTEID, error) {
@@ -357,8 +386,11 @@ func TestRefusals(t *testing.T) {
 			func(r request) { r.CreatePDRs[1].PDI.SDFFilters = []pfcp.SDFFilter{{FilterID: pfcp.Some(uint32(1))}} },
 			creation, pfcp.IESDFFilter, pdr(2),
 		},
-		"a UE address that we are to choose": {
-			func(r request) { r.CreatePDRs[1].PDI.UEIPAddress.Value = pfcp.UEIPAddress{ChooseIPv4: true} },
+		"a UE address to choose that no pool has": {
+			func(r request) {
+				r.CreatePDRs[1].PDI.UEIPAddress.Value = pfcp.UEIPAddress{ChooseIPv4: true}
+				r.CreatePDRs[1].AddressPools = []string{"six"}
+			},
 			creation, pfcp.IEUEIPAddress, pdr(2),
 		},
 		"an F-TEID on the core side": {

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/fteid"
 	"github.com/xepc/xepc/userplane/session"
+	"github.com/xepc/xepc/userplane/uepool"
 )
 
 // Config is what the edge is made with.
@@ -20,6 +22,9 @@ type Config struct {
 	Rest      time.Duration // of a released TEID's slot before it is used again
 	Instances session.Instances
 	Limits    session.Limits // of one session
+
+	AddressPools []AddressPool // that UE addresses are given out of
+	AddressRest  time.Duration // of a released UE address before it is given out again
 
 	GBRCapacity pfcp.BitRate // that sessions may be guaranteed in all, kbit/s; 0: without end
 
@@ -65,6 +70,7 @@ func DefaultConfig() Config {
 	return Config{
 		Endpoint:           pfcp.DefaultEndpointConfig(),
 		Rest:               fteid.Rest,
+		AddressRest:        uepool.Rest,
 		Limits:             session.DefaultLimits(),
 		MaxPeers:           64,
 		MaxSessionsPerPeer: 1 << 20,
@@ -100,6 +106,7 @@ func (c Config) Validate() error {
 			fault(fmt.Sprintf("slices[%d]", i), "%v", err)
 		}
 	}
+	c.validatePools(fault)
 	for _, n := range []struct {
 		key   string
 		value int64
@@ -119,6 +126,49 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// validatePools checks the pools of UE addresses: each has a name of its own, and no address is in two of a network
+// instance.
+func (c Config) validatePools(fault func(key, format string, args ...any)) {
+	for i, p := range c.AddressPools {
+		key := fmt.Sprintf("ue_pools[%d]", i)
+		if p.Name == "" {
+			fault(key+".name", "missing")
+		}
+		if !slices.Contains(c.Instances.Known, p.Instance) {
+			fault(key+".network_instance", "%q is not in network_instances", p.Instance)
+		}
+		if !p.IPv4.IsValid() && !p.IPv6.IsValid() {
+			fault(key, "neither ipv4 nor ipv6")
+		}
+		if p.IPv4.IsValid() && !p.IPv4.Addr().Is4() {
+			fault(key+".ipv4", "%v", p.IPv4)
+		}
+		if p.IPv6.IsValid() && !p.IPv6.Addr().Is6() {
+			fault(key+".ipv6", "%v", p.IPv6)
+		}
+		if _, err := newAddresses([]AddressPool{p}, c.Instances, c.AddressRest); err != nil {
+			fault(key, "%v", err)
+		}
+		for j, other := range c.AddressPools[:i] {
+			if other.Name == p.Name {
+				fault(key+".name", "%q is that of ue_pools[%d]", p.Name, j)
+			}
+			if other.Instance == p.Instance && (other.IPv4.Overlaps(p.IPv4) || other.IPv6.Overlaps(p.IPv6)) {
+				fault(key, "has addresses of ue_pools[%d]", j)
+			}
+		}
+	}
+}
+
+// features is what UP Function Features says.
+func (c Config) features() pfcp.UPFunctionFeatures {
+	f := Features
+	if len(c.AddressPools) > 0 {
+		f |= pfcp.FeatureUEIP
+	}
+	return f
 }
 
 // setting returns what is configured for the control plane at addr, and whether it may associate.

@@ -24,7 +24,7 @@ func (sh *shard) delete(r *pfcp.Request) {
 	now := time.Now()
 	sh.drop(&s)
 	a.sessions.Add(-1)
-	sh.e.teids.release(s.FTEIDs(), now)
+	sh.letGo(&s, nil, now)
 	sh.bury(s.SEID, now)
 	sh.e.answer(r, s.CP.SEID, answer, pfcp.CauseAccepted)
 }
@@ -55,6 +55,7 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 	answer := &pfcp.SessionDeletionResponse{Cause: pfcp.CauseAccepted, UsageReports: reports, Load: sh.e.loadFor(a)}
 	sh.batch.Reset()
 	sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(s.SEID)})
+	sh.rest(s.Addresses, now)
 	if err := sh.putAnswer(r, s.SEID, s.CP.SEID, answer); err != nil {
 		return nil, sh.resume(s, table, err)
 	}

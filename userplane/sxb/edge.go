@@ -48,6 +48,7 @@ type DataPath interface {
 }
 
 // Features is what UP Function Features says: exactly what works.
+// What depends on the configuration comes on top of it.
 const Features = pfcp.FeatureFTUP | pfcp.FeatureEMPU | pfcp.FeaturePDIU | pfcp.FeatureFRRT | pfcp.FeatureMTE | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP
 
 // Edge is the PFCP edge.
@@ -64,6 +65,7 @@ type Edge struct {
 	seed      maphash.Seed  // of the choice of shards
 	teids     *teids
 	fseids    *fseids
+	addresses *addresses
 	shards    []*shard
 	keeper    *keeper
 	directory atomic.Pointer[directory]
@@ -103,7 +105,11 @@ func Open(cfg Config, dp DataPath, j *journal.Journal, state *State, fresh strin
 	if err != nil {
 		return nil, Restored{}, err
 	}
-	e := &Edge{cfg: cfg, dp: dp, journal: j, log: log, recovery: state.Recovery, fseid: cfg.Endpoint.Listen.Addr(), teids: free, fseids: newFSEIDs(), seed: maphash.MakeSeed()}
+	pools, err := newAddresses(cfg.AddressPools, cfg.Instances, cfg.AddressRest)
+	if err != nil {
+		return nil, Restored{}, err
+	}
+	e := &Edge{cfg: cfg, dp: dp, journal: j, log: log, recovery: state.Recovery, fseid: cfg.Endpoint.Listen.Addr(), teids: free, fseids: newFSEIDs(), addresses: pools, seed: maphash.MakeSeed()}
 	e.seid.Store(uint64(epoch) << 32)
 	e.gbr.capacity = cfg.GBRCapacity
 	e.directory.Store(&directory{})
@@ -187,7 +193,12 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 			err = hold(holders, table)
 		}
 		if err == nil {
-			err = e.teids.restore(s.FTEIDs(), now)
+			err = e.addresses.restore(s.Addresses)
+		}
+		if err == nil {
+			if err = e.teids.restore(s.FTEIDs(), now); err != nil {
+				e.addresses.untake(s.Addresses)
+			}
 		}
 		if err != nil {
 			r.Dropped++
@@ -200,6 +211,10 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 		}
 		r.Sessions++
 		r.Entries += len(table)
+	}
+	e.addresses.resume(state.resting)
+	for _, r := range state.resting {
+		e.shards[0].restOver([]session.Address{r.address}, r.released)
 	}
 	e.replays.Store(newReplays(state.responses, now, e.cfg.ReplayLifetime))
 	for seid := range state.responses {

@@ -82,10 +82,10 @@ func (sh *shard) makeSession(
 		return err
 	}
 	l := &lease{
-		t: sh.e.teids, slice: sh.e.teids.emptiest(), mayClaim: m.Restoration || a.setting.AcceptCPFTEID, now: time.Now(),
+		t: sh.e.teids, a: sh.e.addresses, slice: sh.e.teids.emptiest(), mayClaim: m.Restoration || a.setting.AcceptCPFTEID, now: time.Now(),
 	}
 	if old != nil {
-		l.held = old.FTEIDs()
+		l.held, l.owned = old.FTEIDs(), old.Addresses
 	}
 	made := false
 	defer func() { // also when our own code panics

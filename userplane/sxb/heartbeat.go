@@ -125,7 +125,7 @@ func (k *keeper) initiate(addr netip.Addr, now time.Time) {
 	k.attempts[addr] = now
 	setting, _ := k.e.cfg.setting(addr)
 	request := &pfcp.AssociationSetupRequest{
-		NodeID: k.e.cfg.NodeID, RecoveryTimeStamp: k.e.recovery, UPFunctionFeatures: pfcp.Some(Features),
+		NodeID: k.e.cfg.NodeID, RecoveryTimeStamp: k.e.recovery, UPFunctionFeatures: pfcp.Some(k.e.cfg.features()),
 	}
 	k.e.endpoint.Call(netip.AddrPortFrom(addr, setting.Port), 0, request, func(_ pfcp.Header, m pfcp.Message, err error) {
 		k.tell(func() { k.initiated(addr, m, err) })

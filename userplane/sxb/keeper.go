@@ -96,7 +96,7 @@ func (k *keeper) setup(r *pfcp.Request, m *pfcp.AssociationSetupRequest) {
 		}
 		k.e.answer(r, 0, &pfcp.AssociationSetupResponse{
 			NodeID: k.e.cfg.NodeID, Cause: pfcp.CauseAccepted, RecoveryTimeStamp: k.e.recovery,
-			UPFunctionFeatures: pfcp.Some(Features), Retained: retained != nil,
+			UPFunctionFeatures: pfcp.Some(k.e.cfg.features()), Retained: retained != nil,
 		}, pfcp.CauseAccepted)
 	})
 }

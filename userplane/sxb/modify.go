@@ -15,7 +15,7 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 		sh.e.refuse(r, 0, err)
 		return
 	}
-	l := &lease{t: sh.e.teids, slice: s.Slice, mayClaim: a.setting.AcceptCPFTEID, now: time.Now()}
+	l := &lease{t: sh.e.teids, a: sh.e.addresses, slice: s.Slice, mayClaim: a.setting.AcceptCPFTEID, now: time.Now()}
 	made := false
 	defer func() { // also when our own code panics
 		if !made {
@@ -46,10 +46,16 @@ func (sh *shard) look(next *session.Session, discard bool) {
 	}
 }
 
-// letGo gives back what a session held and does not hold any more.
+// letGo gives back what a session held and does not hold any more; next is nil for one that is gone.
 func (sh *shard) letGo(old, next *session.Session, now time.Time) {
-	held := next.FTEIDs()
+	var held []session.FTEID
+	if next != nil {
+		held = next.FTEIDs()
+	}
 	sh.e.teids.release(slices.DeleteFunc(old.FTEIDs(), func(f session.FTEID) bool { return slices.Contains(held, f) }), now)
+	addresses := gone(old, next)
+	sh.e.addresses.release(addresses, now)
+	sh.restOver(addresses, now)
 }
 
 func (sh *shard) nextSession(

@@ -13,7 +13,7 @@ import (
 )
 
 // RecordVersion is that of everything this package writes to the journal.
-const RecordVersion = 2<<8 | session.CodecVersion
+const RecordVersion = 3<<8 | session.CodecVersion
 
 // Kinds of journal keys, and what their id is.
 const (
@@ -21,6 +21,7 @@ const (
 	kindAssociation uint8 = 2 // the association's number
 	kindSession     uint8 = 3 // our SEID
 	kindResponse    uint8 = 4 // our SEID: the answer of the session's last request
+	kindResting     uint8 = 5 // hash of a UE address that rests
 )
 
 var errRecord = errors.New("malformed record")
@@ -33,6 +34,7 @@ type State struct {
 
 	associations map[uint32]associationRecord
 	responses    map[pfcp.SEID]responseRecord
+	resting      []restRecord
 	unreadable   error // the first value that could not be read
 }
 
@@ -80,6 +82,12 @@ func (s *State) load(key journal.Key, value []byte) error {
 			return err
 		}
 		s.responses[pfcp.SEID(key.ID)] = r
+	case kindResting:
+		r, err := parseRest(value)
+		if err != nil {
+			return err
+		}
+		s.resting = append(s.resting, r)
 	default:
 		return fmt.Errorf("kind %d: %w", key.Kind, errRecord)
 	}

@@ -40,6 +40,9 @@ func (s *sequence) address() string {
 // rules are those of a bearer, with something wrong in a third of the cases.
 func (s *sequence) rules() []*ie.IE {
 	rules := bearer(s.address())
+	if s.r.IntN(3) == 0 {
+		rules = addressless([]uint8{chooseIPv4, chooseIPv6, chooseIPv4 | chooseIPv6}[s.r.IntN(3)])
+	}
 	switch s.r.IntN(12) {
 	case 0:
 		return append(rules, ie.NewCreatePDR(ie.NewPDRID(9), ie.NewPrecedence(1),
@@ -109,7 +112,11 @@ func (s *sequence) step() {
 	case 9, 10, 11, 12, 13:
 		cp.modify(seid, s.modification()...)
 	default:
-		_, m := cp.ask(cp.establishment(cp.next(), uint64(cp.seq), s.rules()...))
+		fseid := uint64(cp.seq)
+		if s.r.IntN(4) == 0 {
+			fseid = 1 + s.r.Uint64N(8) // perhaps in use
+		}
+		_, m := cp.ask(cp.establishment(cp.next(), fseid, s.rules()...))
 		if got := made(s.t, m); got != 0 {
 			s.seids[i] = append(s.seids[i], got)
 		}
@@ -119,7 +126,9 @@ func (s *sequence) step() {
 func TestRandomLives(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			w := newWorld(t, func(c *Config) { c.Slices[0].Slots, c.Rest = 64, time.Millisecond })
+			w := newWorld(t, func(c *Config) {
+				c.Slices[0].Slots, c.Rest, c.AddressRest = 64, time.Millisecond, time.Millisecond
+			}, pooled("172.16.9.0/28", "2001:db8:9::/60"))
 			s := &sequence{world: w, r: rand.New(rand.NewPCG(seed, 1)), seids: make([][]uint64, 2)}
 			for i := range 2 {
 				s.cps = append(s.cps, newControlPlane(t, w, fmt.Sprintf("127.77.60.%d", i+1), fmt.Sprintf("cp%d.example", i)))

@@ -31,7 +31,8 @@ type shard struct {
 	octets []byte        // reused
 	form   []byte        // reused: the record of the session that was put last
 	purges []purge
-	graves []grave // oldest first
+	graves []grave // of recorded answers, oldest first
+	rests  []grave // of addresses that rest, oldest first
 }
 
 type work struct {
@@ -46,10 +47,11 @@ type purge struct {
 	done  func()
 }
 
-// grave is the recorded answer of a session's deletion.
+// grave is a key of the journal that is to go a while after something went: the recorded answer of a session's
+// deletion, or an address's rest.
 type grave struct {
-	seid pfcp.SEID
-	at   time.Time
+	key journal.Key
+	at  time.Time
 }
 
 // purgePortion is how many sessions a shard removes between two requests of others.
@@ -134,7 +136,7 @@ func (sh *shard) table(s session.Session) (session.Table, error) {
 // commit makes a session and the answer to its request durable in one record, then forwards its packets. When it
 // fails, the session of before is what is durable and forwarded; had there been none, none is.
 func (sh *shard) commit(r *pfcp.Request, before, next *session.Session, changes session.Changes, cp pfcp.SEID, answer pfcp.Message) error {
-	if err := sh.write(r, next, cp, answer); err != nil {
+	if err := sh.write(r, before, next, cp, answer); err != nil {
 		return err
 	}
 	if changes.Empty() {
@@ -155,6 +157,9 @@ func (sh *shard) commit(r *pfcp.Request, before, next *session.Session, changes 
 func (sh *shard) takeBack(before, next *session.Session) {
 	sh.batch.Reset()
 	sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(next.SEID)})
+	for _, a := range gone(before, next) {
+		sh.batch.Delete(restKey(a))
+	}
 	var err error
 	if before == nil {
 		sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(next.SEID)})
@@ -169,8 +174,9 @@ func (sh *shard) takeBack(before, next *session.Session) {
 	}
 }
 
-func (sh *shard) write(r *pfcp.Request, next *session.Session, cp pfcp.SEID, answer pfcp.Message) error {
+func (sh *shard) write(r *pfcp.Request, before, next *session.Session, cp pfcp.SEID, answer pfcp.Message) error {
 	sh.batch.Reset()
+	sh.rest(gone(before, next), time.Now())
 	if err := sh.putSession(next); err != nil {
 		return err
 	}
@@ -278,6 +284,8 @@ func (sh *shard) purge() {
 	n := min(purgePortion, len(p.seids))
 	var changes session.Changes
 	var fteids []session.FTEID
+	var addresses []session.Address
+	now := time.Now()
 	sh.batch.Reset()
 	for _, seid := range p.seids[:n] {
 		s, ok := sh.sessions.get(seid)
@@ -292,17 +300,21 @@ func (sh *shard) purge() {
 		}
 		changes.DiffCells(s.Cells(), nil)
 		fteids = append(fteids, s.FTEIDs()...)
+		addresses = append(addresses, s.Addresses...)
 		sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(seid)})
 		sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(seid)})
 		sh.drop(&s)
 	}
+	sh.rest(addresses, now)
 	if err := sh.e.journal.Write(&sh.batch); err != nil {
 		sh.e.log.Error("removed sessions stay in the journal", "sessions", n, "err", err)
 	}
 	if err := sh.e.dp.Apply(changes); err != nil {
 		sh.e.log.Error("entries of removed sessions stay in the data path", "sessions", n, "err", err)
 	}
-	sh.e.teids.release(fteids, time.Now())
+	sh.e.teids.release(fteids, now)
+	sh.e.addresses.release(addresses, now)
+	sh.restOver(addresses, now)
 	sh.e.stats.purged.Add(uint64(n))
 	if p.seids = p.seids[n:]; len(p.seids) == 0 {
 		done := p.done
@@ -313,24 +325,35 @@ func (sh *shard) purge() {
 
 // bury remembers to forget the recorded answer of a session that is gone.
 func (sh *shard) bury(seid pfcp.SEID, now time.Time) {
-	sh.graves = append(sh.graves, grave{seid, now})
+	sh.graves = append(sh.graves, grave{journal.Key{Kind: kindResponse, ID: uint64(seid)}, now})
 }
 
 func (sh *shard) forgetGraves(now time.Time) {
-	n := 0
 	sh.batch.Reset()
-	for n < len(sh.graves) && now.Sub(sh.graves[n].at) > sh.e.cfg.ReplayLifetime {
-		sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(sh.graves[n].seid)})
-		n++
-	}
-	if n == 0 {
+	answers, over := overdue(&sh.batch, sh.graves, now, sh.e.cfg.ReplayLifetime), overdue(&sh.batch, sh.rests, now, sh.e.cfg.AddressRest)
+	if answers+over == 0 {
 		return
 	}
 	if err := sh.e.journal.Write(&sh.batch); err != nil {
-		sh.e.log.Error("outdated answers stay in the journal", "err", err)
+		sh.e.log.Error("outdated records stay in the journal", "err", err)
 		return
 	}
-	if sh.graves = sh.graves[n:]; len(sh.graves) == 0 {
-		sh.graves = nil
+	sh.graves, sh.rests = after(sh.graves, answers), after(sh.rests, over)
+}
+
+// overdue deletes those whose time is over, and returns how many they are.
+func overdue(b *journal.Batch, all []grave, now time.Time, lifetime time.Duration) (n int) {
+	for n < len(all) && now.Sub(all[n].at) > lifetime {
+		b.Delete(all[n].key)
+		n++
 	}
+	return n
+}
+
+// after are the graves from n on; nil, so that the array goes, when there are none.
+func after(all []grave, n int) []grave {
+	if all = all[n:]; len(all) == 0 {
+		return nil
+	}
+	return all
 }

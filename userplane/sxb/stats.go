@@ -69,6 +69,7 @@ type Stats struct {
 	Waited          time.Duration // all of them together
 	LongestWait     time.Duration // since the last Stats
 	Slots           []SlotInfo
+	Pools           []PoolInfo // of UE addresses
 }
 
 // Stats returns a copy of the counters.
@@ -80,7 +81,7 @@ func (e *Edge) Stats() Stats {
 		BufferFull: e.stats.bufferFull.Load(), NodeReports: e.stats.nodeReports.Load(),
 		Panics:   e.stats.panics.Load(),
 		Requests: e.stats.waits.Load(), Waited: time.Duration(e.stats.waitTime.Load()),
-		LongestWait: time.Duration(e.stats.waitMax.Swap(0)), Slots: e.teids.info(),
+		LongestWait: time.Duration(e.stats.waitMax.Swap(0)), Slots: e.teids.info(), Pools: e.addresses.info(),
 	}
 	for t := range e.stats.causes {
 		for c := range e.stats.causes[t] {

@@ -102,11 +102,40 @@ func (t *teids) info() []SlotInfo {
 // lease is what one request takes; undo gives it back when the request is refused.
 type lease struct {
 	t        *teids
+	a        *addresses
 	slice    netip.Addr // where Choose allocates
 	mayClaim bool       // restoration, or a peer that may choose F-TEIDs
 	now      time.Time
 	held     []session.FTEID // of the session that the request replaces
 	taken    []session.FTEID
+	owned    []session.Address // of the session that the request replaces
+	got      []session.Address
+}
+
+// Pool finds the pool of UE addresses of a network instance.
+func (l *lease) Pool(instance pfcp.NetworkInstance, identity string, ipv6 bool) (string, error) {
+	return l.a.pool(instance, identity, ipv6)
+}
+
+// Take allocates a UE address.
+func (l *lease) Take(pool string, ipv6 bool) (netip.Prefix, error) {
+	ue, err := l.a.take(pool, ipv6, l.now)
+	if err == nil {
+		l.got = append(l.got, session.Address{Pool: pool, UE: ue})
+	}
+	return ue, err
+}
+
+// Hold takes a UE address of a pool that the control plane brings.
+func (l *lease) Hold(instance pfcp.NetworkInstance, ue netip.Prefix) (string, error) {
+	if at := slices.IndexFunc(l.owned, func(a session.Address) bool { return a.UE == ue }); at >= 0 {
+		return l.owned[at].Pool, nil
+	}
+	pool, err := l.a.hold(instance, ue)
+	if err == nil && pool != "" {
+		l.got = append(l.got, session.Address{Pool: pool, UE: ue})
+	}
+	return pool, err
 }
 
 // Choose allocates an F-TEID of the session's slice.
@@ -152,6 +181,8 @@ func (l *lease) Claim(f session.FTEID) error {
 
 // undo gives back what a refused request took.
 func (l *lease) undo() {
+	l.a.untake(l.got)
+	l.got = nil
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
 	for _, f := range l.taken {

@@ -316,7 +316,7 @@ func (w *world) sessions() []session.Session {
 func (w *world) consistent() {
 	w.t.Helper()
 	want, limits := session.Table{}, map[session.CellID]session.VolumeLimits{}
-	held := 0
+	held, addresses := 0, 0
 	for _, s := range w.sessions() {
 		table, err := s.Compile(w.edge.cfg.Instances)
 		require.NoError(w.t, err)
@@ -327,10 +327,15 @@ func (w *world) consistent() {
 			limits[c.ID] = c.Limits
 		}
 		held += len(s.FTEIDs())
+		addresses += len(s.Addresses)
 	}
 	require.Equal(w.t, want, w.dp.snapshot())
 	require.Equal(w.t, limits, w.dp.limitsOf())
 	require.Equal(w.t, held, w.edge.Stats().Slots[0].Live)
+	for _, p := range w.edge.Stats().Pools {
+		addresses -= p.Live
+	}
+	require.Zero(w.t, addresses, "UE addresses of sessions that pools do not take for live, or the other way round")
 	inJournal := 0
 	for _, key := range w.journal.Keys() {
 		if key.Kind == kindSession {

@@ -31,6 +31,9 @@ type Config struct {
 	Ports            []Port     `yaml:"ports"`
 	Slices           []Slice    `yaml:"slices"`
 	NetworkInstances []Instance `yaml:"network_instances"`
+	UEPools          []UEPool   `yaml:"ue_pools"` // of UE addresses that control planes leave to us
+
+	UEAddressRest time.Duration `yaml:"ue_address_rest"` // of a released UE address before it is given out again
 
 	DefaultNetworkInstance string `yaml:"default_network_instance"` // of a rule that names none; "": the only one configured
 	UnknownNetworkInstance string `yaml:"unknown_network_instance"` // refuse, or default
@@ -95,6 +98,14 @@ type Instance struct {
 	Gateway string `yaml:"gateway"` // next hop of its uplink packets
 }
 
+// UEPool is a pool of UE addresses.
+type UEPool struct {
+	Name            string `yaml:"name"` // UE IP address Pool Identity
+	NetworkInstance string `yaml:"network_instance"`
+	IPv4            string `yaml:"ipv4"` // prefix; "": none
+	IPv6            string `yaml:"ipv6"` // prefix, of which /64s are given out; "": none
+}
+
 // GTPUConfig is about GTP-U signalling and TEIDs.
 type GTPUConfig struct {
 	TEIDRest            time.Duration `yaml:"teid_rest"`              // of a released TEID's slot before its reuse
@@ -144,7 +155,7 @@ func defaultConfig() *Config {
 			MaxPeers: edge.MaxPeers, MaxSessionsPerPeer: edge.MaxSessionsPerPeer, AllowUnlisted: edge.AllowUnlisted,
 			Unlisted: PeerConfig{AssociateOnUnknown: edge.Unlisted.AssociateOnUnknown},
 		},
-		UnknownNetworkInstance: unknownRefuse,
+		UnknownNetworkInstance: unknownRefuse, UEAddressRest: edge.AddressRest,
 		GTPU: GTPUConfig{
 			TEIDRest: fteid.Rest, IndicationsPerPeer: slow.PerPeer, IndicationQueue: slow.Queue,
 			IndicationPeerLimit: slow.Peers, EchoInterval: slow.Supervision.Interval, EchoT3: slow.Supervision.T3,
@@ -179,7 +190,7 @@ func (f *faults) under(prefix string, err error, words ...string) {
 	}
 	rename := strings.NewReplacer(words...)
 	for line := range strings.Lines(err.Error()) {
-		*f = append(*f, errors.New(prefix+rename.Replace(strings.TrimSuffix(line, "\n"))))
+		*f = append(*f, errors.New(rename.Replace(prefix+strings.TrimSuffix(line, "\n"))))
 	}
 }
 
@@ -209,6 +220,13 @@ func (c *Config) Validate() error {
 	for i, n := range c.NetworkInstances {
 		f.address(fmt.Sprintf("network_instances[%d].gateway", i), n.Gateway)
 	}
+	for i, p := range c.UEPools {
+		for key, text := range map[string]string{"ipv4": p.IPv4, "ipv6": p.IPv6} {
+			if _, err := netip.ParsePrefix(text); err != nil && text != "" {
+				f.add(fmt.Sprintf("ue_pools[%d].%s", i, key), "%q is no prefix", text)
+			}
+		}
+	}
 	c.validateNames(&f)
 	c.validateNumbers(&f)
 	if len(f) > 0 {
@@ -218,7 +236,7 @@ func (c *Config) Validate() error {
 		"address_blocks:", "data_path.address_blocks:", "peers:", "data_path.peers:", "rules:", "data_path.rules:", "cells:", "data_path.cells:",
 		"limits:", "data_path.limits:", "meters:", "data_path.meters:", "routes:", "data_path.routes:", "max_instances:", "data_path.max_instances:",
 		"burst:", "data_path.burst:", "in instances", "in network_instances")
-	f.under("pfcp.", c.edge().Validate())
+	f.under("pfcp.", c.edge().Validate(), "pfcp.ue_pools[", "ue_pools[")
 	return errors.Join(f...)
 }
 
@@ -253,6 +271,7 @@ func (c *Config) validateNumbers(f *faults) {
 		{"pfcp.readers", int64(c.PFCP.Readers), 1},
 		{"pfcp.release_lost_after", int64(c.PFCP.ReleaseLostAfter), 0},
 		{"gtpu.teid_rest", int64(c.GTPU.TEIDRest), 0},
+		{"ue_address_rest", int64(c.UEAddressRest), 0},
 		{"gtpu.indications_per_peer", int64(c.GTPU.IndicationsPerPeer), 1},
 		{"gtpu.indication_hold", int64(c.GTPU.IndicationHold), 0},
 		{"gtpu.indication_queue", int64(c.GTPU.IndicationQueue), 1},
@@ -331,6 +350,13 @@ func (c *Config) edge() sxb.Config {
 		e.Slices = append(e.Slices, sxb.Slice{Address: parse(s.Address), Slots: 1 << datapath.SlotBits(s.Sessions)})
 	}
 	e.Rest, e.Instances, e.Limits = c.GTPU.TEIDRest, c.instances(), session.Limits(c.RulesPerSession)
+	e.AddressRest = c.UEAddressRest
+	for _, p := range c.UEPools {
+		pool := sxb.AddressPool{Name: p.Name, Instance: instanceName(p.NetworkInstance)}
+		pool.IPv4, _ = netip.ParsePrefix(p.IPv4) // Validate has seen them
+		pool.IPv6, _ = netip.ParsePrefix(p.IPv6)
+		e.AddressPools = append(e.AddressPools, pool)
+	}
 	e.MaxPeers, e.MaxSessionsPerPeer, e.Shards, e.Queue = c.PFCP.MaxPeers, c.PFCP.MaxSessionsPerPeer, c.PFCP.Shards, c.PFCP.Queue
 	e.AllowUnlisted, e.Unlisted = c.PFCP.AllowUnlisted, c.PFCP.Unlisted.peer()
 	for _, p := range c.ControlPlanes {

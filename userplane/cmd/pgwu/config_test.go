@@ -75,6 +75,12 @@ gtpu: {indications_per_peer: 0}
 	require.ErrorContains(t, err, `ports[1].network_instance: "intranet" is not in network_instances`)
 	_, err = load(t, strings.Replace(minimal, "pfcp: {", "pfcp: {shards: 0, ", 1))
 	require.ErrorContains(t, err, "pfcp.shards: ")
+	_, err = load(t, minimal+"ue_pools: [{name: a, network_instance: internet, ipv4: 10.0.0.0/8}, {name: b, network_instance: other, ipv4: x}]\n")
+	require.ErrorContains(t, err, "ue_pools[1].ipv4: ")
+	_, err = load(t, minimal+"ue_pools: [{name: a, network_instance: internet, ipv4: 10.0.0.0/8}, {name: a, network_instance: other, ipv4: 10.1.0.0/24}]\n")
+	for _, key := range []string{"ue_pools[0]", "ue_pools[1].name", "ue_pools[1].network_instance"} {
+		require.ErrorContains(t, err, key+": ")
+	}
 	_, err = load(t, minimal+"colour: blue\n")
 	require.Error(t, err)
 }
@@ -84,7 +90,8 @@ func TestThePageNamesEveryKey(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/pgwu.md")
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "pgwu.yaml")
-	require.NoError(t, os.WriteFile(path, []byte(minimal+"control_planes: [{address: 10.40.2.2}]\n"), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(minimal+"control_planes: [{address: 10.40.2.2}]\n"+
+		"ue_pools: [{name: a, network_instance: internet, ipv4: 172.16.9.0/24, ipv6: 2001:db8:9::/48}]\n"), 0o600))
 	out, _, err := run("config", "show", "-c", path)
 	require.NoError(t, err)
 	for line := range strings.Lines(out) {

@@ -30,6 +30,7 @@ var (
 	descSession = metric("sessions", "PFCP sessions, by control plane.", "peer")
 	descPurged  = metric("sessions_purged_total", "Sessions removed because their control plane restarted, released or stayed lost.")
 	descSlots   = metric("teid_slots", "TEID slots of a slice, by state.", "slice", "state")
+	descPools   = metric("ue_addresses", "UE addresses of a pool of ours, by family and state.", "pool", "family", "state")
 	descWait    = metric("shard_wait_seconds_total", "Time that requests waited for their session's shard, all together.")
 	descWaits   = metric("shard_requests_total", "Requests that shards took.")
 	descWaitMax = metric("shard_wait_max_seconds", "Longest wait for a shard since the last scrape.")
@@ -41,7 +42,7 @@ var (
 // Describe sends the descriptions.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descPackets, descSlow, descAnswers, descWire, descFaults, descOdd, descPeer, descSession, descPurged, descSlots,
+		descPackets, descSlow, descAnswers, descWire, descFaults, descOdd, descPeer, descSession, descPurged, descSlots, descPools,
 		descWait, descWaits, descWaitMax, descJournal, descRepairs, descStamp,
 	} {
 		ch <- d
@@ -92,6 +93,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descSlots, float64(slots.Free), slots.Slice.String(), "free")
 		gauge(descSlots, float64(slots.Live), slots.Slice.String(), "live")
 		gauge(descSlots, float64(slots.Resting), slots.Slice.String(), "resting")
+	}
+	for _, p := range s.Pools {
+		gauge(descPools, float64(p.Free), p.Pool, p.Family, "free")
+		gauge(descPools, float64(p.Live), p.Pool, p.Family, "live")
+		gauge(descPools, float64(p.Resting), p.Pool, p.Family, "resting")
 	}
 }
 
