@@ -94,7 +94,8 @@ const (
 	maxPeers      = 1 << 16 // an entry's peer index has 16 bits
 	maxPorts      = 64
 	maxSlices     = 256
-	maxNameLength = 100 // octets of a network instance's name, TS 23.003 9.1
+	maxInstances  = tagAccess - 1 // a VLAN tag is their number where packets are injected
+	maxNameLength = 100           // octets of a network instance's name, TS 23.003 9.1
 )
 
 // Validate lists every fault of c, each naming its key.
@@ -112,8 +113,8 @@ func (c Config) Validate() error {
 	if c.Peers < 1 || c.Peers > maxPeers {
 		fault("peers", "%d is not in 1..%d", c.Peers, maxPeers)
 	}
-	if c.MaxInstances < max(1, len(c.Instances)) || c.MaxInstances > 1<<15 {
-		fault("max_instances", "%d is not in %d..%d", c.MaxInstances, max(1, len(c.Instances)), 1<<15)
+	if c.MaxInstances < max(1, len(c.Instances)) || c.MaxInstances > maxInstances {
+		fault("max_instances", "%d is not in %d..%d", c.MaxInstances, max(1, len(c.Instances)), maxInstances)
 	}
 	for key, n := range map[string]int{
 		"rules": c.Rules, "cells": c.Cells, "limits": c.Limits, "meters": c.Meters, "routes": c.Routes,

@@ -105,6 +105,9 @@ type Datapath struct {
 	portKeys map[uint64]bool // of the configured ports in the directory
 	devices  map[Port]string // of ports that are VLANs
 
+	injector      *injector
+	accessDevices map[int]bool // by interface index: the kernel's devices with the addresses of access ports
+
 	mu        sync.Mutex // of all below
 	tables    *tables
 	grace     *grace
@@ -140,6 +143,10 @@ func (d *Datapath) Close() error {
 		errs = append(errs, l.Close())
 	}
 	d.links = nil
+	if d.injector != nil {
+		errs = append(errs, d.injector.close())
+		d.injector = nil
+	}
 	if d.netlink != nil {
 		d.netlink.Close()
 		d.netlink = nil

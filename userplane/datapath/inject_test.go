@@ -37,7 +37,7 @@ func TestBufferedPackets(t *testing.T) {
 	l.eventually(5, 0) // neighbours are resolved
 	require.NoError(t, d.Apply(session.Changes{Puts: []session.Entry{asleep}}))
 	packet := inner(t, server, ue(5), 64, 100)
-	l.in(l.node, func() { require.NoError(t, d.Inject(SideCore, "internet", packet)) })
+	l.in(l.node, func() { require.NoError(t, d.Inject("internet", packet)) })
 	e := next(EventBuffered)
 	require.Equal(t, spacedHex(packet), spacedHex(e.Packet))
 	require.Equal(t, asleep.Origin.SEID, e.SEID)
@@ -48,7 +48,7 @@ func TestBufferedPackets(t *testing.T) {
 	require.Equal(t, Event{Kind: EventEndMarker, Tunnel: tunnel}, next(EventEndMarker))
 	before, err := d.Usage([]session.Key{awake.Key})
 	require.NoError(t, err)
-	l.in(l.node, func() { require.NoError(t, d.Inject(SideCore, "internet", e.Packet)) })
+	l.in(l.node, func() { require.NoError(t, d.Inject("internet", e.Packet)) })
 	buffer := make([]byte, 2000)
 	require.NoError(t, l.tunnel.SetReadDeadline(time.Now().Add(patience)))
 	for {
@@ -62,7 +62,7 @@ func TestBufferedPackets(t *testing.T) {
 	after, err := d.Usage([]session.Key{awake.Key})
 	require.NoError(t, err)
 	require.Equal(t, before[0].Packets+1, after[0].Packets)
-	require.ErrorIs(t, d.Inject(SideCore, "nowhere", packet), ErrNoPort)
+	require.ErrorIs(t, d.Inject("nowhere", packet), ErrNoPort)
 }
 
 // TestUEToUE sends from one UE to another of the same network instance, in one pass.

@@ -43,12 +43,15 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	if err != nil {
 		return nil, err
 	}
-	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, devices: map[Port]string{}}
+	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, devices: map[Port]string{}, accessDevices: map[int]bool{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	if d.injector, err = openInjector(cfg.PinDir); err != nil {
+		return nil, err
+	}
 	if err := d.load(change); err != nil {
 		return nil, err
 	}
@@ -137,8 +140,8 @@ func (c Config) size(maps *pgwuMapSpecs) {
 	maps.Downlink.MaxEntries, maps.DownlinkOrigin.MaxEntries = addresses, addresses
 	maps.Slices.MaxEntries = directoryBuckets(len(c.Slices))
 	maps.Blocks.MaxEntries = directoryBuckets(c.AddressBlocks)
-	maps.Ports.MaxEntries = directoryBuckets(maxPorts)
-	maps.Teids.MaxEntries = directoryBuckets(int(teids) / 8 * 3) // of TEIDs at random, so many share a slot
+	maps.Ports.MaxEntries = directoryBuckets(maxPorts + c.MaxInstances + 1) // those of the injector, too
+	maps.Teids.MaxEntries = directoryBuckets(int(teids) / 8 * 3)            // of TEIDs at random, so many share a slot
 	maps.Hosts.MaxEntries = directoryBuckets(int(addresses))
 	maps.Routes.MaxEntries = uint32(c.Routes)
 	maps.Rules.MaxEntries = uint32(c.Rules) + 1
@@ -369,6 +372,9 @@ func (d *Datapath) connect() error {
 	if err := d.hops.refresh(); err != nil {
 		return fmt.Errorf("resolve next hops: %w", err)
 	}
+	if err := d.openInjection(); err != nil {
+		return err
+	}
 	for cell := range d.tables.ports.all {
 		if !d.portKeys[cell.Key] {
 			d.tables.ports.remove(cell.Key)
@@ -414,6 +420,9 @@ func (d *Datapath) addPort(port Port) error {
 	}
 	key := portKey(ifindex, int(port.VLAN))
 	d.portKeys[key] = true
+	if port.Side&SideAccess != 0 {
+		d.accessDevices[device.Attrs().Index] = true
+	}
 	value, aux := d.tables.numbers[port.Instance], uint32(port.Side)
 	if cell := d.tables.ports.find(key); cell != nil {
 		if cell.Value == value && cell.Aux == aux {

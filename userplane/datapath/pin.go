@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,8 +59,17 @@ func lockPinDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// Remove detaches the program from its ports and removes everything pinned in pinDir. Nothing there is no error.
+// Remove detaches the program from its ports and removes everything pinned in pinDir, and the veth that a killed daemon
+// left in this network namespace. Nothing there is no error.
 func Remove(pinDir string) error {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer handle.Close()
+	if err := removeInjector(handle, pinDir); err != nil {
+		return fmt.Errorf("remove the slow path's veth: %w", err)
+	}
 	if err := removePins(pinDir); err != nil {
 		return err
 	}

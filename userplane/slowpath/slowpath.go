@@ -1,6 +1,6 @@
 // Package slowpath owns the GTP-U sockets of the slices: it answers Echo Requests, tells senders about TEIDs that
-// are not known, and counts what else arrives there. It never forwards a user's packet: that is the data path's,
-// which hands on only what it does not do itself.
+// are not known, gives the packets that the kernel has put together from fragments back to the data path, and counts
+// what else arrives there. It never decides about a user's packet: that is the data path's.
 package slowpath
 
 import (
@@ -38,7 +38,11 @@ const (
 	ExtensionsReceived              // a Supported Extension Headers Notification
 	EndMarker                       // an uplink path ends: nothing to do at a PGW
 	EndMarkerSent                   // of a tunnel that no packet of ours goes into any more
-	GPDU                            // reassembled from fragments by the kernel: not served, dropped
+	Reassembled                     // a G-PDU that the kernel put together from fragments: the data path has it
+	ReassemblyFull                  // the same, but too many wait: dropped
+	ReassemblyRefused               // the same, but the data path cannot take it: dropped
+	GPDU                            // a G-PDU that came by no access port: dropped
+	SocketFull                      // not read: the kernel had no room for it
 	UnknownType                     // a message type that has no business here
 	Malformed                       // no GTP-U message of version 1
 	QueueFull                       // not sent: more unknown TEIDs than the queue holds
@@ -53,7 +57,8 @@ var outcomeNames = [outcomes]string{
 	ErrorIndicationLimited: "error_indication_limited", ErrorIndicationHeld: "error_indication_held",
 	ErrorIndicationUnlikely: "error_indication_unlikely", ErrorIndicationReceived: "error_indication_received",
 	ExtensionsNotified: "extensions_notified", ExtensionsReceived: "extensions_received", EndMarker: "end_marker", EndMarkerSent: "end_marker_sent",
-	GPDU: "g_pdu", UnknownType: "unknown_type", Malformed: "malformed", QueueFull: "queue_full",
+	Reassembled: "reassembled", ReassemblyFull: "reassembly_full", ReassemblyRefused: "reassembly_refused",
+	GPDU: "g_pdu", SocketFull: "socket_full", UnknownType: "unknown_type", Malformed: "malformed", QueueFull: "queue_full",
 	SendFailed: "send_failed", Panicked: "panicked",
 }
 
@@ -82,20 +87,29 @@ type Config struct {
 	HoldUntil time.Time // no Error Indication before: sessions are being restored
 	Log       *slog.Logger
 
+	// Inject gives the data path an IP packet with a G-PDU, as it came in by a network device. ErrNotAccess: that is none
+	// that G-PDUs may come in by. Nil: all of them are dropped.
+	Inject      func(device int, packet []byte) error
+	InjectQueue int // packets that may wait for it
+
 	Supervision     Supervision
 	ErrorIndication func(remote netip.Addr, teid uint32) // the peer does not know a TEID that we send to; nil: only counted
 }
 
 // DefaultConfig returns what suits a node; the slices are the caller's.
 func DefaultConfig() Config {
-	return Config{Port: gtpu.Port, PerPeer: 100, Peers: 4096, Queue: 1024, Supervision: Supervision{Interval: time.Minute, T3: 5 * time.Second, N3: 5}}
+	return Config{Port: gtpu.Port, PerPeer: 100, Peers: 4096, Queue: 1024, InjectQueue: 256, Supervision: Supervision{Interval: time.Minute, T3: 5 * time.Second, N3: 5}}
 }
+
+// ErrNotAccess is what Config.Inject returns for a device that faces no SGW.
+var ErrNotAccess = errors.New("no access port")
 
 // Slowpath is the slow path.
 type Slowpath struct {
 	cfg     Config
 	conns   map[netip.Addr]*net.UDPConn
 	queue   chan unknown
+	whole   chan whole
 	echoes  chan echo
 	counts  [outcomes]atomic.Uint64
 	limiter limiter // of the goroutine that sends Error Indications
@@ -113,6 +127,7 @@ func Listen(cfg Config) (*Slowpath, error) {
 	}
 	s := &Slowpath{
 		cfg: cfg, conns: map[netip.Addr]*net.UDPConn{}, queue: make(chan unknown, max(cfg.Queue, 1)),
+		whole:   make(chan whole, max(cfg.InjectQueue, 1)),
 		echoes:  make(chan echo, 256),
 		limiter: limiter{perSecond: cfg.PerPeer, peers: cfg.Peers},
 	}
@@ -123,6 +138,9 @@ func Listen(cfg Config) (*Slowpath, error) {
 				slice, err, slice), s.Close())
 		}
 		s.conns[slice] = conn
+		if err := prepare(conn); err != nil {
+			return nil, errors.Join(fmt.Errorf("GTP-U socket of slice %v: %w", slice, err), s.Close())
+		}
 	}
 	return s, nil
 }
@@ -143,6 +161,7 @@ func (s *Slowpath) Run(ctx context.Context) error {
 		g.Go(func() error { return s.read(ctx, slice, conn) })
 	}
 	g.Go(func() error { return s.indicate(ctx) })
+	g.Go(func() error { return s.inject(ctx) })
 	g.Go(func() error { return s.supervise(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
@@ -170,9 +189,10 @@ func (s *Slowpath) Addr(slice netip.Addr) netip.AddrPort {
 }
 
 func (s *Slowpath) read(ctx context.Context, slice netip.Addr, conn *net.UDPConn) error {
-	b := make([]byte, 1<<16)
+	b, control := make([]byte, 1<<16), make([]byte, controlOctets)
+	dropped := uint32(0)
 	for {
-		n, peer, err := conn.ReadFromUDPAddrPort(b)
+		n, more, _, peer, err := conn.ReadMsgUDPAddrPort(b, control)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -181,7 +201,12 @@ func (s *Slowpath) read(ctx context.Context, slice netip.Addr, conn *net.UDPConn
 			continue
 		}
 		peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
-		outcome, answer := s.receive(slice, peer, b[:n])
+		beside := tellingOf(control[:more])
+		if beside.dropped != 0 {
+			s.counts[SocketFull].Add(uint64(beside.dropped - dropped))
+			dropped = beside.dropped
+		}
+		outcome, answer := s.receive(arrival{slice, peer, beside.device}, b[:n])
 		if outcome < outcomes {
 			s.counts[outcome].Add(1)
 		}
@@ -194,8 +219,16 @@ func (s *Slowpath) read(ctx context.Context, slice netip.Addr, conn *net.UDPConn
 	}
 }
 
+// arrival is where a datagram came from and in.
+type arrival struct {
+	slice  netip.Addr
+	peer   netip.AddrPort
+	device int // interface index
+}
+
 // receive decides about one datagram. Whatever goes wrong in it ends here.
-func (s *Slowpath) receive(slice netip.Addr, peer netip.AddrPort, b []byte) (outcome Outcome, answer []byte) {
+func (s *Slowpath) receive(from arrival, b []byte) (outcome Outcome, answer []byte) {
+	slice, peer := from.slice, from.peer
 	defer func() {
 		if fault := recover(); fault != nil {
 			outcome, answer = Panicked, nil
@@ -207,6 +240,9 @@ func (s *Slowpath) receive(slice netip.Addr, peer netip.AddrPort, b []byte) (out
 	h, payload, err := gtpu.Parse(b)
 	if err != nil {
 		return Malformed, nil
+	}
+	if h.Type == gtpu.TypeGPDU {
+		return s.takeWhole(from, b), nil // the program looks at its headers
 	}
 	for _, x := range h.Extensions {
 		if x.Type.RequiredByEndpoint() && !slices.Contains(comprehended, x.Type) {
@@ -241,8 +277,6 @@ func (s *Slowpath) receive(slice netip.Addr, peer netip.AddrPort, b []byte) (out
 		return ExtensionsReceived, nil
 	case gtpu.TypeEndMarker:
 		return EndMarker, nil
-	case gtpu.TypeGPDU:
-		return GPDU, nil
 	default:
 		return UnknownType, nil
 	}

@@ -118,7 +118,7 @@ func TestAnUnknownTEIDIsIndicatedToItsSender(t *testing.T) {
 	e, err := gtpu.ParseErrorIndication(payload)
 	require.NoError(t, err)
 	require.Equal(t, gtpu.ErrorIndication{TEID: 0xdeadbeef, Peer: slice}, e)
-	require.EqualValues(t, 1, s.Counts()[ErrorIndicationSent])
+	require.Eventually(t, func() bool { return s.Counts()[ErrorIndicationSent] == 1 }, patience, time.Millisecond)
 }
 
 func TestErrorIndicationsAreNotSentToWhereTheyWouldDoHarm(t *testing.T) {
@@ -183,7 +183,7 @@ func FuzzReceive(f *testing.F) {
 	s := &Slowpath{cfg: Config{Log: slog.New(slog.DiscardHandler)}}
 	peer := netip.MustParseAddrPort("192.0.2.1:2152")
 	f.Fuzz(func(t *testing.T, b []byte) {
-		outcome, answer := s.receive(slice, peer, bytes.Clone(b))
+		outcome, answer := s.receive(arrival{slice, peer, 1}, bytes.Clone(b))
 		require.NotEqual(t, Panicked, outcome)
 		if answer != nil {
 			_, _, err := gtpu.Parse(answer)

@@ -113,6 +113,7 @@ type GTPUConfig struct {
 	IndicationHold      time.Duration `yaml:"indication_hold"`        // none for so long after a start that lost sessions
 	IndicationQueue     int           `yaml:"indication_queue"`       // unknown TEIDs that may wait
 	IndicationPeerLimit int           `yaml:"indication_peers_known"` // peers that are remembered for the rate
+	ReassemblyQueue     int           `yaml:"reassembly_queue"`       // G-PDUs put together from fragments that may wait
 	EchoInterval        time.Duration `yaml:"echo_interval"`          // of Echo Requests to peers that sessions send to; 0s: none
 	EchoT3              time.Duration `yaml:"echo_t3"`                // before an Echo Request is sent again
 	EchoN3              int           `yaml:"echo_n3"`                // Echo Requests before a path has failed
@@ -159,7 +160,7 @@ func defaultConfig() *Config {
 		GTPU: GTPUConfig{
 			TEIDRest: fteid.Rest, IndicationsPerPeer: slow.PerPeer, IndicationQueue: slow.Queue,
 			IndicationPeerLimit: slow.Peers, EchoInterval: slow.Supervision.Interval, EchoT3: slow.Supervision.T3,
-			EchoN3: slow.Supervision.N3,
+			EchoN3: slow.Supervision.N3, ReassemblyQueue: slow.InjectQueue,
 		},
 		DataPath: DataPathConfig{
 			AddressBlocks: dp.AddressBlocks, Peers: dp.Peers, MaxInstances: dp.MaxInstances, Rules: dp.Rules, Cells: dp.Cells,
@@ -276,6 +277,7 @@ func (c *Config) validateNumbers(f *faults) {
 		{"gtpu.indication_hold", int64(c.GTPU.IndicationHold), 0},
 		{"gtpu.indication_queue", int64(c.GTPU.IndicationQueue), 1},
 		{"gtpu.indication_peers_known", int64(c.GTPU.IndicationPeerLimit), 1},
+		{"gtpu.reassembly_queue", int64(c.GTPU.ReassemblyQueue), 1},
 		{"gtpu.echo_interval", int64(c.GTPU.EchoInterval), 0},
 		{"gtpu.echo_t3", int64(c.GTPU.EchoT3), 1},
 		{"gtpu.echo_n3", int64(c.GTPU.EchoN3), 1},
@@ -408,6 +410,7 @@ func (c *Config) slowPath() slowpath.Config {
 	s := slowpath.DefaultConfig()
 	s.Supervision.Interval, s.Supervision.T3, s.Supervision.N3 = c.GTPU.EchoInterval, c.GTPU.EchoT3, c.GTPU.EchoN3
 	s.PerPeer, s.Queue, s.Peers = c.GTPU.IndicationsPerPeer, c.GTPU.IndicationQueue, c.GTPU.IndicationPeerLimit
+	s.InjectQueue = c.GTPU.ReassemblyQueue
 	for _, slice := range c.Slices {
 		s.Slices = append(s.Slices, parse(slice.Address))
 	}

@@ -155,6 +155,13 @@ func (d *daemon) openSlowPath(n *node.Node) (err error) {
 	cfg.Supervision.Changed = func(ctx context.Context, p slowpath.Path, failed bool) {
 		d.edge.PathChanged(ctx, sxb.Path(p), failed)
 	}
+	cfg.Inject = func(device int, packet []byte) error {
+		err := d.dp.Arrived(device, packet)
+		if errors.Is(err, datapath.ErrNoPort) {
+			return fmt.Errorf("%w: %w", slowpath.ErrNotAccess, err)
+		}
+		return err
+	}
 	cfg.ErrorIndication = func(remote netip.Addr, teid uint32) { d.edge.ErrorIndication(remote, pfcp.TEID(teid)) }
 	if d.fresh != "" {
 		cfg.HoldUntil = time.Now().Add(d.cfg.GTPU.IndicationHold)
@@ -252,11 +259,6 @@ func (d dataPath) Apply(c session.Changes) error {
 		return &pfcp.Error{Cause: pfcp.CauseRuleCreationFailure, Err: err}
 	}
 	return err
-}
-
-// Inject takes a packet that was buffered as if it had come from its network now.
-func (d dataPath) Inject(instance pfcp.NetworkInstance, packet []byte) error {
-	return d.Datapath.Inject(datapath.SideCore, instance, packet)
 }
 
 func datapathCommand() *cli.Command {

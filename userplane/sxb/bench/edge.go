@@ -45,7 +45,7 @@ func serve(s settings, orders io.Reader, answers io.Writer) (err error) {
 	cfg.Endpoint.ResponseLifetime = time.Second // nothing gets lost here; memory is looked at when they are gone
 	cfg.Slices = []sxb.Slice{{Address: slice, Slots: slots}}
 	cfg.Instances = session.Instances{Known: []pfcp.NetworkInstance{"internet"}, Default: "internet"}
-	edge, _, err := sxb.Open(cfg, dataPath{dp}, j, state, found.Fresh, time.Now(), log)
+	edge, _, err := sxb.Open(cfg, dp, j, state, found.Fresh, time.Now(), log)
 	if err != nil {
 		return err
 	}
@@ -71,14 +71,6 @@ func openDatapath(s settings, slots int, log *slog.Logger) (*datapath.Datapath, 
 		{Name: "core0", Side: datapath.SideCore, Instance: "internet"},
 	}
 	return datapath.Open(cfg, log)
-}
-
-// dataPath is the data path as the edge wants it.
-type dataPath struct{ *datapath.Datapath }
-
-// Inject is of sxb.DataPath: nothing is buffered here.
-func (d dataPath) Inject(instance pfcp.NetworkInstance, packet []byte) error {
-	return d.Datapath.Inject(datapath.SideCore, instance, packet)
 }
 
 // obey answers what the client's process asks, one line for each.
