@@ -3,6 +3,7 @@ package redistest
 
 import (
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -57,4 +58,27 @@ func (s *Server) Resume(t testing.TB) {
 		}
 		return err == nil
 	}, patience, 10*time.Millisecond)
+}
+
+// appendOnly is the part of the append-only file that grows.
+func (s *Server) appendOnly(t testing.TB) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.dir, "appendonlydir", "*.incr.aof"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	return files[0]
+}
+
+// FileSize is how many octets Redis has written down.
+func (s *Server) FileSize(t testing.TB) int64 {
+	t.Helper()
+	info, err := os.Stat(s.appendOnly(t))
+	require.NoError(t, err)
+	return info.Size()
+}
+
+// Truncate takes from a killed server what it has written beyond that size.
+func (s *Server) Truncate(t testing.TB, size int64) {
+	t.Helper()
+	require.NoError(t, os.Truncate(s.appendOnly(t), size))
 }

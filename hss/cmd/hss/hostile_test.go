@@ -160,7 +160,9 @@ func TestHostilePeers(t *testing.T) {
 	refused := func(reason string) string {
 		return `xepc_hss_diameter_connections_refused_total{reason="` + reason + `"}`
 	}
-	count := func(m map[string]float64) float64 { return m[refused("strangers")] + m[refused("no CER")] + m[refused("CER")] }
+	count := func(m map[string]float64) float64 {
+		return m[refused("strangers")] + m[refused("no CER")] + m[refused("CER")]
+	}
 	w.until("strangers beyond max_strangers are closed", func(m map[string]float64) bool { return count(m) >= 1000-maxStrangers })
 	stillServed("with strangers")
 	w.until("the last strangers' time ends", func(m map[string]float64) bool { return count(m) == 1000 })
