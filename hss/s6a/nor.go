@@ -78,8 +78,8 @@ func gatewayOf(agent diameter.AVP) (g subscriber.Gateway) {
 	return g
 }
 
-// notify answers a NOR: it stores what the serving node says, and nothing of any other node's. A SIM that has moved to a
-// device that it is locked out of is cancelled.
+// notify answers a NOR: it stores what the serving node says, and nothing of any other node's. A SIM that may not be there,
+// or not in the device that it has moved to, is cancelled.
 func (s *Server) notify(ctx context.Context, req diameter.Request) ([]diameter.AVP, error) {
 	n, err := parseNOR(req)
 	if err != nil {
@@ -96,7 +96,7 @@ func (s *Server) notify(ctx context.Context, req diameter.Request) ([]diameter.A
 			continue
 		}
 		served = true
-		if err := s.noteDevice(ctx, sub, side, n); err != nil {
+		if err := s.noteDevice(ctx, sub, side, r, n); err != nil {
 			return nil, s.asAnswer(err, n.realm, tryElsewhere())
 		}
 	}
@@ -109,33 +109,34 @@ func (s *Server) notify(ctx context.Context, req diameter.Request) ([]diameter.A
 	return supported(req), nil
 }
 
-// noteDevice stores what a NOR says about the registration on that side, and enforces the IMEI lock.
-func (s *Server) noteDevice(ctx context.Context, sub subscriber.Subscriber, side subscriber.Side, n notification) error {
-	if n.imei == "" && !n.reachable && !n.removeSMS {
-		return nil
-	}
-	verdict, refused := subscriber.DeviceAllowed, error(nil)
+// noteDevice stores what a NOR says about the registration on that side, and enforces the rules for what it is then.
+func (s *Server) noteDevice(ctx context.Context, sub subscriber.Subscriber, side subscriber.Side, r subscriber.Registration, n notification) error {
+	verdict := subscriber.DeviceAllowed
 	if n.imei != "" {
-		verdict, refused = sub.Profile.MayUse(n.imei)
+		r.IMEI = n.imei
+		verdict, _ = sub.Profile.MayUse(n.imei) // MayStay looks at it, too
 	}
-	err := s.store.EditRegistration(ctx, sub.IMSI, side, n.host, func(r subscriber.Registration) subscriber.Registration {
-		if n.imei != "" {
-			r.IMEI = n.imei
-		}
-		if n.reachable {
-			r.Reachable = s.now().UTC()
-		}
-		if n.removeSMS {
-			r.SMS = ""
-		}
-		return r
-	})
+	var err error
+	if n.imei != "" || n.reachable || n.removeSMS {
+		err = s.store.EditRegistration(ctx, sub.IMSI, side, n.host, func(r subscriber.Registration) subscriber.Registration {
+			if n.imei != "" {
+				r.IMEI = n.imei
+			}
+			if n.reachable {
+				r.Reachable = s.now().UTC()
+			}
+			if n.removeSMS {
+				r.SMS = ""
+			}
+			return r
+		})
+	}
 	switch {
 	case errors.Is(err, store.ErrChanged): // the SIM has moved on meanwhile
 		return experimental(subscriber.UnknownServingNode, err)
 	case err != nil:
 		return err
-	case refused != nil:
+	case mustGo(sub, r):
 		q := subscriber.Request{
 			Kind: subscriber.Cancel, IMSI: sub.IMSI, Side: side, Host: n.host, Realm: n.realm, Cancellation: subscriber.SubscriptionWithdrawal,
 		}

@@ -39,7 +39,7 @@ func (m *mme) requireTold(t *testing.T, ans *diam.Message, want told, name strin
 }
 
 // Every combination of state, carrier list and IMEI lock, at AIR and ULR, for a host without settings of its own and for
-// one with; and at NOR, where a SIM that may not be in its device is cancelled.
+// one with; and at NOR, where a SIM that may not be there, or not in its device, is cancelled.
 func TestStateCarrierAndLockRules(t *testing.T) {
 	const special = "epc.mnc002.mcc001.3gppnetwork.org"
 	h := startHSSOn(t, startRedis(t), func(s *settings) {
@@ -74,6 +74,7 @@ func TestStateCarrierAndLockRules(t *testing.T) {
 		"this device":                      {subscriber.IMEILock{IMEIs: []string{"35609204079300"}}, "3560920407930099", [2]told{}},
 		"another device":                   {subscriber.IMEILock{IMEIs: []string{"35609204079301"}}, "35609204079300", [2]told{{5004, true}, {5001, false}}},
 		"a range of models":                {subscriber.IMEILock{TACs: []string{"35609200-35609209"}}, "35609204079300", [2]told{}},
+		"the first device":                 {subscriber.IMEILock{Learn: true}, "35609204079300", [2]told{}},
 		"another range":                    {subscriber.IMEILock{TACs: []string{"35609300-35609309"}}, "35609204079300", [2]told{{5004, true}, {5001, false}}},
 		"a device, the network names none": {subscriber.IMEILock{IMEIs: []string{"35609204079301"}}, "", [2]told{}},
 		"a device, and it must be named": {
@@ -81,6 +82,7 @@ func TestStateCarrierAndLockRules(t *testing.T) {
 		},
 	}
 	keys, _ := testKeys(t)
+	atNOR := 0
 	for status, byState := range states {
 		for carrier, byCarrier := range carriers {
 			for lock, byLock := range locks {
@@ -117,9 +119,49 @@ func TestStateCarrierAndLockRules(t *testing.T) {
 						m.requireResult(m.exchange(pur), 2001)
 					}
 				}
+				goes := byState[0] != accepted || byCarrier.told[0] != accepted || byLock.told[0] != accepted
+				h.requireAtNOR(t, usual, p, byLock.imei, goes, name)
+				atNOR++
 			}
 		}
 	}
+	require.Equal(t, len(states)*len(carriers)*len(locks), atNOR)
+}
+
+// requireAtNOR has a SIM registered that may be anywhere, gives it a profile behind the back of the node, and has that say
+// in which device the SIM is: it stays or goes.
+func (h *hss) requireAtNOR(t *testing.T, m *mme, p subscriber.Profile, imei string, goes bool, name string) {
+	t.Helper()
+	ctx := context.Background()
+	_, _, _ = h.store.Remove(ctx, imsi)
+	h.add(internet())
+	m.requireResult(m.exchange(m.request(316, string(imsi), map[uint32]datatype.Type{
+		avp.RATType: datatype.Enumerated(1004), avp.ULRFlags: datatype.Unsigned32(2), avp.VisitedPLMNID: datatype.OctetString(visited[:]),
+	})), 2001)
+	r, err := h.store.Load(ctx, imsi)
+	require.NoError(t, err)
+	_, _, err = h.store.Change(ctx, imsi, r.Revision, r.Stored, p.WithDefaults())
+	require.NoError(t, err)
+	nor := m.nor(nil)
+	if imei != "" {
+		nor = m.nor(map[uint32]datatype.Type{avp.TerminalInformation: terminal(imei)})
+	}
+	m.send(nor)
+	answered, cancelled := false, false
+	for !answered || goes && !cancelled {
+		msg := m.receive()
+		switch msg.Header.CommandCode {
+		case 323:
+			m.requireResult(msg, 2001)
+			answered = true
+		case 317:
+			require.Equal(t, datatype.Enumerated(2), find(t, msg, avp.CancellationType), name)
+			m.send(msg.Answer(2001))
+			cancelled = true
+		}
+	}
+	require.Equal(t, goes, cancelled, name)
+	require.Equal(t, goes, h.subscriber().MME.IsZero(), name)
 }
 
 func setRealm(m *diam.Message, realm string) {
