@@ -6,7 +6,7 @@ PROGRAMS := hss/cmd/hss controlplane/cmd/pgwc userplane/cmd/pgwu testbed/cmd/tes
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt generate generate-check demo bench bench-userplane bench-hss fuzz fuzz-long
+.PHONY: help build test lint fmt generate generate-check demo bench bench-userplane bench-hss fuzz fuzz-long prove
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ fuzz: ## run each fuzz target for FUZZTIME (20s)
 			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
+
+prove: ## the proofs of the user plane at full size, with what they measured; about 20 minutes; needs root
+	XEPC_PROVE=1 $(GO) test -count=1 -v -timeout 2h ./userplane/proof
 
 fuzz-long: ## give the HSS's handlers and the PGW-U's PFCP edge 10 million mutated messages each
 	XEPC_FUZZ_MESSAGES=10000000 $(GO) test -count=1 -v -timeout 12h -run TestMutatedMessages ./hss/s6a ./userplane/sxb

@@ -96,6 +96,7 @@ const (
 	maxSlices     = 256
 	maxInstances  = tagAccess - 1 // a VLAN tag is their number where packets are injected
 	maxNameLength = 100           // octets of a network instance's name, TS 23.003 9.1
+	maxBurst      = 2000          // ms: half of it times the highest rate is below 2^63, see bpf/policing.h
 )
 
 // Validate lists every fault of c, each naming its key.
@@ -123,8 +124,8 @@ func (c Config) Validate() error {
 			fault(key, "%d is not in 1..%d", n, maxTableSlots)
 		}
 	}
-	if c.Burst < 1 || c.Burst > 10_000 {
-		fault("burst", "%d ms is not in 1..10000", c.Burst)
+	if c.Burst < 1 || c.Burst > maxBurst {
+		fault("burst", "%d ms is not in 1..%d", c.Burst, maxBurst)
 	}
 	if c.MSS != 0 && (c.MSS < 536 || c.MSS > 65000) {
 		fault("mss", "%d is not in 536..65000", c.MSS)

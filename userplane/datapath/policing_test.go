@@ -75,6 +75,22 @@ func TestPolicerRefill(t *testing.T) {
 	require.False(t, passes(), "an hour's rest fills the bucket once, no more")
 }
 
+// TestHighestRate has a policer of the highest rate and burst work with numbers that fill their 63 bits.
+func TestHighestRate(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.d.Close())
+	require.NoError(t, Remove(w.cfg.PinDir))
+	w.cfg.Burst = maxBurst
+	w.open()
+	w.apply(with(uplinkOf(5), func(e *session.Entry) { e.MBR = 1<<40 - 1 })) // all that the IE holds
+	frame := tunnel(t, slice1, teid(5), inner(t, ue(5), server, 64, 1000))
+	before := w.reasons()
+	for range 1000 {
+		w.run("access0", frame, 0)
+	}
+	require.Equal(t, map[string]uint64{"uplink_forwarded": 1000}, difference(before, w.reasons()))
+}
+
 // TestMemory holds the maps against what a session may cost, at the size that the figure is for.
 func TestMemory(t *testing.T) {
 	const sessions = 1_000_000
