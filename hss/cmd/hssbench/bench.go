@@ -34,6 +34,7 @@ const (
 // bench is what is measured: two Diameter nodes on loopback that differ in their handlers only.
 type bench struct {
 	store       *store.Store
+	redis       *server
 	noop, hss   string // addresses
 	sims        int
 	loading     time.Duration
@@ -50,7 +51,7 @@ func newBench(ctx context.Context, r *server, sims int) (*bench, error) {
 	}
 	cfg := store.DefaultConfig()
 	cfg.Addresses = []string{r.address}
-	b := &bench{sims: sims}
+	b := &bench{sims: sims, redis: r}
 	if b.store, err = store.Open(cfg, keyring, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, err
 	}
@@ -152,14 +153,26 @@ func usedMemory(ctx context.Context, r *server) (float64, error) {
 	return 0, errors.New("INFO has no used_memory")
 }
 
-// measurement is one window, as the client hands it over.
+// measurement is one window, as the client hands it over, and what it took.
 type measurement struct {
-	Answers int
-	Seconds float64
-	P99     float64 // milliseconds
+	Answers  int
+	Seconds  float64
+	P50, P99 float64 // milliseconds
+
+	NodeCPU, RedisCPU, ClientCPU time.Duration // processor time of each process
 }
 
 func (m measurement) perSecond() float64 { return float64(m.Answers) / m.Seconds }
+
+// microseconds is processor time for one answer.
+func (m measurement) microseconds(cpu time.Duration) float64 {
+	return cpu.Seconds() * 1e6 / float64(m.Answers)
+}
+
+func (m measurement) String() string {
+	return fmt.Sprintf("%.0f/s, p50 %.2f ms, p99 %.2f ms, CPU µs per answer: node %.1f, redis %.1f, client %.1f",
+		m.perSecond(), m.P50, m.P99, m.microseconds(m.NodeCPU), m.microseconds(m.RedisCPU), m.microseconds(m.ClientCPU))
+}
 
 // measure asks one of the nodes for as long as the window is.
 func (b *bench) measure(ctx context.Context, address string, window time.Duration, profile string) (measurement, error) {
@@ -180,13 +193,18 @@ func (b *bench) measure(ctx context.Context, address string, window time.Duratio
 	}
 	cmd := exec.CommandContext(ctx, self, "-client", address, "-sims", strconv.Itoa(b.sims), "-window", window.String())
 	cmd.Stderr = os.Stderr
+	own, errOwn := ownCPU()
+	other, errOther := b.redis.cpu()
 	out, err := cmd.Output()
 	if err != nil {
 		return measurement{}, fmt.Errorf("the client: %w", err)
 	}
+	ownAfter, errOwn2 := ownCPU()
+	otherAfter, errOther2 := b.redis.cpu()
 	var m measurement
 	if err := json.Unmarshal(out, &m); err != nil {
 		return m, fmt.Errorf("reading what the client measured: %w", err)
 	}
-	return m, nil
+	m.NodeCPU, m.RedisCPU, m.ClientCPU = ownAfter-own, otherAfter-other, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
+	return m, errors.Join(errOwn, errOther, errOwn2, errOther2)
 }

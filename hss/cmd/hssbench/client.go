@@ -148,7 +148,7 @@ func (c *client) load(ctx context.Context, sims int, window time.Duration) (meas
 	err := group.Wait()
 	slices.Sort(waits)
 	if n := len(waits); n > 0 {
-		m.P99 = waits[n*99/100].Seconds() * 1000
+		m.P50, m.P99 = waits[n/2].Seconds()*1000, waits[n*99/100].Seconds()*1000
 	}
 	return m, err
 }

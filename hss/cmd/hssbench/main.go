@@ -77,7 +77,7 @@ func run(ctx context.Context, s settings) error {
 			return fmt.Errorf("HSS: %w", err)
 		}
 		noop, hss = append(noop, n), append(hss, h)
-		fmt.Printf("round %d: no-op %.0f/s, HSS %.0f/s, ratio %.2f, p99 %.1f ms\n", i+1, n.perSecond(), h.perSecond(), h.perSecond()/n.perSecond(), h.P99)
+		fmt.Printf("round %d: ratio %.2f\n  no-op %v\n  HSS   %v\n", i+1, h.perSecond()/n.perSecond(), n, h)
 	}
 	ratios := make([]float64, s.rounds)
 	rates, p99s := make([]float64, s.rounds), make([]float64, s.rounds)

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -39,6 +43,33 @@ func startRedis() (*server, error) {
 	}
 	s.stop()
 	return nil, fmt.Errorf("redis-server does not answer on %s", s.address)
+}
+
+// cpu is how much processor time redis-server has taken so far, in all its threads.
+func (s *server) cpu() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading what redis-server has taken: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // proc(5): utime and stime are fields 14 and 15, what follows the name begins with 3
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/…/stat: %q", b)
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * (time.Second / ticksPerSecond), errors.Join(err, err2)
+}
+
+const ticksPerSecond = 100 // USER_HZ, the same on every architecture that Go runs on
+
+// ownCPU is how much processor time this process has taken so far.
+func ownCPU() (time.Duration, error) {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0, fmt.Errorf("reading what this process has taken: %w", err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
 func (s *server) stop() {
