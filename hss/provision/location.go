@@ -67,7 +67,7 @@ func (v *Service) testVector(ctx context.Context, imsi identity.IMSI, challenge 
 	}
 	var vector aka.Vector
 	if err == nil {
-		vector, err = a.Keys.Vector(r, aka.NewSQN(a.Counter.SEQ, a.Counter.IND), a.Profile.AMFOf(true))
+		vector, err = a.Keys.Vector(r, aka.NewSQN(a.Counter.SEQ, a.Counter.IND), a.Admission.AMFOf(true))
 	}
 	err = refusal(simNamed(imsi), err)
 	v.audit(ctx, "test.vector", string(imsi), "", err)

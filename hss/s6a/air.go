@@ -105,7 +105,7 @@ func (s *Server) authenticate(ctx context.Context, r authenticationRequest) (dia
 	if err != nil {
 		return diameter.AVP{}, err
 	}
-	if err := a.Profile.MayAuthenticate(r.plmn, r.eutran > 0); err != nil {
+	if err := a.Admission.MayAuthenticate(r.plmn, r.eutran > 0); err != nil {
 		return diameter.AVP{}, err
 	}
 	if a.Keys.TripletsOnly() && r.eutran > 0 { // TS 33.401 6.1.1: a 2G SIM has no access to E-UTRAN
@@ -137,11 +137,11 @@ func (s *Server) resynchronise(ctx context.Context, r authenticationRequest) (ui
 // vectors makes Authentication-Info, TS 29.272 7.3.17: in each kind Item-Number rises with SEQ.
 func vectors(a store.Advanced, r authenticationRequest) (diameter.AVP, error) {
 	first, rest := a.Counter.Split(r.eutran)
-	eps, err := first.Vectors(a.Keys, a.Profile.AMFOf(true), challenge)
+	eps, err := first.Vectors(a.Keys, a.Admission.AMFOf(true), challenge)
 	if err != nil {
 		return diameter.AVP{}, err
 	}
-	umts, err := rest.Vectors(a.Keys, a.Profile.AMFOf(false), challenge)
+	umts, err := rest.Vectors(a.Keys, a.Admission.AMFOf(false), challenge)
 	if err != nil {
 		return diameter.AVP{}, err
 	}

@@ -5,15 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/aka"
 )
 
 // What we chose for grouping.
 const (
 	maxFlights = 2   // pipelines under way at once: one is with Redis while the next is filled
 	maxBatch   = 256 // calls in one pipeline
+	maxRuns    = 64  // SIMs in one call of advance, which holds Redis up for about 4 µs each
 )
 
 // call is one script on one SIM's keys that waits to be sent.
@@ -21,10 +26,12 @@ type call struct {
 	script *redis.Script
 	keys   []string
 	args   []any
+	run    []byte // of advance, which has no other argument: see lua/advance.lua
 
 	lead  chan []*call // gets the calls that this one's owner is to send, when it is the next to lead
 	done  chan struct{}
 	reply []string
+	sqn   int64 // of advance
 	err   error
 }
 
@@ -118,34 +125,94 @@ func (s *Store) sendCalls(batch []*call) {
 	s.pipeline(ctx, missing)
 }
 
+// command is one command of a pipeline, and the calls that it answers: many with advance, else one.
+type command struct {
+	*redis.Cmd
+
+	calls []*call
+}
+
 // pipeline sends calls once and returns those whose script Redis does not have.
 func (s *Store) pipeline(ctx context.Context, batch []*call) (missing []*call) {
 	pipe := s.redis.Pipeline()
-	commands := make([]*redis.Cmd, len(batch))
-	for i, c := range batch {
-		commands[i] = c.script.EvalSha(ctx, pipe, c.keys, c.args...)
-	}
+	commands := s.commands(ctx, pipe, batch)
 	var acknowledged *redis.Cmd
 	if s.replicas > 0 { // a number that only a master that dies has had would be given out again
 		acknowledged = pipe.Do(ctx, "WAIT", s.replicas, (s.within / 2).Milliseconds())
 	}
 	lost := false
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	for i, c := range batch {
-		c.reply, c.err = commands[i].StringSlice()
-		if acknowledged != nil && c.err == nil {
-			c.err = enough(acknowledged, s.replicas)
+	for _, c := range commands {
+		err := c.answer()
+		if acknowledged != nil && err == nil {
+			err = enough(acknowledged, s.replicas)
 		}
-		if c.err != nil && redis.HasErrorPrefix(c.err, "NOSCRIPT") {
-			missing = append(missing, c)
+		for _, of := range c.calls {
+			of.err = err
+		}
+		if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+			missing = append(missing, c.calls...)
 		}
 		var away *net.OpError
-		lost = lost || errors.As(c.err, &away)
+		lost = lost || errors.As(err, &away)
 	}
 	if cluster, ok := s.redis.(*redis.ClusterClient); ok && lost {
 		cluster.ReloadState(ctx) // a replica may have taken over; the client itself looks every ten seconds only
 	}
 	return missing
+}
+
+// commands puts calls into a pipeline: those of advance together, as far as one script may name their keys.
+func (s *Store) commands(ctx context.Context, pipe redis.Pipeliner, batch []*call) []command {
+	most := maxRuns
+	if _, ok := s.redis.(*redis.ClusterClient); ok {
+		most = 1 // the keys of two SIMs are in two slots
+	}
+	var commands []command
+	var runs []*call
+	for _, c := range batch {
+		if c.run != nil {
+			runs = append(runs, c)
+			continue
+		}
+		commands = append(commands, command{c.script.EvalSha(ctx, pipe, c.keys, c.args...), []*call{c}})
+	}
+	for chunk := range slices.Chunk(runs, most) {
+		keys := make([]string, len(chunk))
+		args := make([]any, 2, 2+len(chunk))
+		args[0], args[1] = subscriber.Delta, int64(aka.MaxSEQ)
+		for i, c := range chunk {
+			keys[i] = c.keys[0]
+			args = append(args, c.run)
+		}
+		commands = append(commands, command{s.advance.EvalSha(ctx, pipe, keys, args...), chunk})
+	}
+	return commands
+}
+
+// answer gives the calls of a command their answers.
+func (c command) answer() error {
+	if c.calls[0].run == nil {
+		var err error
+		c.calls[0].reply, err = c.StringSlice()
+		return err
+	}
+	all, err := c.Slice()
+	if err != nil {
+		return err
+	}
+	if len(all) != 2*len(c.calls) {
+		return fmt.Errorf("%d values for %d SIMs", len(all), len(c.calls))
+	}
+	for i, of := range c.calls {
+		text, isText := all[2*i].(string)
+		sqn, isNumber := all[2*i+1].(int64)
+		if !isText || !isNumber {
+			return fmt.Errorf("values of types %T and %T", all[2*i], all[2*i+1])
+		}
+		of.reply, of.sqn = []string{text}, sqn
+	}
+	return nil
 }
 
 // enough says whether so many replicas have the change, as WAIT has answered.

@@ -29,8 +29,14 @@ func (s *Store) Change(ctx context.Context, imsi identity.IMSI, rev Revision, be
 		return mme, sgsn, ErrChanged
 	}
 	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) { s.reindex(ctx, pipe, imsi, before, next) })
-	err = errors.Join(decode(answer[0], &mme), decode(answer[1], &sgsn))
-	return mme, sgsn, err
+	return decodeBoth(answer)
+}
+
+// decodeBoth reads the registrations of an MME and an SGSN.
+func decodeBoth(texts []string) (mme, sgsn subscriber.Registration, err error) {
+	mme, errMME := decodeRegistration(texts[0])
+	sgsn, errSGSN := decodeRegistration(texts[1])
+	return mme, sgsn, errors.Join(errMME, errSGSN)
 }
 
 // Changes that the serving nodes have yet to hear of are one hash; its fields are ids, its values JSON of

@@ -40,29 +40,26 @@ func (s *Store) AddMany(ctx context.Context, sims []New, now time.Time) ([]error
 func (s *Store) addChunk(ctx context.Context, sims []New, now time.Time) ([]error, error) {
 	within, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
-	encoded := make([][]byte, len(sims))
+	answers := make([]*redis.BoolCmd, len(sims))
+	records := make([][]byte, len(sims))
 	for i, n := range sims {
-		j, err := encodeProfile(n.Profile)
-		if err != nil {
+		var err error
+		if records[i], err = s.encodeNew(n, now); err != nil {
 			return nil, err
 		}
-		encoded[i] = j
 	}
-	answers := make([]*redis.Cmd, len(sims))
-	err := s.inPipeline(within, []*redis.Script{s.add}, func(ctx context.Context, pipe redis.Pipeliner) {
-		for i, n := range sims {
-			answers[i] = s.add.EvalSha(ctx, pipe, []string{key(n.IMSI)}, encoded[i], s.keyring.seal(n.IMSI, n.Keys), n.SEQ, clock(now))
-		}
-	})
 	results := make([]error, len(sims))
+	_, err := s.redis.Pipelined(within, func(pipe redis.Pipeliner) error {
+		for i, n := range sims {
+			answers[i] = pipe.SetNX(within, key(n.IMSI), records[i], 0)
+		}
+		return nil
+	})
 	if err != nil {
-		return results, err
+		return results, unavailable(err)
 	}
 	for i, a := range answers {
-		switch added, err := a.Int(); {
-		case err != nil:
-			results[i] = unavailable(err)
-		case added == 0:
+		if !a.Val() {
 			results[i] = ErrExists
 		}
 	}
@@ -76,6 +73,15 @@ func (s *Store) addChunk(ctx context.Context, sims []New, now time.Time) ([]erro
 	return results, nil
 }
 
+// encodeNew returns the record of a SIM to be put in.
+func (s *Store) encodeNew(n New, now time.Time) ([]byte, error) {
+	profile, err := encodeProfile(n.Profile)
+	if err != nil {
+		return nil, err
+	}
+	return newStored(s.keyring.seal(n.IMSI, n.Keys), profile, n.SEQ, now).encode()
+}
+
 // CredentialsMany returns the keys of those of the SIMs that are there.
 func (s *Store) CredentialsMany(ctx context.Context, imsis []identity.IMSI) (map[identity.IMSI]aka.Credentials, error) {
 	all := make(map[identity.IMSI]aka.Credentials, len(imsis))
@@ -87,30 +93,18 @@ func (s *Store) CredentialsMany(ctx context.Context, imsis []identity.IMSI) (map
 	return all, err
 }
 
+// sealedMany gives the sealed keys of those of the SIMs that are there to f.
 func (s *Store) sealedMany(ctx context.Context, imsis []identity.IMSI, f func(identity.IMSI, []byte) error) error {
-	for chunk := range slices.Chunk(imsis, scanCount) {
-		within, cancel := context.WithTimeout(ctx, s.within)
-		answers := make([]*redis.StringCmd, len(chunk))
-		_, err := s.redis.Pipelined(within, func(pipe redis.Pipeliner) error {
-			for i, imsi := range chunk {
-				answers[i] = pipe.HGet(within, key(imsi), "key")
-			}
+	return s.eachStored(ctx, imsis, func(imsi identity.IMSI, w stored, err error) error {
+		switch {
+		case errors.Is(err, ErrUnknown):
 			return nil
-		})
-		cancel()
-		if err != nil && !errors.Is(err, redis.Nil) {
-			return unavailable(err)
+		case err != nil:
+			s.log.Error("a record cannot be read", "imsi_tail", tail(imsi), "err", err)
+			return nil
 		}
-		for i, imsi := range chunk {
-			if answers[i].Err() != nil {
-				continue
-			}
-			if err := f(imsi, []byte(answers[i].Val())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+		return f(imsi, []byte(w.sealed))
+	})
 }
 
 // Holders returns the IMSIs that names stand for as the index has it, without a look at the records.

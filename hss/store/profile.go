@@ -100,13 +100,9 @@ func decodeProfile(text string) (subscriber.Profile, error) {
 		AMBR: decodeRates(w.AMBR), PLMNs: fields[string](w.PLMNs), RATs: fields[subscriber.RAT](w.RATs), Charging: w.Charging, AMF: w.AMF,
 		IMEILock: subscriber.IMEILock{IMEIs: fields[string](w.IMEIs), TACs: fields[string](w.TACs), Learn: strings.Contains(w.Lock, "l")},
 	}
-	for _, s := range subscriber.Statuses() {
-		if w.Status != "" && strings.HasPrefix(string(s), w.Status) {
-			p.Status = s
-		}
-	}
-	if w.Status != "" && p.Status == "" {
-		return p, fmt.Errorf("decoding a record: status %q", w.Status)
+	var err error
+	if p.Status, err = decodeStatus(w.Status); err != nil {
+		return p, fmt.Errorf("decoding a record: %w", err)
 	}
 	if w.Times != nil {
 		p.Card.Added, p.Card.StatusAt, p.Card.Activated = date(w.Times[0]), date(w.Times[1]), date(w.Times[2])
@@ -126,6 +122,19 @@ func decodeProfile(text string) (subscriber.Profile, error) {
 		})
 	}
 	return p, nil
+}
+
+// decodeStatus reads the first letter of a status; "" is none.
+func decodeStatus(letter string) (subscriber.Status, error) {
+	if letter == "" {
+		return "", nil
+	}
+	for _, s := range subscriber.Statuses() {
+		if strings.HasPrefix(string(s), letter) {
+			return s, nil
+		}
+	}
+	return "", fmt.Errorf("status %q", letter)
 }
 
 func encodeRates(b subscriber.Bitrates) *[2]uint64 {

@@ -3,11 +3,8 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/identity"
@@ -20,25 +17,27 @@ const maxEdits = 16
 // registration on that side, or ErrChanged when it is another node's.
 func (s *Store) EditRegistration(ctx context.Context, imsi identity.IMSI, side subscriber.Side, host string, f func(subscriber.Registration) subscriber.Registration) error {
 	for range maxEdits {
-		within, cancel := context.WithTimeout(ctx, s.within)
-		text, err := s.redis.HGet(within, key(imsi), string(side)).Result()
-		cancel()
-		if errors.Is(err, redis.Nil) {
+		w, err := s.stored(ctx, imsi)
+		if err != nil {
+			return err
+		}
+		text := w.mme
+		if side == subscriber.SGSN {
+			text = w.sgsn
+		}
+		if text == "" {
 			return ErrUnknown
 		}
+		r, err := decodeRegistration(text)
 		if err != nil {
-			return unavailable(err)
-		}
-		var r subscriber.Registration
-		if err := decode(text, &r); err != nil {
 			return err
 		}
 		if !strings.EqualFold(r.Host, host) {
 			return ErrChanged
 		}
-		next, err := json.Marshal(f(r))
+		next, err := encodeRegistration(f(r))
 		if err != nil {
-			return fmt.Errorf("encoding the registration: %w", err)
+			return err
 		}
 		answer, err := s.batcher.do(&call{script: s.edit, keys: []string{key(imsi)}, args: []any{string(side), text, next}})
 		if err != nil {

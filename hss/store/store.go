@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strconv"
 	"strings"
 	"time"
 
@@ -64,8 +63,10 @@ var (
 )
 
 var (
-	//go:embed lua/add.lua
-	addLua string
+	//go:embed lua/record.lua
+	recordLua string // stands before those that read records
+	//go:embed lua/upgrade.lua
+	upgradeLua string
 	//go:embed lua/advance.lua
 	advanceLua string
 	//go:embed lua/register.lua
@@ -102,9 +103,9 @@ type Store struct {
 	batcher  batcher
 	replicas int // that must have a change before it counts
 
-	add, advance, register, purge, remove *redis.Script
-	change, index, reseal                 *redis.Script
-	request, take, claim, edit, finish    *redis.Script
+	advance, register, purge, remove, upgrade *redis.Script
+	change, index, reseal                     *redis.Script
+	request, take, claim, edit, finish        *redis.Script
 
 	log       *slog.Logger
 	templates templates
@@ -112,10 +113,13 @@ type Store struct {
 
 func (s *Store) scripts() []*redis.Script {
 	return []*redis.Script{
-		s.add, s.advance, s.register, s.purge, s.remove, s.change, s.index, s.reseal, s.request, s.take, s.claim,
+		s.upgrade, s.advance, s.register, s.purge, s.remove, s.change, s.index, s.reseal, s.request, s.take, s.claim,
 		s.edit, s.finish,
 	}
 }
+
+// onRecord makes a script of those that read records.
+func onRecord(lua string) *redis.Script { return redis.NewScript(recordLua + lua) }
 
 const poolSize = 64 // connections to each Redis node; one carries one operation at a time
 
@@ -124,11 +128,10 @@ const poolSize = 64 // connections to each Redis node; one carries one operation
 func Open(cfg Config, keyring *Keyring, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		keyring: keyring, within: cfg.Within, replicas: cfg.Replicas,
-		add: redis.NewScript(addLua), advance: redis.NewScript(advanceLua), register: redis.NewScript(registerLua),
-		purge: redis.NewScript(purgeLua), remove: redis.NewScript(removeLua),
-		change: redis.NewScript(changeLua), index: redis.NewScript(indexLua), reseal: redis.NewScript(resealLua), log: log,
-		request: redis.NewScript(requestLua), take: redis.NewScript(takeLua), claim: redis.NewScript(claimLua), edit: redis.NewScript(editLua),
-		finish: redis.NewScript(finishLua),
+		upgrade: onRecord(upgradeLua), advance: onRecord(advanceLua), register: onRecord(registerLua),
+		purge: onRecord(purgeLua), remove: onRecord(removeLua), change: onRecord(changeLua), reseal: onRecord(resealLua),
+		request: onRecord(requestLua), edit: onRecord(editLua), index: redis.NewScript(indexLua),
+		take: redis.NewScript(takeLua), claim: redis.NewScript(claimLua), finish: redis.NewScript(finishLua), log: log,
 	}
 	s.batcher.send = s.sendCalls
 	if len(cfg.Addresses) == 0 {
@@ -200,17 +203,17 @@ func (s *Store) run(ctx context.Context, script *redis.Script, imsi identity.IMS
 // Add puts a new SIM in. seq is the last SEQ that the card may have seen, 0 for a new one. The error is ErrExists for
 // a SIM that is there.
 func (s *Store) Add(ctx context.Context, imsi identity.IMSI, p subscriber.Profile, c aka.Credentials, seq uint64, now time.Time) error {
-	j, err := encodeProfile(p)
+	record, err := s.encodeNew(New{IMSI: imsi, Profile: p, Keys: c, SEQ: seq}, now)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
-	added, err := s.add.Run(ctx, s.redis, []string{key(imsi)}, j, s.keyring.seal(imsi, c), seq, clock(now)).Int()
+	added, err := s.redis.SetNX(ctx, key(imsi), record, 0).Result()
 	if err != nil {
 		return unavailable(err)
 	}
-	if added == 0 {
+	if !added {
 		return ErrExists
 	}
 	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) { s.reindex(ctx, pipe, imsi, subscriber.Profile{}, p) })
@@ -242,56 +245,11 @@ func decode(text string, v any) error {
 
 // Credentials returns the keys of a SIM. The error is ErrUnknown for a SIM that is not there.
 func (s *Store) Credentials(ctx context.Context, imsi identity.IMSI) (aka.Credentials, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.within)
-	defer cancel()
-	sealed, err := s.redis.HGet(ctx, key(imsi), "key").Result()
-	if errors.Is(err, redis.Nil) {
-		return aka.Credentials{}, ErrUnknown
-	}
+	w, err := s.stored(ctx, imsi)
 	if err != nil {
-		return aka.Credentials{}, unavailable(err)
+		return aka.Credentials{}, err
 	}
-	return s.keyring.open(imsi, []byte(sealed))
-}
-
-// Advanced is what one request for vectors is given.
-type Advanced struct {
-	Profile subscriber.Profile
-	Keys    aka.Credentials
-	Counter subscriber.Counter
-}
-
-// Advance gives node, by its Origin-Host, count sequence numbers, which nobody else is ever given. simSEQ is the SEQ
-// of a checked AUTS, nil without one. The error is ErrUnknown or ErrUsedUp.
-func (s *Store) Advance(ctx context.Context, imsi identity.IMSI, node string, count int, simSEQ *uint64, now time.Time) (Advanced, error) {
-	sim := int64(-1)
-	if simSEQ != nil {
-		sim = int64(*simSEQ)
-	}
-	answer, err := s.run(ctx, s.advance, imsi, strings.ToLower(node), count, clock(now), sim, subscriber.Delta, int64(aka.MaxSEQ), aka.INDs)
-	if err != nil {
-		return Advanced{}, err
-	}
-	if len(answer) != 4 {
-		return Advanced{}, ErrUsedUp
-	}
-	var a Advanced
-	if a.Profile, err = s.profile(ctx, answer[0]); err != nil {
-		return a, err
-	}
-	if a.Keys, err = s.keyring.open(imsi, []byte(answer[1])); err != nil {
-		return a, err
-	}
-	seq, err := strconv.ParseUint(answer[2], 10, 64)
-	if err != nil {
-		return a, fmt.Errorf("reading SEQ: %w", err)
-	}
-	ind, err := strconv.ParseUint(answer[3], 10, 8)
-	if err != nil {
-		return a, fmt.Errorf("reading IND: %w", err)
-	}
-	a.Counter = subscriber.Counter{SEQ: seq, IND: uint8(ind), Count: count}
-	return a, nil
+	return s.keyring.open(imsi, []byte(w.sealed))
 }
 
 // Swap is a registration that takes the place of another.
@@ -307,9 +265,9 @@ type Swap struct {
 // are kept in the same step, so that each displacement is told exactly once whatever breaks. The error is ErrUnknown,
 // ErrChanged, or ErrPending: the node is still being told that the SIM is not its own.
 func (s *Store) Register(ctx context.Context, sub subscriber.Subscriber, rev Revision, w Swap) error {
-	j, err := json.Marshal(w.Next)
+	next, err := encodeRegistration(w.Next)
 	if err != nil {
-		return fmt.Errorf("encoding the registration: %w", err)
+		return err
 	}
 	before, sgsn := sub.MME, "*"
 	if w.Side == subscriber.SGSN {
@@ -322,7 +280,7 @@ func (s *Store) Register(ctx context.Context, sub subscriber.Subscriber, rev Rev
 	if w.Force {
 		force = "1"
 	}
-	args := []any{string(w.Side), string(rev), j, strings.ToLower(w.Next.Host), holder(before), sgsn, force}
+	args := []any{string(w.Side), string(rev), next, strings.ToLower(w.Next.Host), holder(before), sgsn, force}
 	for _, p := range w.Requests {
 		j, err := json.Marshal(p)
 		if err != nil {
@@ -375,8 +333,9 @@ func (s *Store) Remove(ctx context.Context, imsi identity.IMSI) (mme, sgsn subsc
 	if err != nil {
 		return mme, sgsn, err
 	}
-	p, err := decodeProfile(answer[2])
-	err = errors.Join(err, decode(answer[0], &mme), decode(answer[1], &sgsn))
+	p, errProfile := decodeProfile(answer[2])
+	mme, sgsn, err = decodeBoth(answer)
+	err = errors.Join(errProfile, err)
 	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) { s.reindex(ctx, pipe, imsi, p, subscriber.Profile{}) })
 	s.moved(ctx, imsi, mme.Host, "")
 	s.moved(ctx, imsi, sgsn.Host, "")

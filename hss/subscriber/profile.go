@@ -1,14 +1,11 @@
 package subscriber
 
 import (
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
-	"github.com/xepc/xepc/pkg/aka"
 	"github.com/xepc/xepc/pkg/identity"
 )
 
@@ -89,18 +86,6 @@ const (
 	maxPLMNs               = 200 // bounds a record
 	maxAPNs                = 50  // TS 29.272 has no bound; context identifiers are 1 to 50 (TS 23.008 2.13.3)
 )
-
-// AMFOf returns the AMF of a vector: eps sets the separation bit, TS 33.102 annex H.
-func (p Profile) AMFOf(eps bool) uint16 {
-	var amf uint16
-	if b, err := hex.DecodeString(p.AMF); err == nil && len(b) == 2 {
-		amf = binary.BigEndian.Uint16(b)
-	}
-	if eps {
-		return amf | aka.SeparationBit
-	}
-	return amf &^ aka.SeparationBit
-}
 
 // WithDefaults returns p with its zero values filled: status, rates, and each APN's type and QoS.
 func (p Profile) WithDefaults() Profile {

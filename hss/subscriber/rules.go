@@ -45,24 +45,10 @@ func refusal(reason Reason, format string, args ...any) *Refusal {
 	return r
 }
 
-// MayAuthenticate says whether vectors may go to that network; the error is a *Refusal. An E-UTRAN vector is for
-// subscribers with an APN only.
-func (p Profile) MayAuthenticate(plmn identity.PLMN, eutran bool) error {
-	switch {
-	case p.Status != Active:
-		return refusal(Reason(p.Status), "the SIM is %s", p.Status)
-	case !p.allows(plmn):
-		return refusal(ReasonCarrier, "network %v is not among the SIM's", plmn)
-	case eutran && len(p.APNs) == 0:
-		return refusal(ReasonNoAPN, "the SIM has no APN")
-	}
-	return nil
-}
-
 // MayRegister says whether the SIM may register there over that RAT in that device ("" when the network does not name
 // it); the error is a *Refusal. Without one, the verdict says whether the device is to be bound to the SIM.
 func (p Profile) MayRegister(plmn identity.PLMN, rat RAT, imei string) (Verdict, error) {
-	if err := p.MayAuthenticate(plmn, true); err != nil {
+	if err := p.Admission().MayAuthenticate(plmn, true); err != nil {
 		return DeviceRefused, err
 	}
 	if len(p.RATs) > 0 && !slices.Contains(p.RATs, rat) {
@@ -88,12 +74,4 @@ func (p Profile) MayStay(r Registration) error {
 	}
 	_, err = p.MayRegister(plmn, r.RAT, r.IMEI)
 	return err
-}
-
-// allows compares the whole PLMN: 001-01 does not allow 001-010.
-func (p Profile) allows(plmn identity.PLMN) bool {
-	return len(p.PLMNs) == 0 || slices.ContainsFunc(p.PLMNs, func(s string) bool {
-		allowed, err := identity.ParsePLMN(s)
-		return err == nil && allowed == plmn
-	})
 }

@@ -53,7 +53,7 @@ func TestWhoMayAttachWhere(t *testing.T) {
 			require.Equal(t, row.diagnostic, refusal.Diagnostic)
 		})
 	}
-	require.NoError(t, Profile{Status: Active}.MayAuthenticate(plmn(t, "001-01"), false), "UTRAN vectors need no APN")
+	require.NoError(t, Profile{Status: Active}.Admission().MayAuthenticate(plmn(t, "001-01"), false), "UTRAN vectors need no APN")
 }
 
 func TestProfileValidate(t *testing.T) {

@@ -18,9 +18,9 @@ type Templates struct {
 // defaults. It fails when the template does not exist: a SIM that lost it must not get more than it should.
 func (t Templates) Resolve(p Profile) (Profile, error) {
 	if p.Template != "" {
-		base, ok := t.Profiles[p.Template]
-		if !ok {
-			return p, fmt.Errorf("template: there is no %q", p.Template)
+		base, err := t.base(p.Template)
+		if err != nil {
+			return p, err
 		}
 		p = p.over(base)
 	}
@@ -29,6 +29,14 @@ func (t Templates) Resolve(p Profile) (Profile, error) {
 		p.APNs[i] = a.over(t.APNs[a.Name])
 	}
 	return p.WithDefaults(), nil
+}
+
+func (t Templates) base(name string) (Profile, error) {
+	p, ok := t.Profiles[name]
+	if !ok {
+		return p, fmt.Errorf("template: there is no %q", name)
+	}
+	return p, nil
 }
 
 // over fills what p leaves out from base. A list that p has replaces base's.

@@ -55,8 +55,8 @@ func TestAMF(t *testing.T) {
 		eps, umts uint16
 	}{{"", 0x8000, 0}, {"8000", 0x8000, 0}, {"b9b9", 0xb9b9, 0x39b9}, {"1234", 0x9234, 0x1234}} {
 		p := Profile{AMF: row.amf}
-		require.Equal(t, row.eps, p.AMFOf(true))
-		require.Equal(t, row.umts, p.AMFOf(false))
+		require.Equal(t, row.eps, p.Admission().AMFOf(true))
+		require.Equal(t, row.umts, p.Admission().AMFOf(false))
 	}
 	require.ErrorContains(t, Profile{AMF: "80"}.WithDefaults().Validate(), "amf")
 }

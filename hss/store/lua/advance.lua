@@ -1,44 +1,68 @@
--- advance: gives a node a run of sequence numbers, and reads the record that goes with them.
--- KEYS[1] the record; ARGV node, count, time in clock units, SEQ of the SIM after a checked AUTS or -1,
---   largest jump that the SIM accepts, largest SEQ, number of IND values
--- Returns {profile, sealed keys, first SEQ, IND}; {} for an unknown SIM; {''} when SEQ is used up.
--- Numbers stay below 2^53, so that Lua holds them exactly and Redis writes them as integers.
-local r = redis.call('HMGET', KEYS[1], 'v', 'profile', 'key', 'seq', 'seq0', 't0', 'i:' .. ARGV[1])
-if not r[1] then
-  return {}
-end
-if r[1] ~= '1' then
-  return redis.error_reply('record version ' .. r[1])
-end
-local now, sim = tonumber(ARGV[3]), tonumber(ARGV[4])
+-- advance: gives nodes runs of sequence numbers, and reads the records that go with them; one run for each key.
+-- KEYS the records; ARGV largest jump that a SIM accepts, largest SEQ, then for each key 16 octets: the node (4),
+--   how many numbers (1), time in clock units (5), SEQ of the SIM after a checked AUTS or 2^48-1 for none (6)
+-- Returns for each key its record as it was, and the first SQN; '' and -1 for an unknown SIM, -2 when SEQ is used up, -3
+-- for a record of another version.
+local byte, char, sub = string.byte, string.char, string.sub
+local jump, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+local none = 2 ^ 48 - 1
 
--- TS 33.102 C.1.1.3: at least the clock's value. The clock counts from seq0 at t0, so that a new card is not asked to
--- jump over decades.
-local first = r[4] + 1
-local floor = r[5] + (now - r[6])
-if floor > first then
-  first = floor
-end
--- TS 33.102 6.3.5: SEQ is set to the SIM's only if the SIM would refuse what comes next.
-if sim >= 0 and (first <= sim or first - sim > tonumber(ARGV[5])) then
-  first = sim + 1
-  redis.call('HSET', KEYS[1], 'seq0', sim, 't0', now)
-end
-local last = first + ARGV[2] - 1
-if last > tonumber(ARGV[6]) then
-  return {''}
-end
-
--- An IND of its own for each of the last so many nodes.
-local ind = r[7]
-if not ind then
-  ind = (redis.call('HINCRBY', KEYS[1], 'nodes', 1) - 1) % tonumber(ARGV[7])
-  local old = redis.call('HGET', KEYS[1], 'n:' .. ind)
-  if old then
-    redis.call('HDEL', KEYS[1], 'i:' .. old)
+-- Returns the place of a node among those of a record, from 0; nil when it is not there.
+local function placeOf(octets, count, node)
+  for i = 0, count - 1 do
+    local first = headOctets + 4 * i
+    if sub(octets, first + 1, first + 4) == node then
+      return i
+    end
   end
-  redis.call('HSET', KEYS[1], 'seq', last, 'n:' .. ind, ARGV[1], 'i:' .. ARGV[1], ind)
-else
-  redis.call('HSET', KEYS[1], 'seq', last)
+  return nil
 end
-return {r[2], r[3], string.format('%.0f', first), tostring(ind)}
+
+local answer = {}
+for i, key in ipairs(KEYS) do
+  local octets, sqn = octetsAt(key), -1
+  if octets == nil then
+    octets, sqn = '', -3
+  elseif octets then
+    local n1, n2, n3, n4, count, t1, t2, t3, t4, t5, a1, a2, a3, a4, a5, a6 = byte(ARGV[i + 2], 1, 16)
+    local _, s1, s2, s3, s4, s5, s6, l1, l2, l3, l4, l5, l6, _, nodes = byte(octets, 1, 15)
+    local now = (((t1 * 256 + t2) * 256 + t3) * 256 + t4) * 256 + t5
+    local sim = ((((a1 * 256 + a2) * 256 + a3) * 256 + a4) * 256 + a5) * 256 + a6
+    local lead = ((((l1 * 256 + l2) * 256 + l3) * 256 + l4) * 256 + l5) * 256 + l6 - leadBias
+    local moved = false
+
+    -- TS 33.102 C.1.1.3: at least the clock's value. The clock counts from the SEQ that the SIM had when it was added, so
+    -- that a new card is not asked to jump over decades.
+    local first = ((((s1 * 256 + s2) * 256 + s3) * 256 + s4) * 256 + s5) * 256 + s6 + 1
+    if now + lead > first then
+      first = now + lead
+    end
+    -- TS 33.102 6.3.5: SEQ is set to the SIM's only if the SIM would refuse what comes next.
+    if sim ~= none and (first <= sim or first - sim > jump) then
+      first, lead, moved = sim + 1, sim - now, true
+    end
+    local last = first + count - 1
+    if last > most then
+      sqn = -2
+    else
+      -- An IND of its own for each of the last so many nodes.
+      local node = char(n1, n2, n3, n4)
+      local ind = placeOf(octets, nodes, node)
+      if ind and not moved then
+        redis.call('SETRANGE', key, 1, octetsOf(last, 6))
+      else
+        local slot, tags, rest = byte(octets, 14), sub(octets, headOctets + 1, headOctets + 4 * nodes), sub(octets, headOctets + 4 * nodes + 1)
+        if not ind then
+          ind = slot
+          tags = sub(tags, 1, 4 * ind) .. node .. sub(tags, 4 * ind + 5)
+          slot = (ind + 1) % inds
+        end
+        redis.call('SET', key, sub(octets, 1, 1) .. octetsOf(last, 6) .. octetsOf(lead + leadBias, 6) .. char(slot, #tags / 4)
+          .. sub(octets, 16, headOctets) .. tags .. rest)
+      end
+      sqn = first * inds + ind
+    end
+  end
+  answer[2 * i - 1], answer[2 * i] = octets or '', sqn
+end
+return answer

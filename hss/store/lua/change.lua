@@ -2,12 +2,13 @@
 -- KEYS[1] the record; ARGV revision of the profile that was read, profile
 -- Returns {registration of the MME or '', of the SGSN or ''}; {} for an unknown SIM; {'changed'} when the profile is
 -- another by now.
-local r = redis.call('HMGET', KEYS[1], 'rev', 'mme', 'sgsn')
-if not r[1] then
+local r = read(KEYS[1])
+if not r then
   return {}
 end
-if r[1] ~= ARGV[1] then
+if r.rev ~= tonumber(ARGV[1]) then
   return {'changed'}
 end
-redis.call('HSET', KEYS[1], 'rev', string.format('%.0f', tonumber(r[1]) + 1), 'profile', ARGV[2])
-return {r[2] or '', r[3] or ''}
+r.rev, r.profile = (r.rev + 1) % 2 ^ 32, ARGV[2]
+write(KEYS[1], r)
+return {r.mme, r.sgsn}
