@@ -29,10 +29,22 @@ static __always_inline bool find_block(__u32 instance, __be32 ue, struct where *
 	return find(&blocks, blocks_buckets, (__u64)instance << 32 | bpf_ntohl(ue) >> 8, at);
 }
 
+/* find_slice6: other addresses may have the same key, so the address itself is compared. */
 static __always_inline bool find_slice6(const __be64 *address, struct where *at)
 {
-	return find(&slices, slices_buckets,
-		    prefix_key(bpf_be64_to_cpu(address[0]) ^ bpf_be64_to_cpu(address[1]) * 31, 0), at);
+	struct service *service;
+	__u32 number;
+
+	if (!find(&slices, slices_buckets,
+		  prefix_key(bpf_be64_to_cpu(address[0]) ^ bpf_be64_to_cpu(address[1]) * 31, 0), at))
+		return false;
+	number = at->value;
+	service = bpf_map_lookup_elem(&services, &number);
+	if (!service || service->address6[0] != address[0] || service->address6[1] != address[1])
+		return false;
+	at->value = service->base;
+	at->aux = service->mask;
+	return true;
 }
 
 /* A look-up's result. */

@@ -113,8 +113,12 @@ static __always_inline __u32 outer_length(const struct peer *peer)
 	       (peer->qfi == NO_QFI ? 0 : sizeof(struct gtpu_container));
 }
 
-/* write_gtpu fills what both families share; octets: of the inner packet. The UDP checksum is 0: TS 29.281 4.4.1
- * permits it over IPv4, RFC 6935 over IPv6. The source port is 2152. */
+/* Over IPv6: the UDP checksum is 0, as RFC 6935 permits tunnels between ends that are both set so. Otherwise it is
+ * computed: a receiver that is not set so must drop such a datagram (RFC 8200 8.1). */
+volatile const bool zero_checksum_ipv6;
+
+/* write_gtpu fills what both families share; octets: of the inner packet. The UDP checksum is 0, which over IPv4 says
+ * that there is none (RFC 768); over IPv6 finish_udp6() follows. The source port is 2152. */
 static __always_inline void write_gtpu(struct udphdr *udp, struct gtpu_header *gtpu, const struct peer *peer,
 				       __be32 teid, __u32 octets)
 {
@@ -167,15 +171,90 @@ static __always_inline void write_outer(struct outer_header *h, const struct pee
 	write_gtpu(&h->udp, &h->gtpu, peer, teid, octets);
 }
 
+/* flow_label of a tunnel's packets: one flow in order, and tunnels spread over what a transport network chooses by it
+ * (RFC 6437 3, RFC 6438 3). Not 0, which would mean that there is none. */
+static __always_inline __u32 flow_label(__be32 teid)
+{
+	__u32 label = bpf_ntohl(teid) * 0x9E3779B1U >> 12;
+
+	return label ? label : 1;
+}
+
 static __always_inline void write_outer6(struct outer_header6 *h, const struct peer *peer, __be32 teid, __u32 octets)
 {
-	*(__be32 *)&h->ip = bpf_htonl(6U << 28 | (__u32)peer->tos << 20);
+	*(__be32 *)&h->ip = bpf_htonl(6U << 28 | (__u32)peer->tos << 20 | flow_label(teid));
 	h->ip.payload_len = bpf_htons(outer_length(peer) - sizeof(h->ip) + octets);
 	h->ip.nexthdr = IPPROTO_UDP;
 	h->ip.hop_limit = IPDEFTTL;
 	__builtin_memcpy(&h->ip.saddr, peer->local6, 16);
 	__builtin_memcpy(&h->ip.daddr, peer->remote6, 16);
 	write_gtpu(&h->udp, &h->gtpu, peer, teid, octets);
+}
+
+enum {
+	SUM_AT_ONCE = 512, /* octets: what bpf_csum_diff takes */
+	SUM_PIECES = 32,   /* of a frame: more than any has */
+};
+
+/* Where add_up has its piece of a frame; the last words are for padding. */
+struct sum_piece {
+	__u8 octets[SUM_AT_ONCE + 4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct sum_piece);
+	__uint(max_entries, 1);
+} sum_pieces SEC(".maps");
+
+/* add_up adds so many octets of the frame, at most SUM_AT_ONCE, to a ones' complement sum. (bpf_xdp_load_bytes: Linux
+ * 5.18. Pointers into the packet would be as many cases to the verifier as there are lengths.) */
+__noinline int add_up(struct xdp_md *ctx, __u32 offset, __u32 octets, __u32 sum)
+{
+	__u32 zero = 0;
+	struct sum_piece *piece = bpf_map_lookup_elem(&sum_pieces, &zero);
+
+	if (!piece || octets < 1 || octets > SUM_AT_ONCE)
+		return sum;
+	octets = bounded(octets - 1, SUM_AT_ONCE - 1) + 1;
+	if (bpf_xdp_load_bytes(ctx, offset, piece->octets, octets))
+		return sum;
+	__builtin_memset(&piece->octets[octets], 0, 4);
+	return bpf_csum_diff(NULL, 0, (__be32 *)piece->octets, (octets + 3) & ~3U, sum);
+}
+
+/* finish_udp6 writes the checksum of the UDP datagram that begins offset octets into the frame and ends with it, RFC 8200
+ * 8.1. sum: of the pseudo-header without length. */
+__noinline int finish_udp6(struct xdp_md *ctx, __u32 offset, __u32 sum)
+{
+	struct cursor c = cursor_of(ctx);
+	struct udphdr *udp;
+	__u32 left, at;
+
+	offset &= 0xff;
+	c.pos += offset;
+	udp = take(&c, sizeof(*udp));
+	if (!udp)
+		return 0;
+	sum += udp->len;
+	left = distance(udp, c.end);
+	at = offset;
+	for (int i = 0; i < SUM_PIECES && left; i++) {
+		__u32 octets = left < SUM_AT_ONCE ? left : SUM_AT_ONCE;
+
+		sum = add_up(ctx, at, octets, sum);
+		at += octets;
+		left -= octets;
+	}
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	c = cursor_of(ctx);
+	c.pos += offset;
+	udp = take(&c, sizeof(*udp));
+	if (udp)
+		udp->check = sum == 0xffff ? 0xffff : ~sum;
+	return 0;
 }
 
 #endif

@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 3,
+	LAYOUT = 4,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
@@ -205,7 +205,7 @@ struct origin {
 
 struct cell {
 	__u64 key;   /* 0: free */
-	__u32 value; /* slices, blocks: first slot. ports: number of the network instance */
+	__u32 value; /* slices, blocks: first slot; slices by IPv6: index of services. ports: number of the network instance */
 	__u32 aux;   /* slices: mask of the TEID's slot bits. ports: enum side */
 };
 
@@ -229,7 +229,8 @@ struct peer {
 	__be32 local;   /* address of the slice */
 	__be32 remote;  /* address of the SGW; 0: IPv6 */
 	__u32 next_hop; /* index of next_hops */
-	__u16 checksum; /* ones' complement sum of the outer IPv4 header without total length and identification */
+	__u16 checksum; /* ones' complement sum of the outer IPv4 header without total length and identification; of IPv6, of
+			 * the pseudo-header without length (RFC 8200 8.1) */
 	__u8 tos;       /* of the outer header */
 	__u8 qfi;       /* of the PDU Session Container; NO_QFI: none is sent */
 	__be64 local6[2];
@@ -272,6 +273,15 @@ struct instance {
 	__be64 local6[2];
 };
 
+/* A slice: TEIDs, and the addresses that they are behind, of which there is at least one. 32 octets. */
+struct service {
+	__be64 address6[2]; /* 0: none */
+	__be32 address;	    /* 0: none */
+	__u32 base;	    /* its first slot of uplink */
+	__u32 mask;	    /* of the TEID's slot bits */
+	__u32 pad;
+};
+
 /* Who shares a meter. */
 struct meter_origin {
 	__u64 seid;
@@ -284,7 +294,7 @@ struct meter_origin {
 /* What the maps beside it were made by. */
 struct about {
 	enum layout layout; /* written last: 0 when the daemon that made the maps did not finish */
-	__u32 instances;    /* how many next hops stand before those of the peers */
+	__u32 instances;    /* how many next hops each family has before those of the peers */
 };
 
 #endif

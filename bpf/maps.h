@@ -185,7 +185,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } meter_origins SEC(".maps");
 
-/* key: 1 << 32 | GTP-U service address, as it stands in the packet; of IPv6 see prefix_key() */
+/* key: 1 << 32 | GTP-U service address, as it stands in the packet; of IPv6 see find_slice6() */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -224,7 +224,16 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } peers SEC(".maps");
 
-/* By number of the network instance, then by peer. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct service);
+	__uint(max_entries, 1);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} services SEC(".maps");
+
+/* By number of the network instance for IPv4, the same for IPv6, then by peer. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

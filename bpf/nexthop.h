@@ -7,6 +7,9 @@
 #include "parse.h"
 #include "reason.h"
 
+/* How many next hops of network instances for IPv4 stand before those for IPv6. */
+volatile const __u32 hops_of_ipv6;
+
 /* find_hop is NULL while the next hop is not resolved: such packets are dropped, since neither a decapsulated
  * uplink packet nor a bare downlink packet has any business in the node's own routing. */
 static __always_inline struct hop *find_hop(__u32 index)

@@ -103,8 +103,15 @@ static __always_inline __u8 traffic_class(const struct ipv6hdr *ip)
 	return bpf_ntohl(*(const __be32 *)ip) >> 20;
 }
 
+/* is_extension: of an IPv6 header that is followed by an extension header (RFC 8200 4), IPsec's aside. */
+static __always_inline bool is_extension(__u8 next)
+{
+	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_FRAGMENT || next == IPPROTO_DSTOPTS;
+}
+
 /* parse_udp is NULL unless header and length (RFC 768) lie within the IP packet's payload of that many octets, at whose
- * beginning the cursor is. The checksum is not verified: GTP-U over IPv4 mostly has none, and what is inside has its own. */
+ * beginning the cursor is. The checksum is not verified, be it 0 or not: what is inside has its own, and of what is
+ * outside the address and the TEID must match (RFC 6936 5). */
 static __always_inline struct udphdr *parse_udp(struct cursor *c, __u32 payload)
 {
 	struct udphdr *udp = take(c, sizeof(*udp));

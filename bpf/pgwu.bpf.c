@@ -370,6 +370,8 @@ static __always_inline enum reason send_tunnelled(struct cursor *c, const struct
 	*c = cursor_of(c->ctx);
 	if (!write_link(c, hop, proto) || !write_outer_header(c, peer, job, packets))
 		return REASON_NO_HEADROOM;
+	if (unlikely(!peer->remote && !zero_checksum_ipv6))
+		finish_udp6(c->ctx, link_length(hop) + sizeof(struct ipv6hdr), peer->checksum);
 	return leave(c, hop);
 }
 
@@ -420,6 +422,8 @@ static __always_inline enum reason forward(struct cursor *c, const struct job *b
 			return REASON_NO_RESOURCES;
 		index = peer->next_hop;
 		outer = outer_length(peer);
+	} else if (job->family != FILTER_IPV4) {
+		index += hops_of_ipv6;
 	}
 	hop = find_hop(index);
 	if (!hop)
@@ -715,14 +719,16 @@ static __always_inline enum reason ipv6_packet(struct cursor *c, struct job *job
 			return ip->hop_limit <= 1 ? REASON_TTL_EXPIRED : GO_ON;
 		}
 	}
-	if (ip->nexthdr != IPPROTO_UDP && ip->nexthdr != IPPROTO_FRAGMENT)
+	if (ip->nexthdr != IPPROTO_UDP && !is_extension(ip->nexthdr))
 		return REASON_NOT_OURS;
 	__builtin_memcpy(destination, &ip->daddr, sizeof(destination));
 	ours = find_slice6(destination, &slice);
-	if (ip->nexthdr == IPPROTO_FRAGMENT) {
+	if (ip->nexthdr != IPPROTO_UDP) {
 		if (!ours)
 			return REASON_NOT_OURS;
-		return port->aux & SIDE_ACCESS ? REASON_OUTER_FRAGMENT : REASON_WRONG_SIDE;
+		if (!(port->aux & SIDE_ACCESS))
+			return REASON_WRONG_SIDE;
+		return ip->nexthdr == IPPROTO_FRAGMENT ? REASON_OUTER_FRAGMENT : REASON_OUTER_EXTENSION;
 	}
 	return gtpu_packet(c, job, &outer, length_of(ip->payload_len), &slice, ours, port->aux);
 }

@@ -50,10 +50,13 @@ enum reason {
 	/* handed over */
 	REASON_BUFFERED,      /* the FAR's Apply Action is BUFF: the slow path has it */
 	REASON_BUFFER_FULL,   /* the same, but the ring to the slow path was full; dropped */
+
+	/* passed to the kernel */
+	REASON_OUTER_EXTENSION, /* to a slice, with IPv6 extension headers: the kernel steps over them */
 };
 
 enum {
-	REASON_COUNT = REASON_BUFFER_FULL + 1,
+	REASON_COUNT = REASON_OUTER_EXTENSION + 1,
 };
 
 /* GO_ON is what a step returns that did not decide. It is no reason and is never counted. */
@@ -93,6 +96,7 @@ static __always_inline enum xdp_action verdict_of(enum reason reason)
 	case REASON_OUTER_FRAGMENT:
 	case REASON_GTPU_SIGNALLING:
 	case REASON_NOT_A_SLICE:
+	case REASON_OUTER_EXTENSION:
 		return XDP_PASS;
 	default:
 		return XDP_DROP;

@@ -251,6 +251,7 @@ func (d *Datapath) peer(key peerKey) (uint32, error) {
 		raw.Checksum = outerChecksum(key.local, key.remote, key.tos)
 	} else {
 		raw.Local6, raw.Remote6 = halves(key.local), halves(key.remote)
+		raw.Checksum = pseudoChecksum(key.local, key.remote)
 	}
 	d.tables.peers.slots[index] = raw
 	d.peerIndex[key], d.peerKeys[index] = index, key
@@ -273,7 +274,7 @@ func peerOf(raw *pgwuPeer) peerKey {
 }
 
 // peerHop is the next hop of a peer: they stand after those of the network instances.
-func (d *Datapath) peerHop(peer uint32) uint32 { return d.tables.about.Instances + peer }
+func (d *Datapath) peerHop(peer uint32) uint32 { return 2*d.tables.about.Instances + peer }
 
 // commit writes; the mapped tables make it a matter of stores.
 func (d *Datapath) commit(p *plan) {

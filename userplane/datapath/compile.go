@@ -392,6 +392,14 @@ func actionOf(flags uint16) session.Action {
 	}
 }
 
+// pseudoChecksum is the ones' complement sum of the pseudo-header of a UDP datagram over IPv6 without its length, in the
+// byte order of the packet.
+func pseudoChecksum(local, remote netip.Addr) uint16 {
+	const udp = 17
+	l, r := local.As16(), remote.As16()
+	return sumOf(append(append(l[:], r[:]...), 0, udp))
+}
+
 // outerChecksum is the ones' complement sum of the outer IPv4 header that bpf/gtpu.h writes, with total length,
 // identification and checksum 0, in the byte order of the packet.
 func outerChecksum(local, remote netip.Addr, tos uint8) uint16 {
@@ -401,9 +409,14 @@ func outerChecksum(local, remote netip.Addr, tos uint8) uint16 {
 	l, r := local.As4(), remote.As4()
 	copy(header[12:], l[:])
 	copy(header[16:], r[:])
+	return sumOf(header)
+}
+
+// sumOf is the ones' complement sum of an even number of octets, in the byte order of the packet.
+func sumOf(b []byte) uint16 {
 	var sum uint32
-	for i := 0; i < len(header); i += 2 {
-		sum += uint32(binary.NativeEndian.Uint16(header[i:]))
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(binary.NativeEndian.Uint16(b[i:]))
 	}
 	for sum > 0xffff {
 		sum = sum&0xffff + sum>>16

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
 )
 
 // Side says what a port faces; a port may face both.
@@ -25,17 +26,21 @@ type Port struct {
 	Instance pfcp.NetworkInstance // of a core port: whose UE addresses arrive here
 }
 
-// Slice is a GTP-U service address with the TEIDs behind it.
+// Slice is a GTP-U service with the TEIDs behind its addresses. Keys of entries have its name.
 type Slice struct {
-	Address netip.Addr
-	TEIDs   int // slots: rounded up to a power of two; active sessions and those whose TEIDs rest
+	Address  netip.Addr // IPv4; zero: only IPv6
+	Address6 netip.Addr // IPv6; zero: only IPv4
+	TEIDs    int        // slots: rounded up to a power of two; active sessions and those whose TEIDs rest
 }
+
+func (s Slice) name() netip.Addr { return session.Slice{IPv4: s.Address, IPv6: s.Address6}.Name() }
 
 // Instance is a network instance: where its uplink packets go.
 type Instance struct {
-	Name    pfcp.NetworkInstance
-	Gateway netip.Addr // next hop of every uplink packet; resolved by netlink
-	UEToUE  bool       // packets from a UE to another of this node go there at once, by the rules of both
+	Name     pfcp.NetworkInstance
+	Gateway  netip.Addr // next hop of every uplink IPv4 packet; zero: as for IPv6. Resolved by netlink
+	Gateway6 netip.Addr // of every IPv6 packet; zero: as for IPv4
+	UEToUE   bool       // packets from a UE to another of this node go there at once, by the rules of both
 }
 
 // Config sizes and places the data path. Sizes are fixed when the maps are made: with other sizes the pinned maps
@@ -59,6 +64,9 @@ type Config struct {
 	// MSS is what TCP SYNs may offer over IPv4, in either direction, octets; over IPv6 20 less. 0: they are left alone.
 	// What fits an access MTU of 1500 is 1424.
 	MSS uint16
+
+	// ZeroChecksum6 leaves out the UDP checksum of what is sent over IPv6 (RFC 6935): only for SGWs that are known to take it.
+	ZeroChecksum6 bool
 
 	Burst uint32 // ms of the MBR that a policer lets through at once
 }
@@ -136,6 +144,9 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
+// is6: an IPv6 address without zone that is no IPv4 address in disguise.
+func is6(a netip.Addr) bool { return a.Is6() && !a.Is4In6() && a.Zone() == "" }
+
 func (c Config) validateInstances(fault func(key, format string, args ...any)) {
 	seen := map[pfcp.NetworkInstance]bool{}
 	for i, in := range c.Instances {
@@ -147,8 +158,13 @@ func (c Config) validateInstances(fault func(key, format string, args ...any)) {
 			fault(key+".name", "%q stands twice", in.Name)
 		}
 		seen[in.Name] = true
-		if !in.Gateway.Is4() {
+		switch {
+		case !in.Gateway.IsValid() && !in.Gateway6.IsValid():
+			fault(key+".gateway", "neither gateway nor gateway6")
+		case in.Gateway.IsValid() && !in.Gateway.Is4():
 			fault(key+".gateway", "%v is not an IPv4 address", in.Gateway)
+		case in.Gateway6.IsValid() && !is6(in.Gateway6):
+			fault(key+".gateway6", "%v is not an IPv6 address", in.Gateway6)
 		}
 	}
 }
@@ -193,12 +209,18 @@ func (c Config) validateSlices(fault func(key, format string, args ...any)) {
 	for i, s := range c.Slices {
 		key := fmt.Sprintf("slices[%d]", i)
 		switch {
-		case !s.Address.Is4():
+		case !s.name().IsValid():
+			fault(key+".address", "neither address nor address6")
+		case s.Address.IsValid() && !s.Address.Is4():
 			fault(key+".address", "%v is not an IPv4 address", s.Address)
+		case s.Address6.IsValid() && (!is6(s.Address6) || s.Address6.IsLinkLocalUnicast()):
+			fault(key+".address6", "%v is not an IPv6 address that others reach", s.Address6)
 		case seen[s.Address]:
 			fault(key+".address", "%v stands twice", s.Address)
+		case seen[s.Address6]:
+			fault(key+".address6", "%v stands twice", s.Address6)
 		}
-		seen[s.Address] = true
+		seen[s.Address], seen[s.Address6] = s.Address.IsValid(), s.Address6.IsValid()
 		if s.TEIDs < 1 || s.TEIDs > maxTableSlots {
 			fault(key+".teids", "%d is not in 1..%d", s.TEIDs, maxTableSlots)
 			continue

@@ -146,6 +146,7 @@ func (d *directory) all(yield func(*pgwuCell) bool) {
 
 // Keys of the three directories, as bpf/maps.h says; none is ever 0, which is a free cell's.
 
+// sliceKey: of IPv6 other addresses may have the same; struct service says whose it is.
 func sliceKey(local netip.Addr) uint64 {
 	if local.Is4() {
 		return 1<<32 | uint64(onWire(local))

@@ -138,10 +138,12 @@ func TestOpenRefuses(t *testing.T) {
 	require.NoError(t, w.d.Close())
 
 	for name, change := range map[string]func(*Config){
-		"more blocks":     func(c *Config) { c.AddressBlocks = 8 },
-		"more instances":  func(c *Config) { c.MaxInstances = 8 },
-		"a larger slice":  func(c *Config) { c.Slices = []Slice{{slice1, 2 * sliceSlots}, {slice2, 200}} },
-		"another address": func(c *Config) { c.Slices = []Slice{{slice1, sliceSlots}, {sgw, 200}} },
+		"more blocks":    func(c *Config) { c.AddressBlocks = 8 },
+		"more instances": func(c *Config) { c.MaxInstances = 8 },
+		"a larger slice": func(c *Config) {
+			c.Slices = []Slice{{Address: slice1, TEIDs: 2 * sliceSlots}, c.Slices[1], c.Slices[2]}
+		},
+		"another address": func(c *Config) { c.Slices = []Slice{c.Slices[0], {Address: sgw, TEIDs: 200}, c.Slices[2]} },
 	} {
 		cfg := w.cfg
 		change(&cfg)
@@ -295,7 +297,7 @@ func TestApplyAllOrNothing(t *testing.T) {
 			require.Equal(t, before, w.entries())
 			require.Equal(t, blocks, w.blockCount())
 			require.EqualValues(t, 1, w.d.blockPool.refs[0])
-			require.EqualValues(t, []uint32{1, 0, 0, 0}, w.d.peerPool.refs[1:])
+			require.EqualValues(t, []uint32{1, 0, 0, 0, 0, 0, 0, 0}, w.d.peerPool.refs[1:])
 		})
 	}
 }
@@ -331,18 +333,18 @@ func TestTableFull(t *testing.T) {
 	require.NotNil(t, w.d.tables.blocks.find(blockKey(w.d.tables.numbers["internet"], in24(1, 1).Key.UE.Addr())))
 	require.Len(t, w.entries(), 4)
 
-	// Peers likewise; four fit.
+	// Peers likewise; eight fit.
 	remote := sgw
-	for n := range 3 {
+	for n := range 7 {
 		remote = nextTo(remote)
 		w.apply(with(in24(4, 10+n), func(e *session.Entry) { e.Remote = remote }))
 	}
-	fifth := with(in24(4, 20), func(e *session.Entry) { e.Remote = nextTo(remote) })
-	require.ErrorIs(t, w.d.Apply(session.Changes{Puts: []session.Entry{fifth}}), ErrTableFull)
+	ninth := with(in24(4, 20), func(e *session.Entry) { e.Remote = nextTo(remote) })
+	require.ErrorIs(t, w.d.Apply(session.Changes{Puts: []session.Entry{ninth}}), ErrTableFull)
 	require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{in24(4, 11).Key}}))
-	w.apply(fifth)
-	_, out := w.run("core0", plain(t, coreGW, coreMAC, inner(t, server, fifth.Key.UE.Addr(), 64, 10)), 0)
-	require.Equal(t, spacedHex(encapsulated(t, nextTo(remote), fifth.RemoteTEID, 0, inner(t, server, fifth.Key.UE.Addr(), 63, 10))), spacedHex(out))
+	w.apply(ninth)
+	_, out := w.run("core0", plain(t, coreGW, coreMAC, inner(t, server, ninth.Key.UE.Addr(), 64, 10)), 0)
+	require.Equal(t, spacedHex(encapsulated(t, nextTo(remote), ninth.RemoteTEID, 0, inner(t, server, ninth.Key.UE.Addr(), 63, 10))), spacedHex(out))
 }
 
 // TestGrace has a place used again only after a barrier.
@@ -405,13 +407,13 @@ func TestValidateListsAllFaults(t *testing.T) {
 	cfg := Default()
 	cfg.AddressBlocks, cfg.Peers, cfg.MaxInstances, cfg.Burst = 0, 1<<20, 0, 0
 	cfg.Ports = []Port{{Name: ""}, {Name: "a", Side: SideCore, Instance: "x"}, {Name: "a", Side: 9}}
-	cfg.Slices = []Slice{{}, {slice1, 0}, {slice1, maxTableSlots}}
-	cfg.Instances = []Instance{{}, {Name: "a", Gateway: slice1}, {Name: "a", Gateway: slice1}}
+	cfg.Slices = []Slice{{}, {Address: slice1}, {Address: slice1, TEIDs: maxTableSlots}, {Address: slice3}, {Address6: slice1}}
+	cfg.Instances = []Instance{{}, {Name: "a", Gateway: slice1}, {Name: "a", Gateway: slice1}, {Name: "b", Gateway: slice3}, {Name: "c", Gateway6: slice1}}
 	err := cfg.Validate()
 	for _, key := range []string{
 		"pin_dir", "address_blocks", "peers", "max_instances", "burst", "ports[0].name", "ports[0].side",
 		"ports[1].instance", "ports[2].name", "ports[2].side", "slices[0].address", "slices[1].teids",
-		"slices[2].address", "instances[0].name", "instances[0].gateway", "instances[2].name",
+		"slices[2].address", "slices[3].address", "slices[4].address6", "instances[3].gateway", "instances[4].gateway6", "instances[0].name", "instances[0].gateway", "instances[2].name",
 	} {
 		require.ErrorContains(t, err, key+":")
 	}

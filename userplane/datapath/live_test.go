@@ -76,7 +76,7 @@ func newLive(t *testing.T) *live {
 	go l.echo()
 	l.cfg = Default()
 	l.cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
-	l.cfg.Slices = []Slice{{slice1, sliceSlots}}
+	l.cfg.Slices = []Slice{{Address: slice1, TEIDs: sliceSlots}}
 	l.cfg.Instances = []Instance{{Name: "internet", Gateway: coreGateway}}
 	l.cfg.Ports = []Port{{Name: "access0", Side: SideAccess}, {Name: "core0", Side: SideCore, Instance: "internet"}}
 	t.Cleanup(func() { require.NoError(t, Remove(l.cfg.PinDir)) })

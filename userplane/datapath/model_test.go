@@ -5,8 +5,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
+	"github.com/gopacket/gopacket/layers"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/pkg/pfcp"
@@ -27,9 +29,10 @@ type exit struct{ local, remote net.HardwareAddr }
 var (
 	modelSides     = map[string]Side{"access0": SideAccess, "core0": SideCore, "core1": SideCore}
 	modelInstances = map[string]pfcp.NetworkInstance{"core0": "internet", "core1": "corp"}
-	modelSlices    = map[netip.Addr]bool{slice1: true, slice2: true}
+	modelSlices    = map[netip.Addr]netip.Addr{slice1: slice1, slice1v6: slice1, slice2: slice2, slice3: slice3}
 	modelGateways  = map[pfcp.NetworkInstance]exit{"internet": {coreMAC, coreGW}, "corp": {otherMAC, otherGW}}
-	modelPeers     = map[netip.Addr]exit{sgw: {accessMAC, accessGW}}
+	modelGateways6 = map[pfcp.NetworkInstance]exit{"internet": {coreMAC, coreGW6}, "corp": {otherMAC, otherGW}}
+	modelOverhead  = map[netip.Addr]int{sgw: 36, sgw6: 56} // of those that there is a route to
 )
 
 func newModel(entries []session.Entry) *model {
@@ -217,7 +220,7 @@ func (m *model) ipv4(t testing.TB, port string, frame []byte) (reason string, ou
 			return "no_session", nil
 		}
 	}
-	ours := modelSlices[p.destination]
+	_, ours := modelSlices[p.destination]
 	switch {
 	case p.protocol != 17, !ours && p.fragment:
 		return "not_ours", nil
@@ -239,10 +242,17 @@ func (m *model) ipv6(t testing.TB, port string, frame []byte) (reason string, ou
 			return m.downlink(t, port, e, p, frame[14:])
 		}
 	}
-	if p.protocol != 17 {
+	_, ours := modelSlices[p.destination]
+	extension := map[int]string{0: "outer_extension", 43: "outer_extension", 44: "outer_fragment", 60: "outer_extension"}[p.protocol]
+	switch {
+	case p.protocol == 17:
+		return m.udp(port, p, ours)
+	case !ours || extension == "":
 		return "not_ours", nil
+	case modelSides[port] == SideCore:
+		return "wrong_side", nil
 	}
-	return m.udp(port, p, false)
+	return extension, nil
 }
 
 // byUE finds the entry of an address, that with the longest prefix.
@@ -333,7 +343,7 @@ func (m *model) gtpu(p ip, g []byte, ours bool, rest []byte) (reason string, out
 }
 
 func (m *model) uplink(outer ip, id pfcp.TEID, payload, rest []byte) (reason string, out []byte) {
-	e, known := m.entries[session.Key{Direction: session.Uplink, Local: outer.destination, TEID: id}]
+	e, known := m.entries[session.Key{Direction: session.Uplink, Local: modelSlices[outer.destination], TEID: id}]
 	if !known {
 		return "unknown_teid", nil
 	}
@@ -361,6 +371,9 @@ func (m *model) uplink(outer ip, id pfcp.TEID, payload, rest []byte) (reason str
 		return reason, nil
 	}
 	gateway, resolved := modelGateways[r.Instance]
+	if p.version == 6 {
+		gateway, resolved = modelGateways6[r.Instance]
+	}
 	switch {
 	case p.ttl <= 1:
 		return "ttl_expired", nil
@@ -396,21 +409,38 @@ func (m *model) downlink(t testing.TB, port string, e session.Entry, p ip, rest 
 	if reason := modelFlags(r); reason != "" {
 		return reason, nil
 	}
-	_, resolved := modelPeers[r.Remote]
+	overhead, resolved := modelOverhead[r.Remote]
+	if r.QFI.Present {
+		overhead += 8
+	}
 	switch {
 	case p.ttl <= 1:
 		return "ttl_expired", nil
 	case !resolved:
 		return "next_hop_unresolved", nil
-	case p.total+36 > accessMTU && modelTold(p):
+	case p.total+overhead > accessMTU && modelTold(p):
 		local := map[string]netip.Addr{"core0": nodeCore, "core1": otherCore}[port]
-		return "too_big_answered", fragmentationNeeded(t, m.macs[:6], m.macs[6:], local, p.packet)
-	case p.total+36 > accessMTU:
+		return "too_big_answered", fragmentationNeeded(t, m.macs[:6], m.macs[6:], local, p.packet, accessMTU-overhead)
+	case p.total+overhead > accessMTU:
 		return "too_big", nil
 	}
 	n := m.packets[e.Key]
 	m.packets[e.Key]++
+	if r.Remote.Is6() {
+		return "downlink_forwarded", encapsulated6(t, r.Local, r.Remote, r.RemoteTEID, p.routed(), modelOuter(r))
+	}
 	return "downlink_forwarded", encapsulated(t, r.Remote, r.RemoteTEID, n, p.routed())
+}
+
+// modelOuter is what a rule says of the outer header.
+func modelOuter(r *session.Rule) func(*layers.IPv6, *layers.GTPv1U) {
+	return func(ip *layers.IPv6, g *layers.GTPv1U) {
+		ip.TrafficClass = uint8(r.Marking.Value>>8) & uint8(r.Marking.Value)
+		if r.QFI.Present {
+			g.ExtensionHeaderFlag = true
+			g.GTPExtensionHeaders = []layers.GTPExtensionHeader{{Type: 0x85, Content: []byte{0, r.QFI.Value}}}
+		}
+	}
 }
 
 // modelTold says whether the sender of a packet that does not fit is to be told (RFC 1122 3.2.2).
@@ -470,7 +500,7 @@ func (w *world) compare(t testing.TB, m *model, port string, frame []byte) {
 
 // modelEntries are packetEntries without policers.
 func modelEntries() (entries []session.Entry) {
-	for _, e := range packetEntries() {
+	for _, e := range slices.Concat(packetEntries(), outer6Entries()) {
 		if e.MBR == 0 {
 			entries = append(entries, e)
 		}
@@ -480,7 +510,7 @@ func modelEntries() (entries []session.Entry) {
 
 // seedFrames are the frames of the packet tests.
 func seedFrames(t testing.TB) (frames [][]byte) {
-	for _, row := range append(uplinkRows(t), downlinkRows(t)...) {
+	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), outer6Rows(t)) {
 		frames = append(frames, row.frame)
 	}
 	return frames
@@ -517,7 +547,7 @@ func mutate(r *rand.Rand, frame []byte) []byte {
 		case 4:
 			frame[min(at, len(frame)-1)] += byte(r.IntN(9)) - 4
 		case 5:
-			lengths := []int{16, 38, 44, 52}
+			lengths := []int{16, 18, 38, 44, 52, 58, 64, 72}
 			if l := lengths[r.IntN(len(lengths))]; l+2 <= len(frame) {
 				patch16(frame, l, len(frame)-l+r.IntN(9)-4)
 			}

@@ -86,16 +86,27 @@ func (h *hops) snapshot() (*snapshot, error) {
 	for _, link := range links {
 		s.links[link.Attrs().Index] = link
 	}
-	neighbours, err := retryDump(func() ([]netlink.Neigh, error) { return h.handle.NeighList(0, unix.AF_INET) })
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range neighbours {
-		if a, ok := netip.AddrFromSlice(n.IP.To4()); ok {
-			s.neighbours[neighbourKey{n.LinkIndex, a}] = n
+	for _, family := range families {
+		neighbours, err := retryDump(func() ([]netlink.Neigh, error) { return h.handle.NeighList(0, family) })
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range neighbours {
+			if a, ok := addrOf(n.IP); ok {
+				s.neighbours[neighbourKey{n.LinkIndex, a}] = n
+			}
 		}
 	}
 	return s, nil
+}
+
+// families of IP, in netlink's words.
+var families = []int{unix.AF_INET, unix.AF_INET6}
+
+// addrOf is an address of netlink's.
+func addrOf(ip net.IP) (netip.Addr, bool) {
+	a, ok := netip.AddrFromSlice(ip)
+	return a.Unmap(), ok
 }
 
 // retryDump repeats a dump that changed while it was read.
@@ -143,13 +154,15 @@ func (h *hops) keepGateways() error {
 	if err != nil {
 		return err
 	}
-	routes, err := retryDump(func() ([]netlink.Route, error) { return h.handle.RouteList(nil, unix.AF_INET) })
-	if err != nil {
-		return err
-	}
-	for _, route := range routes {
-		if gateway, ok := netip.AddrFromSlice(route.Gw.To4()); ok && h.isExit(s, route.LinkIndex) {
-			h.keep(s, route.LinkIndex, gateway)
+	for _, family := range families {
+		routes, err := retryDump(func() ([]netlink.Route, error) { return h.handle.RouteList(nil, family) })
+		if err != nil {
+			return err
+		}
+		for i := range routes {
+			if gateway, ok := gatewayOf(&routes[i]); ok && h.isExit(s, routes[i].LinkIndex) {
+				h.keep(s, routes[i].LinkIndex, gateway)
+			}
 		}
 	}
 	return nil
@@ -187,7 +200,7 @@ func (h *hops) resolve(s *snapshot, to target) (hop pgwuHop, why string) {
 		return hop, "the route leaves by an interface that is no port"
 	}
 	via := to.address
-	if gateway, ok := netip.AddrFromSlice(route.Gw.To4()); ok && !gateway.IsUnspecified() {
+	if gateway, ok := gatewayOf(&route); ok {
 		via = gateway
 	}
 	n, known := h.keep(s, route.LinkIndex, via)
@@ -207,6 +220,15 @@ func (h *hops) resolve(s *snapshot, to target) (hop pgwuHop, why string) {
 	return hop, "resolved"
 }
 
+// gatewayOf is the router that a route leads to, which may be of the other family (RFC 8950); false: none.
+func gatewayOf(route *netlink.Route) (netip.Addr, bool) {
+	if via, ok := route.Via.(*netlink.Via); ok {
+		return addrOf(via.Addr)
+	}
+	gateway, ok := addrOf(route.Gw)
+	return gateway, ok && !gateway.IsUnspecified()
+}
+
 // portBelow is the interface that a link's packets leave by, and the tag that they carry.
 func portBelow(l netlink.Link) (ifindex int, vlan uint16) {
 	if l == nil {
@@ -223,6 +245,9 @@ func portBelow(l netlink.Link) (ifindex int, vlan uint16) {
 func (h *hops) manage(ifindex int, via netip.Addr, now netlink.Neigh, known bool) {
 	n := &netlink.Neigh{
 		LinkIndex: ifindex, Family: unix.AF_INET, IP: via.AsSlice(), FlagsExt: netlink.NTF_EXT_MANAGED,
+	}
+	if via.Is6() {
+		n.Family = unix.AF_INET6
 	}
 	if known && now.State&(unix.NUD_REACHABLE|unix.NUD_STALE|unix.NUD_DELAY|unix.NUD_PROBE) != 0 {
 		n.State, n.HardwareAddr = unix.NUD_STALE, now.HardwareAddr // keeps what is known while it is asked

@@ -138,7 +138,8 @@ func (c Config) size(maps *pgwuMapSpecs) {
 	maps.Uplink.MaxEntries, maps.UplinkOrigin.MaxEntries = teids, teids
 	addresses := uint32(c.AddressBlocks) * blockSize
 	maps.Downlink.MaxEntries, maps.DownlinkOrigin.MaxEntries = addresses, addresses
-	maps.Slices.MaxEntries = directoryBuckets(len(c.Slices))
+	maps.Slices.MaxEntries = directoryBuckets(2 * len(c.Slices))
+	maps.Services.MaxEntries = uint32(len(c.Slices))
 	maps.Blocks.MaxEntries = directoryBuckets(c.AddressBlocks)
 	maps.Ports.MaxEntries = directoryBuckets(maxPorts + c.MaxInstances + 1) // those of the injector, too
 	maps.Teids.MaxEntries = directoryBuckets(int(teids) / 8 * 3)            // of TEIDs at random, so many share a slot
@@ -155,7 +156,7 @@ func (c Config) size(maps *pgwuMapSpecs) {
 	maps.Parking.MaxEntries = parkingOctets
 	maps.Peers.MaxEntries = c.peers()
 	maps.Instances.MaxEntries = uint32(c.MaxInstances) + 1
-	maps.NextHops.MaxEntries = uint32(c.MaxInstances) + 1 + c.peers()
+	maps.NextHops.MaxEntries = 2*(uint32(c.MaxInstances)+1) + c.peers()
 }
 
 // parkingOctets is the ring of packets to the slow path: a power of two.
@@ -174,6 +175,8 @@ func (c Config) set(parts *pgwuSpecs) error {
 		parts.PortsBuckets.Set(parts.Ports.MaxEntries),
 		parts.ClampIpv4.Set(c.MSS),
 		parts.ClampIpv6.Set(max(c.MSS, 20)-20),
+		parts.HopsOfIpv6.Set(uint32(c.MaxInstances)+1),
+		parts.ZeroChecksumIpv6.Set(c.ZeroChecksum6),
 		parts.HalfBurst.Set(uint64(c.Burst)*1_000_000/2),
 	)
 }
@@ -201,27 +204,52 @@ func (d *Datapath) describe() error {
 // describeSlices lays the slices out by address; a pinned layout must be the same.
 func (d *Datapath) describeSlices() error {
 	sorted := slices.SortedFunc(slices.Values(d.cfg.Slices), func(a, b Slice) int {
-		return cmp.Or(b.TEIDs-a.TEIDs, a.Address.Compare(b.Address))
+		return cmp.Or(b.TEIDs-a.TEIDs, a.name().Compare(b.name()))
 	})
-	fresh, base, have := d.tables.about.Layout == 0, uint32(0), 0
-	for range d.tables.slices.all {
-		have++
-	}
-	if !fresh && have != len(sorted) {
-		return fmt.Errorf("%w: %d slices, not %d", ErrLayout, have, len(sorted))
-	}
-	for _, s := range sorted {
+	fresh, base := d.tables.about.Layout == 0, uint32(0)
+	for i, s := range sorted {
 		count := uint32(1) << slotBits(s.TEIDs)
-		cell := d.tables.slices.find(sliceKey(s.Address))
-		switch {
-		case fresh:
-			if err := d.tables.slices.insert(sliceKey(s.Address), base, count-1, d.grace.barrier); err != nil {
-				return err
-			}
-		case cell == nil || cell.Value != base || cell.Aux != count-1:
-			return fmt.Errorf("%w: slice %v was not there, or of another size", ErrLayout, s.Address)
+		next := pgwuService{Base: base, Mask: count - 1, Address: onWire(s.Address)}
+		if s.Address6.IsValid() {
+			next.Address6 = halves(s.Address6)
+		}
+		was := d.tables.services.slots[i]
+		if same := was.Base == next.Base && was.Mask == next.Mask && was.addresses().Name() == s.name(); !fresh && !same {
+			return fmt.Errorf("%w: slice %v was not there, or of another size", ErrLayout, s.name())
+		}
+		if err := d.describeSlice(uint32(i), was, next); err != nil {
+			return err
 		}
 		base += count
+	}
+	return nil
+}
+
+// describeSlice has the addresses of a slice lead to its TEIDs. A slice whose name is IPv4 may gain, lose or change the
+// IPv6 address beside it while it lives.
+func (d *Datapath) describeSlice(number uint32, was, next pgwuService) error {
+	if was == next {
+		return nil
+	}
+	if was.Address6 != next.Address6 && was.Address6 != [2]uint64{} {
+		d.tables.slices.remove(sliceKey(fromHalves(was.Address6)))
+		if err := d.grace.barrier(); err != nil {
+			return err
+		}
+	}
+	d.tables.services.slots[number] = next
+	if was.Address == 0 && next.Address != 0 {
+		if err := d.tables.slices.insert(sliceKey(fromWire(next.Address)), next.Base, next.Mask, d.grace.barrier); err != nil {
+			return err
+		}
+	}
+	if was.Address6 != next.Address6 && next.Address6 != [2]uint64{} {
+		key := sliceKey(fromHalves(next.Address6))
+		if d.tables.slices.find(key) != nil {
+			return fmt.Errorf("%w: the address %v and another of the slices' have the same hash: take one beside it",
+				ErrTableFull, fromHalves(next.Address6))
+		}
+		return d.tables.slices.insert(key, number, 0, d.grace.barrier)
 	}
 	return nil
 }
@@ -238,8 +266,12 @@ func (d *Datapath) describeInstance(in Instance) error {
 		return fmt.Errorf("%w: no number for network instance %q", ErrTableFull, in.Name)
 	}
 	raw := pgwuInstance{Gateway: onWire(in.Gateway), Length: uint8(len(in.Name))}
+	if in.Gateway6.IsValid() {
+		raw.Gateway6 = halves(in.Gateway6)
+	}
 	copy(raw.Name[:], in.Name)
-	raw.Local = d.tables.names[number].Local // until addPort looks it up
+	was := d.tables.names[number]
+	raw.Local, raw.Local6 = was.Local, was.Local6 // until addPort looks them up
 	if err := d.objects.Instances.Put(number, raw); err != nil {
 		return fmt.Errorf("write network instance %q: %w", in.Name, err)
 	}
@@ -364,7 +396,9 @@ func (d *Datapath) connect() error {
 		return fmt.Errorf("look for gateways: %w", err)
 	}
 	for number, in := range d.tables.names {
-		d.hops.want(number, fromWire(in.Gateway), d.deviceOf(nameOf(in)))
+		gateway, gateway6 := in.gateways()
+		d.hops.want(number, gateway, d.deviceOf(nameOf(in), gateway))
+		d.hops.want(d.tables.about.Instances+number, gateway6, d.deviceOf(nameOf(in), gateway6))
 	}
 	for key, index := range d.peerIndex {
 		d.hops.want(d.peerHop(index), key.remote, "")
@@ -455,12 +489,29 @@ func (d *Datapath) deviceFor(port Port, l netlink.Link) (netlink.Link, error) {
 		port.Name, port.Name, port.VLAN, port.VLAN)
 }
 
-// deviceOf is the device by which a network instance is reached, when it has one VLAN: addresses of gateways may
-// overlap. Else the kernel's routes decide.
-func (d *Datapath) deviceOf(instance pfcp.NetworkInstance) (device string) {
+// gateways are the next hops by family; one that is not set is that of the other family.
+func (in pgwuInstance) gateways() (gateway, gateway6 netip.Addr) {
+	gateway = fromWire(in.Gateway)
+	if in.Gateway6 == [2]uint64{} {
+		return gateway, gateway
+	}
+	gateway6 = fromHalves(in.Gateway6)
+	if in.Gateway == 0 {
+		gateway = gateway6
+	}
+	return gateway, gateway6
+}
+
+// deviceOf is the device by which a network instance's gateway is reached, when the instance has one VLAN: addresses of
+// gateways may overlap. Else the kernel's routes decide, unless the address is link-local: then it is that of the first
+// port.
+func (d *Datapath) deviceOf(instance pfcp.NetworkInstance, gateway netip.Addr) (device string) {
 	for _, port := range d.cfg.Ports {
 		if port.Side&SideCore == 0 || port.Instance != instance {
 			continue
+		}
+		if gateway.IsLinkLocalUnicast() {
+			return cmp.Or(d.devices[port], port.Name)
 		}
 		if port.VLAN == 0 || device != "" {
 			return ""
@@ -470,22 +521,32 @@ func (d *Datapath) deviceOf(instance pfcp.NetworkInstance) (device string) {
 	return device
 }
 
-// addLocal gives the network instance of a core port that port's first address, to send ICMP messages from.
+// addLocal gives the network instance of a core port that port's first address of each family that is not link-local, to
+// send ICMP messages from.
 func (d *Datapath) addLocal(port Port, l netlink.Link) error {
 	if port.Side&SideCore == 0 {
 		return nil
 	}
-	addresses, err := d.netlink.AddrList(l, unix.AF_INET)
-	if err != nil {
-		return fmt.Errorf("list its addresses: %w", err)
-	}
-	if len(addresses) == 0 {
-		return nil
-	}
-	address, _ := netip.AddrFromSlice(addresses[0].IP.To4())
 	number := d.tables.numbers[port.Instance]
 	in := d.tables.names[number]
-	in.Local = onWire(address)
+	for _, family := range families {
+		addresses, err := d.netlink.AddrList(l, family)
+		if err != nil {
+			return fmt.Errorf("list its addresses: %w", err)
+		}
+		for _, a := range addresses {
+			address, ok := addrOf(a.IP)
+			if !ok || address.IsLinkLocalUnicast() {
+				continue
+			}
+			if address.Is4() {
+				in.Local = onWire(address)
+			} else {
+				in.Local6 = halves(address)
+			}
+			break
+		}
+	}
 	d.tables.names[number] = in
 	if err := d.objects.Instances.Put(number, in); err != nil {
 		return fmt.Errorf("write the address of network instance %q: %w", port.Instance, err)

@@ -324,7 +324,7 @@ func downlinkRows(t testing.TB) []packetRow {
 		{
 			name: "one octet too many, and fragments forbidden: the sender is told", port: "core0",
 			frame: plain(t, coreGW, coreMAC, unfragmentable), reason: "too_big_answered", verdict: xdpTx,
-			out: fragmentationNeeded(t, coreMAC, coreGW, nodeCore, unfragmentable),
+			out: fragmentationNeeded(t, coreMAC, coreGW, nodeCore, unfragmentable, accessMTU-36),
 		},
 		{
 			name: "no ICMP error about an ICMP error", port: "core0",
@@ -421,9 +421,9 @@ func TestPackets(t *testing.T) {
 	require.NoError(t, w.d.Apply(session.Changes{Cells: []session.Cell{{
 		ID: session.CellID{SEID: 31, URRID: 1}, Limits: session.VolumeLimits{TotalQuota: 1},
 	}}}))
-	w.apply(append(packetEntries(), ruleEntries()...)...)
+	w.apply(slices.Concat(packetEntries(), ruleEntries(), outer6Entries())...)
 	missing := w.reasons()
-	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t)) {
+	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t), outer6Rows(t)) {
 		t.Run(row.name, func(t *testing.T) {
 			if row.before != nil {
 				row.before(w)
@@ -537,9 +537,9 @@ func tagged(t testing.TB, ethertype uint16) []byte {
 }
 
 // fragmentationNeeded is the ICMP message to the sender of a packet for the access side.
-func fragmentationNeeded(t testing.TB, from, to net.HardwareAddr, local netip.Addr, packet []byte) []byte {
+func fragmentationNeeded(t testing.TB, from, to net.HardwareAddr, local netip.Addr, packet []byte, mtu int) []byte {
 	answer := ipv4(local, netip.AddrFrom4([4]byte(packet[12:])), layers.IPProtocolICMPv4)
 	answer.Id, answer.Flags = 0, layers.IPv4DontFragment
-	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: uint16(accessMTU - 36)}
+	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: uint16(mtu)}
 	return plain(t, from, to, serialize(t, answer, icmp, gopacket.Payload(packet[:28])))
 }

@@ -148,7 +148,7 @@ type pgwuInstance struct {
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 3
+	pgwuLayoutLAYOUT pgwuLayout = 4
 )
 
 type pgwuLimited uint32
@@ -267,6 +267,7 @@ const (
 	pgwuReasonREASON_NO_RESOURCES        pgwuReason = 29
 	pgwuReasonREASON_BUFFERED            pgwuReason = 30
 	pgwuReasonREASON_BUFFER_FULL         pgwuReason = 31
+	pgwuReasonREASON_OUTER_EXTENSION     pgwuReason = 32
 )
 
 type pgwuRouteKey struct {
@@ -285,6 +286,15 @@ type pgwuRule struct {
 	Tos     uint8
 	TosMask uint8
 	Pad     [10]uint8
+}
+
+type pgwuService struct {
+	_        structs.HostLayout
+	Address6 [2]uint64
+	Address  uint32
+	Base     uint32
+	Mask     uint32
+	Pad      uint32
 }
 
 type pgwuSetLarge struct {
@@ -314,6 +324,11 @@ const (
 	pgwuSideSIDE_ACCESS pgwuSide = 1
 	pgwuSideSIDE_CORE   pgwuSide = 2
 )
+
+type pgwuSumPiece struct {
+	_      structs.HostLayout
+	Octets [516]uint8
+}
 
 type pgwuTrait uint32
 
@@ -395,46 +410,50 @@ type pgwuWord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	pgwuMapAbout          = "about"
-	pgwuMapAccountOrigins = "account_origins"
-	pgwuMapAccounts       = "accounts"
-	pgwuMapBlocks         = "blocks"
-	pgwuMapCellOrigins    = "cell_origins"
-	pgwuMapCells          = "cells"
-	pgwuMapDownlink       = "downlink"
-	pgwuMapDownlinkOrigin = "downlink_origin"
-	pgwuMapEvents         = "events"
-	pgwuMapHosts          = "hosts"
-	pgwuMapInstances      = "instances"
-	pgwuMapLimits         = "limits"
-	pgwuMapMeterOrigins   = "meter_origins"
-	pgwuMapMeters         = "meters"
-	pgwuMapNextHops       = "next_hops"
-	pgwuMapParking        = "parking"
-	pgwuMapPeers          = "peers"
-	pgwuMapPorts          = "ports"
-	pgwuMapReasons        = "reasons"
-	pgwuMapRoutes         = "routes"
-	pgwuMapRules          = "rules"
-	pgwuMapSetsLarge      = "sets_large"
-	pgwuMapSetsMedium     = "sets_medium"
-	pgwuMapSetsSmall      = "sets_small"
-	pgwuMapSlices         = "slices"
-	pgwuMapTeids          = "teids"
-	pgwuMapTxPorts        = "tx_ports"
-	pgwuMapUplink         = "uplink"
-	pgwuMapUplinkOrigin   = "uplink_origin"
-	pgwuProgPgwu          = "pgwu"
-	pgwuVarBlocksBuckets  = "blocks_buckets"
-	pgwuVarClampIpv4      = "clamp_ipv4"
-	pgwuVarClampIpv6      = "clamp_ipv6"
-	pgwuVarHalfBurst      = "half_burst"
-	pgwuVarHostsBuckets   = "hosts_buckets"
-	pgwuVarPoisonHeadroom = "poison_headroom"
-	pgwuVarPortsBuckets   = "ports_buckets"
-	pgwuVarSlicesBuckets  = "slices_buckets"
-	pgwuVarTeidsBuckets   = "teids_buckets"
-	pgwuVarTypes          = "types"
+	pgwuMapAbout            = "about"
+	pgwuMapAccountOrigins   = "account_origins"
+	pgwuMapAccounts         = "accounts"
+	pgwuMapBlocks           = "blocks"
+	pgwuMapCellOrigins      = "cell_origins"
+	pgwuMapCells            = "cells"
+	pgwuMapDownlink         = "downlink"
+	pgwuMapDownlinkOrigin   = "downlink_origin"
+	pgwuMapEvents           = "events"
+	pgwuMapHosts            = "hosts"
+	pgwuMapInstances        = "instances"
+	pgwuMapLimits           = "limits"
+	pgwuMapMeterOrigins     = "meter_origins"
+	pgwuMapMeters           = "meters"
+	pgwuMapNextHops         = "next_hops"
+	pgwuMapParking          = "parking"
+	pgwuMapPeers            = "peers"
+	pgwuMapPorts            = "ports"
+	pgwuMapReasons          = "reasons"
+	pgwuMapRoutes           = "routes"
+	pgwuMapRules            = "rules"
+	pgwuMapServices         = "services"
+	pgwuMapSetsLarge        = "sets_large"
+	pgwuMapSetsMedium       = "sets_medium"
+	pgwuMapSetsSmall        = "sets_small"
+	pgwuMapSlices           = "slices"
+	pgwuMapSumPieces        = "sum_pieces"
+	pgwuMapTeids            = "teids"
+	pgwuMapTxPorts          = "tx_ports"
+	pgwuMapUplink           = "uplink"
+	pgwuMapUplinkOrigin     = "uplink_origin"
+	pgwuProgPgwu            = "pgwu"
+	pgwuVarBlocksBuckets    = "blocks_buckets"
+	pgwuVarClampIpv4        = "clamp_ipv4"
+	pgwuVarClampIpv6        = "clamp_ipv6"
+	pgwuVarHalfBurst        = "half_burst"
+	pgwuVarHopsOfIpv6       = "hops_of_ipv6"
+	pgwuVarHostsBuckets     = "hosts_buckets"
+	pgwuVarPoisonHeadroom   = "poison_headroom"
+	pgwuVarPortsBuckets     = "ports_buckets"
+	pgwuVarSlicesBuckets    = "slices_buckets"
+	pgwuVarTeidsBuckets     = "teids_buckets"
+	pgwuVarTypes            = "types"
+	pgwuVarZeroChecksumIpv6 = "zero_checksum_ipv6"
 )
 
 // loadPgwu returns the embedded CollectionSpec for pgwu.
@@ -507,10 +526,12 @@ type pgwuMapSpecs struct {
 	Reasons        *ebpf.MapSpec `ebpf:"reasons"`
 	Routes         *ebpf.MapSpec `ebpf:"routes"`
 	Rules          *ebpf.MapSpec `ebpf:"rules"`
+	Services       *ebpf.MapSpec `ebpf:"services"`
 	SetsLarge      *ebpf.MapSpec `ebpf:"sets_large"`
 	SetsMedium     *ebpf.MapSpec `ebpf:"sets_medium"`
 	SetsSmall      *ebpf.MapSpec `ebpf:"sets_small"`
 	Slices         *ebpf.MapSpec `ebpf:"slices"`
+	SumPieces      *ebpf.MapSpec `ebpf:"sum_pieces"`
 	Teids          *ebpf.MapSpec `ebpf:"teids"`
 	TxPorts        *ebpf.MapSpec `ebpf:"tx_ports"`
 	Uplink         *ebpf.MapSpec `ebpf:"uplink"`
@@ -521,16 +542,18 @@ type pgwuMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type pgwuVariableSpecs struct {
-	BlocksBuckets  *ebpf.VariableSpec `ebpf:"blocks_buckets"`
-	ClampIpv4      *ebpf.VariableSpec `ebpf:"clamp_ipv4"`
-	ClampIpv6      *ebpf.VariableSpec `ebpf:"clamp_ipv6"`
-	HalfBurst      *ebpf.VariableSpec `ebpf:"half_burst"`
-	HostsBuckets   *ebpf.VariableSpec `ebpf:"hosts_buckets"`
-	PoisonHeadroom *ebpf.VariableSpec `ebpf:"poison_headroom"`
-	PortsBuckets   *ebpf.VariableSpec `ebpf:"ports_buckets"`
-	SlicesBuckets  *ebpf.VariableSpec `ebpf:"slices_buckets"`
-	TeidsBuckets   *ebpf.VariableSpec `ebpf:"teids_buckets"`
-	Types          *ebpf.VariableSpec `ebpf:"types"`
+	BlocksBuckets    *ebpf.VariableSpec `ebpf:"blocks_buckets"`
+	ClampIpv4        *ebpf.VariableSpec `ebpf:"clamp_ipv4"`
+	ClampIpv6        *ebpf.VariableSpec `ebpf:"clamp_ipv6"`
+	HalfBurst        *ebpf.VariableSpec `ebpf:"half_burst"`
+	HopsOfIpv6       *ebpf.VariableSpec `ebpf:"hops_of_ipv6"`
+	HostsBuckets     *ebpf.VariableSpec `ebpf:"hosts_buckets"`
+	PoisonHeadroom   *ebpf.VariableSpec `ebpf:"poison_headroom"`
+	PortsBuckets     *ebpf.VariableSpec `ebpf:"ports_buckets"`
+	SlicesBuckets    *ebpf.VariableSpec `ebpf:"slices_buckets"`
+	TeidsBuckets     *ebpf.VariableSpec `ebpf:"teids_buckets"`
+	Types            *ebpf.VariableSpec `ebpf:"types"`
+	ZeroChecksumIpv6 *ebpf.VariableSpec `ebpf:"zero_checksum_ipv6"`
 }
 
 // pgwuObjects contains all objects after they have been loaded into the kernel.
@@ -574,10 +597,12 @@ type pgwuMaps struct {
 	Reasons        *ebpf.Map `ebpf:"reasons"`
 	Routes         *ebpf.Map `ebpf:"routes"`
 	Rules          *ebpf.Map `ebpf:"rules"`
+	Services       *ebpf.Map `ebpf:"services"`
 	SetsLarge      *ebpf.Map `ebpf:"sets_large"`
 	SetsMedium     *ebpf.Map `ebpf:"sets_medium"`
 	SetsSmall      *ebpf.Map `ebpf:"sets_small"`
 	Slices         *ebpf.Map `ebpf:"slices"`
+	SumPieces      *ebpf.Map `ebpf:"sum_pieces"`
 	Teids          *ebpf.Map `ebpf:"teids"`
 	TxPorts        *ebpf.Map `ebpf:"tx_ports"`
 	Uplink         *ebpf.Map `ebpf:"uplink"`
@@ -607,10 +632,12 @@ func (m *pgwuMaps) Close() error {
 		m.Reasons,
 		m.Routes,
 		m.Rules,
+		m.Services,
 		m.SetsLarge,
 		m.SetsMedium,
 		m.SetsSmall,
 		m.Slices,
+		m.SumPieces,
 		m.Teids,
 		m.TxPorts,
 		m.Uplink,
@@ -622,16 +649,18 @@ func (m *pgwuMaps) Close() error {
 //
 // It can be passed to loadPgwuObjects or ebpf.CollectionSpec.LoadAndAssign.
 type pgwuVariables struct {
-	BlocksBuckets  *ebpf.Variable `ebpf:"blocks_buckets"`
-	ClampIpv4      *ebpf.Variable `ebpf:"clamp_ipv4"`
-	ClampIpv6      *ebpf.Variable `ebpf:"clamp_ipv6"`
-	HalfBurst      *ebpf.Variable `ebpf:"half_burst"`
-	HostsBuckets   *ebpf.Variable `ebpf:"hosts_buckets"`
-	PoisonHeadroom *ebpf.Variable `ebpf:"poison_headroom"`
-	PortsBuckets   *ebpf.Variable `ebpf:"ports_buckets"`
-	SlicesBuckets  *ebpf.Variable `ebpf:"slices_buckets"`
-	TeidsBuckets   *ebpf.Variable `ebpf:"teids_buckets"`
-	Types          *ebpf.Variable `ebpf:"types"`
+	BlocksBuckets    *ebpf.Variable `ebpf:"blocks_buckets"`
+	ClampIpv4        *ebpf.Variable `ebpf:"clamp_ipv4"`
+	ClampIpv6        *ebpf.Variable `ebpf:"clamp_ipv6"`
+	HalfBurst        *ebpf.Variable `ebpf:"half_burst"`
+	HopsOfIpv6       *ebpf.Variable `ebpf:"hops_of_ipv6"`
+	HostsBuckets     *ebpf.Variable `ebpf:"hosts_buckets"`
+	PoisonHeadroom   *ebpf.Variable `ebpf:"poison_headroom"`
+	PortsBuckets     *ebpf.Variable `ebpf:"ports_buckets"`
+	SlicesBuckets    *ebpf.Variable `ebpf:"slices_buckets"`
+	TeidsBuckets     *ebpf.Variable `ebpf:"teids_buckets"`
+	Types            *ebpf.Variable `ebpf:"types"`
+	ZeroChecksumIpv6 *ebpf.Variable `ebpf:"zero_checksum_ipv6"`
 }
 
 // pgwuPrograms contains all programs after they have been loaded into the kernel.

@@ -55,15 +55,15 @@ func (t *tables) loadRoutes() map[route]uint32 {
 // find returns where the entry of key is; ok is false when it is nowhere.
 func (d *Datapath) find(key session.Key) (at place, ok bool, err error) {
 	if byTEID(key) {
-		slice := d.tables.slices.find(sliceKey(key.Local))
+		slice := d.tables.service(key.Local)
 		if slice == nil {
 			return at, false, fmt.Errorf("%w: %v", ErrUnknownSlice, key.Local)
 		}
-		at = place{placeUplink, slice.Value + uint32(key.TEID)&slice.Aux}
+		at = place{placeUplink, slice.Base + uint32(key.TEID)&slice.Mask}
 		if d.tables.keyAt(at) == wireKey(key) {
 			return at, true, nil
 		}
-		if cell := d.tables.teids.find(teidKey(slice.Value, key.TEID)); cell != nil {
+		if cell := d.tables.teids.find(teidKey(slice.Base, key.TEID)); cell != nil {
 			return place{placeUplink, cell.Value}, true, nil
 		}
 		return at, false, nil
@@ -105,20 +105,20 @@ func (d *Datapath) reserve(p *plan, key session.Key) (place, error) {
 
 // reserveTEID takes the slot that the TEID names, or another of the slice through the directory.
 func (d *Datapath) reserveTEID(p *plan, key session.Key) (place, error) {
-	slice := d.tables.slices.find(sliceKey(key.Local))
-	at := place{placeUplink, slice.Value + uint32(key.TEID)&slice.Aux}
+	slice := d.tables.service(key.Local)
+	at := place{placeUplink, slice.Base + uint32(key.TEID)&slice.Mask}
 	if d.tables.keyAt(at) == 0 && !p.taken[at] {
 		return at, nil
 	}
 	// From the top: our own TEIDs begin at the bottom.
-	size := slice.Aux + 1
+	size := slice.Mask + 1
 	for range size {
-		d.displaced[slice.Value]++
-		at.index = slice.Value + slice.Aux - d.displaced[slice.Value]%size
+		d.displaced[slice.Base]++
+		at.index = slice.Base + slice.Mask - d.displaced[slice.Base]%size
 		if d.tables.keyAt(at) != 0 || p.taken[at] {
 			continue
 		}
-		dirKey := teidKey(slice.Value, key.TEID)
+		dirKey := teidKey(slice.Base, key.TEID)
 		if err := d.tables.teids.insert(dirKey, at.index, 0, d.grace.barrier); err != nil {
 			return at, err
 		}
@@ -323,13 +323,13 @@ func (d *Datapath) vacate(at place, key uint32) {
 }
 
 func (d *Datapath) vacateTEID(at place, key uint32) {
-	for slice := range d.tables.slices.all {
-		if at.index < slice.Value || at.index > slice.Value+slice.Aux {
+	for slice := range d.tables.allServices {
+		if at.index < slice.Base || at.index > slice.Base+slice.Mask {
 			continue
 		}
 		teid := teidOnWire(pfcp.TEID(key))
-		if slice.Value+teid&slice.Aux != at.index {
-			d.tables.teids.remove(teidKey(slice.Value, pfcp.TEID(teid)))
+		if slice.Base+teid&slice.Mask != at.index {
+			d.tables.teids.remove(teidKey(slice.Base, pfcp.TEID(teid)))
 		}
 		return
 	}

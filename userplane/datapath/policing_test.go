@@ -95,7 +95,7 @@ func TestHighestRate(t *testing.T) {
 func TestMemory(t *testing.T) {
 	const sessions = 1_000_000
 	cfg := Default()
-	cfg.Slices = []Slice{{slice1, sessions}}
+	cfg.Slices = []Slice{{Address: slice1, TEIDs: sessions}}
 	cfg.SizeFor(sessions)
 	spec, err := loadPgwu()
 	require.NoError(t, err)

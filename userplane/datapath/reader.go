@@ -97,7 +97,7 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 		pgwuMapAbout: &maps.About, pgwuMapBlocks: &maps.Blocks, pgwuMapDownlink: &maps.Downlink,
 		pgwuMapDownlinkOrigin: &maps.DownlinkOrigin, pgwuMapInstances: &maps.Instances,
 		pgwuMapNextHops: &maps.NextHops, pgwuMapPeers: &maps.Peers, pgwuMapPorts: &maps.Ports,
-		pgwuMapReasons: &maps.Reasons, pgwuMapSlices: &maps.Slices, pgwuMapUplink: &maps.Uplink,
+		pgwuMapReasons: &maps.Reasons, pgwuMapServices: &maps.Services, pgwuMapSlices: &maps.Slices, pgwuMapUplink: &maps.Uplink,
 		pgwuMapUplinkOrigin: &maps.UplinkOrigin, pgwuMapTeids: &maps.Teids, pgwuMapHosts: &maps.Hosts,
 		pgwuMapRoutes: &maps.Routes, pgwuMapRules: &maps.Rules, pgwuMapSetsSmall: &maps.SetsSmall,
 		pgwuMapSetsMedium: &maps.SetsMedium, pgwuMapSetsLarge: &maps.SetsLarge, pgwuMapCells: &maps.Cells,
@@ -177,7 +177,11 @@ func (r *Reader) NextHops() ([]NextHop, error) {
 	var hops []NextHop
 	for number := uint32(1); number < r.tables.about.Instances; number++ {
 		if in, ok := r.tables.names[number]; ok {
-			hops = append(hops, r.nextHop(number, NextHop{Address: fromWire(in.Gateway), Instance: nameOf(in)}))
+			gateway, gateway6 := in.gateways()
+			hops = append(hops, r.nextHop(number, NextHop{Address: gateway, Instance: nameOf(in)}))
+			if gateway6 != gateway {
+				hops = append(hops, r.nextHop(r.tables.about.Instances+number, NextHop{Address: gateway6, Instance: nameOf(in)}))
+			}
 		}
 	}
 	for i, p := range r.tables.peers.slots {

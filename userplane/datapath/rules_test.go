@@ -19,6 +19,7 @@ import (
 var (
 	ue6     = netip.MustParsePrefix("2001:db8:1:5::/64")
 	ue6Host = netip.MustParseAddr("2001:db8:1:5::77")
+	other6  = netip.MustParsePrefix("2001:db8:1:6::/64")
 	server6 = netip.MustParseAddr("2001:db8:ffff::10")
 	framed4 = netip.MustParsePrefix("192.168.40.0/22")
 )
@@ -155,7 +156,7 @@ func ruleRows(t testing.TB) []packetRow {
 		},
 		{
 			name: "IPv6 from a UE", port: "access0", frame: tunnel(t, slice1, teid(33), inner6(t, ue6Host, server6, 64, 20)),
-			reason: "uplink_forwarded", verdict: xdpRedirect, out: plain6(t, coreMAC, coreGW, inner6(t, ue6Host, server6, 63, 20)),
+			reason: "uplink_forwarded", verdict: xdpRedirect, out: plain6(t, coreMAC, coreGW6, inner6(t, ue6Host, server6, 63, 20)),
 		},
 		{
 			name: "IPv4 of the same UE", port: "access0", frame: tunnel(t, slice1, teid(33), inner(t, ue(33), server, 64, 20)),
@@ -307,6 +308,9 @@ func randomUplink(r *rand.Rand, n int) session.Entry {
 	e.Origin.SEID = 1
 	e.Key.TEID = pfcp.TEID(r.Uint32N(4)<<20 | r.Uint32N(8) | 0x1000)
 	e.Sources = nil
+	if r.IntN(3) == 0 {
+		e.Key.Local = slice3
+	}
 	if r.IntN(2) == 0 {
 		e.Sources = append(e.Sources, session.UE(ue(n)))
 	}
@@ -320,6 +324,9 @@ func randomUplink(r *rand.Rand, n int) session.Entry {
 func randomDownlink(r *rand.Rand, n int) session.Entry {
 	e := downlinkOf(n + 1)
 	e.Origin.SEID = 1
+	if r.IntN(2) == 0 {
+		e.Local, e.Remote = slice1v6, sgw6
+	}
 	switch r.IntN(4) {
 	case 0:
 		e.Key.UE = session.UE(netip.AddrFrom4([4]byte{10, byte(r.IntN(3)), byte(r.IntN(40)), byte(r.IntN(4))}))
@@ -409,7 +416,14 @@ func randomFrame(t testing.TB, r *rand.Rand, e session.Entry) (frame []byte, por
 		if r.IntN(2) == 0 {
 			packet = packet6(ue6Host, server6)
 		}
-		return tunnel(t, slice1, e.Key.TEID+pfcp.TEID(r.Uint32N(2)<<20*r.Uint32N(2)), packet), "access0"
+		id := e.Key.TEID + pfcp.TEID(r.Uint32N(2)<<20*r.Uint32N(2))
+		if e.Key.Local.Is6() {
+			return tunnel6(t, e.Key.Local, id, packet), "access0"
+		}
+		if r.IntN(2) == 0 {
+			return tunnel6(t, slice1v6, id, packet), "access0"
+		}
+		return tunnel(t, slice1, id, packet), "access0"
 	}
 	ports[0], ports[1] = ports[1], ports[0]
 	header = binary.BigEndian.AppendUint16(header[:0], ports[0])

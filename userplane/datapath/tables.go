@@ -20,6 +20,7 @@ type tables struct {
 	uplinkOrigin   table[pgwuOrigin]
 	downlinkOrigin table[pgwuOrigin]
 	slices         directory
+	services       table[pgwuService]
 	teids          directory
 	blocks         directory
 	hosts          directory
@@ -65,6 +66,7 @@ func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
 		mapInto(t, &t.uplinkOrigin, maps.UplinkOrigin, protection),
 		mapInto(t, &t.downlinkOrigin, maps.DownlinkOrigin, protection),
 		mapInto(t, &t.slices.table, maps.Slices, protection),
+		mapInto(t, &t.services, maps.Services, protection),
 		mapInto(t, &t.teids.table, maps.Teids, protection),
 		mapInto(t, &t.blocks.table, maps.Blocks, protection),
 		mapInto(t, &t.hosts.table, maps.Hosts, protection),
@@ -349,9 +351,9 @@ func decodePrefix(words [2]uint64, bits, shift uint8, ipv6 bool) netip.Prefix {
 
 // entries yields every entry and where it is, uplink before downlink.
 func (t *tables) entries(yield func(place, session.Entry) bool) {
-	for slice := range t.slices.all {
-		local := t.sliceAddress(slice)
-		for slot := slice.Value; slot <= slice.Value+slice.Aux && int(slot) < len(t.uplink.slots); slot++ {
+	for slice := range t.allServices {
+		local := slice.addresses().Name()
+		for slot := slice.Base; slot <= slice.Base+slice.Mask && int(slot) < len(t.uplink.slots); slot++ {
 			at := place{placeUplink, slot}
 			e := session.Entry{Key: session.Key{Local: local, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(t.keyAt(at))))}}
 			if t.entry(at).Word.Flags&flagTunnel != 0 {
@@ -419,7 +421,45 @@ func (t *tables) hostOf(c *pgwuCell) (instance uint32, ue netip.Prefix, ok bool)
 	return 0, ue, false
 }
 
-// sliceAddress is the address of a slice's cell.
-func (t *tables) sliceAddress(c *pgwuCell) netip.Addr {
-	return fromWire(uint32(c.Key))
+// allServices yields the slices.
+func (t *tables) allServices(yield func(*pgwuService) bool) {
+	for i := range t.services.slots {
+		if s := &t.services.slots[i]; s.addresses().Name().IsValid() && !yield(s) {
+			return
+		}
+	}
+}
+
+func (s *pgwuService) addresses() (a session.Slice) {
+	if s.Address != 0 {
+		a.IPv4 = fromWire(s.Address)
+	}
+	if s.Address6 != [2]uint64{} {
+		a.IPv6 = fromHalves(s.Address6)
+	}
+	return a
+}
+
+// service is the slice of that name; nil: none has it.
+func (t *tables) service(name netip.Addr) *pgwuService {
+	cell := t.slices.find(sliceKey(name))
+	switch {
+	case cell == nil:
+		return nil
+	case name.Is4():
+		return t.serviceAt(cell.Value)
+	case int(cell.Value) < len(t.services.slots) && t.services.slots[cell.Value].addresses().Name() == name:
+		return &t.services.slots[cell.Value]
+	}
+	return nil
+}
+
+// serviceAt is the slice whose first slot that is.
+func (t *tables) serviceAt(base uint32) *pgwuService {
+	for s := range t.allServices {
+		if s.Base == base {
+			return s
+		}
+	}
+	return nil
 }

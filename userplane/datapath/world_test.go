@@ -30,7 +30,11 @@ import (
 var (
 	slice1    = netip.MustParseAddr("10.30.1.1")
 	slice2    = netip.MustParseAddr("10.30.1.2")
+	slice1v6  = netip.MustParseAddr("2001:db8:30::1") // of slice1, too
+	slice3    = netip.MustParseAddr("2001:db8:30::3")
 	sgw       = netip.MustParseAddr("10.10.0.2")
+	sgw6      = netip.MustParseAddr("2001:db8:10::2")
+	nodeCore6 = netip.MustParseAddr("2001:db8:50::2")
 	lostSGW   = netip.MustParseAddr("192.0.2.9") // no route
 	nodeAddr  = netip.MustParseAddr("10.20.11.2")
 	nodeCore  = netip.MustParseAddr("10.50.1.2")
@@ -39,8 +43,10 @@ var (
 
 	accessMAC  = net.HardwareAddr{2, 0, 0, 0, 0xa, 1}
 	accessGW   = net.HardwareAddr{2, 0, 0, 0, 0xa, 2}
+	accessGW6  = net.HardwareAddr{2, 0, 0, 0, 0xa, 6}
 	coreMAC    = net.HardwareAddr{2, 0, 0, 0, 0xc, 1}
 	coreGW     = net.HardwareAddr{2, 0, 0, 0, 0xc, 2}
+	coreGW6    = net.HardwareAddr{2, 0, 0, 0, 0xc, 6}
 	otherMAC   = net.HardwareAddr{2, 0, 0, 0, 0xd, 1}
 	otherGW    = net.HardwareAddr{2, 0, 0, 0, 0xd, 2}
 	accessMTU  = 1500
@@ -63,17 +69,22 @@ func newWorld(t testing.TB) *world {
 	w.port("access0", accessMAC, "10.20.11.2/24", "10.20.11.1", accessGW)
 	w.port("core0", coreMAC, "10.50.1.2/24", "10.50.1.1", coreGW)
 	w.port("core1", otherMAC, "10.51.1.2/24", "10.51.1.1", otherGW)
-	require.NoError(t, netlink.RouteAdd(&netlink.Route{
-		Dst: &net.IPNet{IP: net.IPv4(10, 10, 0, 0), Mask: net.CIDRMask(16, 32)}, Gw: net.IPv4(10, 20, 11, 1),
-	}))
+	w.port6("access0", "2001:db8:20::2/64", "2001:db8:20::1", accessGW6)
+	w.port6("core0", "2001:db8:50::2/64", "fe80::1", coreGW6)
+	w.port6("core1", "2001:db8:51::2/64", "2001:db8:51::1", otherGW)
+	for to, via := range map[string]string{"10.10.0.0/16": "10.20.11.1", "2001:db8:10::/48": "2001:db8:20::1"} {
+		_, network, err := net.ParseCIDR(to)
+		require.NoError(t, err)
+		require.NoError(t, netlink.RouteAdd(&netlink.Route{Dst: network, Gw: net.ParseIP(via)}))
+	}
 	w.cfg = Default()
 	w.cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
 	w.cfg.AddressBlocks = 4
-	w.cfg.Peers = 4
+	w.cfg.Peers = 8
 	w.cfg.MaxInstances = 4
-	w.cfg.Slices = []Slice{{slice1, sliceSlots}, {slice2, 200}}
+	w.cfg.Slices = []Slice{{Address: slice1, Address6: slice1v6, TEIDs: sliceSlots}, {Address: slice2, TEIDs: 200}, {Address6: slice3, TEIDs: 64}}
 	w.cfg.Instances = []Instance{
-		{Name: "internet", Gateway: netip.MustParseAddr("10.50.1.1")},
+		{Name: "internet", Gateway: netip.MustParseAddr("10.50.1.1"), Gateway6: netip.MustParseAddr("fe80::1")},
 		{Name: "corp", Gateway: netip.MustParseAddr("10.51.1.1")},
 		{Name: "lost", Gateway: netip.MustParseAddr("192.0.2.1")},
 	}
@@ -125,6 +136,23 @@ func (w *world) port(name string, mac net.HardwareAddr, address, gateway string,
 		LinkIndex: l.Attrs().Index, IP: net.ParseIP(gateway), State: unix.NUD_PERMANENT, HardwareAddr: gatewayMAC,
 	}))
 	w.ifindex[name] = l.Attrs().Index
+}
+
+// port6 gives a port IPv6, which its other end does not have: else the kernel's own packets are counted too.
+func (w *world) port6(name, address, gateway string, gatewayMAC net.HardwareAddr) {
+	t := w.t
+	t.Helper()
+	for file, value := range map[string]string{"accept_dad": "0", "router_solicitations": "0", "disable_ipv6": "0"} {
+		require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/"+file, []byte(value), 0))
+	}
+	l, err := netlink.LinkByName(name)
+	require.NoError(t, err)
+	a, err := netlink.ParseAddr(address)
+	require.NoError(t, err)
+	require.NoError(t, netlink.AddrAdd(l, a))
+	require.NoError(t, netlink.NeighSet(&netlink.Neigh{
+		LinkIndex: l.Attrs().Index, IP: net.ParseIP(gateway), State: unix.NUD_PERMANENT, HardwareAddr: gatewayMAC,
+	}))
 }
 
 // newNamespace moves this test's thread into a network namespace of its own until the test ends.
@@ -305,8 +333,38 @@ func plain(_ testing.TB, from, to net.HardwareAddr, packet []byte) []byte {
 	return slices.Concat([]byte(to), []byte(from), []byte{8, 0}, packet)
 }
 
+// tunnel6 is likewise over IPv6, with the UDP checksum.
+func tunnel6(t testing.TB, to netip.Addr, id pfcp.TEID, payload []byte, change ...func(*layers.IPv6, *layers.GTPv1U)) []byte {
+	ip := ipv6(sgw6, to, layers.IPProtocolUDP)
+	gtp := &layers.GTPv1U{Version: 1, ProtocolType: 1, MessageType: 255, TEID: uint32(id)}
+	for _, f := range change {
+		f(ip, gtp)
+	}
+	return plain6(t, accessGW6, accessMAC, serialize(t, ip, udp6(2152, 2152, ip), gtp, gopacket.Payload(payload)))
+}
+
+func udp6(from, to uint16, ip *layers.IPv6) *layers.UDP {
+	u := &layers.UDP{SrcPort: layers.UDPPort(from), DstPort: layers.UDPPort(to)}
+	_ = u.SetNetworkLayerForChecksum(ip)
+	return u
+}
+
+// encapsulated6 is the frame that the program must send for a downlink packet over IPv6, octet by octet.
+func encapsulated6(t testing.TB, from, to netip.Addr, id pfcp.TEID, packet []byte, change ...func(*layers.IPv6, *layers.GTPv1U)) []byte {
+	ip := ipv6(from, to, layers.IPProtocolUDP)
+	ip.TrafficClass, ip.FlowLabel = 0, uint32(id)*2654435761>>12
+	gtp := &layers.GTPv1U{Version: 1, ProtocolType: 1, MessageType: 255, TEID: uint32(id)}
+	for _, f := range change {
+		f(ip, gtp)
+	}
+	return plain6(t, accessMAC, accessGW6, serialize(t, ip, udp6(2152, 2152, ip), gtp, gopacket.Payload(packet)))
+}
+
 // encapsulated is the frame that the program must send for a downlink packet, octet by octet.
 func encapsulated(t testing.TB, to netip.Addr, id pfcp.TEID, packets int, packet []byte) []byte {
+	if to.Is6() {
+		return encapsulated6(t, slice1v6, to, id, packet)
+	}
 	ip := ipv4(slice1, to, layers.IPProtocolUDP)
 	ip.Id = uint16(uint32(packets) + uint32(id)*40503)
 	u := &layers.UDP{SrcPort: 2152, DstPort: 2152, Length: uint16(16 + len(packet))}

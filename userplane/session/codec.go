@@ -10,7 +10,7 @@ import (
 )
 
 // CodecVersion is the version of the octets that AppendBinary makes. It rises with every change to them.
-const CodecVersion = 6
+const CodecVersion = 7
 
 // errMalformed is what a record that AppendBinary did not make ends with.
 var errMalformed = errors.New("malformed session record")
@@ -26,6 +26,7 @@ func (s Session) AppendBinary(b []byte) ([]byte, error) {
 	w.addr(s.CP.IPv6)
 	w.uint(uint64(s.Owner))
 	w.addr(s.Slice)
+	w.addr(s.Slice6)
 	w.uint(uint64(s.Modified))
 	w.uint(uint64(len(s.PDRs)))
 	for i := range s.PDRs {
@@ -72,7 +73,7 @@ func (s *Session) UnmarshalBinary(b []byte) error {
 	*s = Session{
 		SEID:  pfcp.SEID(r.uint()),
 		CP:    pfcp.FSEID{SEID: pfcp.SEID(r.uint()), IPv4: r.addr(), IPv6: r.addr()},
-		Owner: r.u32(), Slice: r.addr(), Modified: r.u32(),
+		Owner: r.u32(), Slice: r.addr(), Slice6: r.addr(), Modified: r.u32(),
 	}
 	s.PDRs = list(&r, r.pdr)
 	s.FARs = list(&r, r.far)

@@ -313,19 +313,26 @@ func (c *compiler) apply(r *Rule, far *FAR, want ...pfcp.Interface) (forwards bo
 	return true, nil
 }
 
-// tunnel is the remote end that an Outer Header Creation names.
+// Tunnel is the remote end that an Outer Header Creation names, with the slice's address of the same family. Of two
+// addresses IPv4 is taken: it is the smaller header. False: the slice has no address of its family.
+func (s *Session) Tunnel(outer pfcp.OuterHeaderCreation) (Tunnel, bool) {
+	switch {
+	case outer.Description&pfcp.CreateGTPUUDPIPv4 != 0 && s.Slice.Is4():
+		return Tunnel{Local: s.Slice, Remote: outer.IPv4, TEID: outer.TEID}, true
+	case outer.Description&pfcp.CreateGTPUUDPIPv6 != 0 && s.Slice6.IsValid():
+		return Tunnel{Local: s.Slice6, Remote: outer.IPv6, TEID: outer.TEID}, true
+	}
+	return Tunnel{}, false
+}
+
+// tunnel is that of a FAR, if packets can go there.
 func (c *compiler) tunnel(far *FAR, outer pfcp.OuterHeaderCreation) (Tunnel, error) {
 	fault := func(format string, args ...any) (Tunnel, error) {
 		return Tunnel{}, refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEOuterHeaderCreation, format, args...)
 	}
-	t := Tunnel{Local: c.s.Slice, TEID: outer.TEID}
-	switch {
-	case outer.Description&pfcp.CreateGTPUUDPIPv4 != 0 && c.s.Slice.Is4():
-		t.Remote = outer.IPv4
-	case outer.Description&pfcp.CreateGTPUUDPIPv6 != 0 && c.s.Slice.Is6():
-		t.Remote = outer.IPv6
-	default:
-		return fault("outer header %#x: the slice is %v", outer.Description, c.s.Slice)
+	t, ok := c.s.Tunnel(outer)
+	if !ok {
+		return fault("outer header %#x: the slice %v has no address of that family", outer.Description, c.s.Slice)
 	}
 	if t.TEID == 0 || !t.Remote.IsValid() || t.Remote.IsUnspecified() || t.Remote.IsMulticast() {
 		return fault("outer header to TEID %#x at %v", uint32(t.TEID), t.Remote)

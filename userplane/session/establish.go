@@ -8,13 +8,13 @@ import (
 )
 
 // Establish makes the session that a Session Establishment Request asks for, TS 29.244 7.5.2, and what it is told
-// about its PDRs. Slice is the GTP-U service address of downlink packets unless an F-TEID of the request names
+// about its PDRs. Slice names the GTP-U service of downlink packets unless an F-TEID of the request names
 // another. The errors are *pfcp.Error; what grants gave out meanwhile is the caller's to take back.
 func Establish(
 	req *pfcp.SessionEstablishmentRequest, seid pfcp.SEID, slice netip.Addr, limits Limits, grants Grants, now Time,
 ) (Session, Created, error) {
 	s := Session{
-		SEID: seid, CP: req.FSEID, Slice: slice, FQCSIDs: req.FQCSIDs,
+		SEID: seid, CP: req.FSEID, FQCSIDs: req.FQCSIDs,
 		InactivityTimer: req.InactivityTimer.Value, LastPacket: now,
 	}
 	c := creates{
@@ -32,9 +32,10 @@ func Establish(
 		return Session{}, Created{}, err
 	}
 	for _, f := range s.FTEIDs() {
-		s.Slice = f.Local
+		slice = f.Local
 		break
 	}
+	s.Slice, s.Slice6 = slice, grants.Slice(slice).IPv6
 	return s, m.told, nil
 }
 
@@ -119,7 +120,7 @@ func (s *Session) createEndpoints(m *maker, all []pfcp.TrafficEndpoint) error {
 		}
 		told := pfcp.CreatedTrafficEndpoint{ID: e.ID}
 		if t.FTEID.Present && t.FTEID.Value.Choose {
-			told.FTEID = pfcp.Some(pfcp.FTEID{TEID: e.TEID, IPv4: e.Local})
+			told.FTEID = pfcp.Some(m.tell(&t.FTEID.Value, FTEID{e.Local, e.TEID}))
 		}
 		if chosen(t.UEIPAddress) {
 			told.UEIPAddress = pfcp.Some(asUEIPAddress(e.UE, e.UE6))

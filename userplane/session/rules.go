@@ -44,7 +44,7 @@ func (m *maker) pdr(c *pfcp.CreatePDR) (PDR, error) {
 	}
 	told := pfcp.CreatedPDR{ID: c.ID}
 	if f := c.PDI.FTEID; f.Present && f.Value.Choose {
-		told.FTEID = pfcp.Some(pfcp.FTEID{TEID: p.TEID, IPv4: p.Local})
+		told.FTEID = pfcp.Some(m.tell(&f.Value, FTEID{p.Local, p.TEID}))
 	}
 	if chosen(c.PDI.UEIPAddress) {
 		told.UEIPAddress = pfcp.Some(asUEIPAddress(p.UE, p.UE6))
@@ -171,13 +171,19 @@ func parseRoute(text string) (netip.Prefix, error) {
 }
 
 func (m *maker) fteid(f *pfcp.FTEID) (FTEID, error) {
+	fault := func(format string, args ...any) (FTEID, error) {
+		return FTEID{}, &pfcp.Error{
+			Cause: pfcp.CauseInvalidFTEIDAllocation, Offending: pfcp.IEFTEID, Err: fmt.Errorf(format, args...),
+		}
+	}
 	if !f.Choose {
-		own := FTEID{Local: f.IPv4, TEID: f.TEID}
-		if !f.IPv4.IsValid() || f.TEID == 0 {
-			return FTEID{}, &pfcp.Error{
-				Cause: pfcp.CauseInvalidFTEIDAllocation, Offending: pfcp.IEFTEID,
-				Err: fmt.Errorf("F-TEID without IPv4 address or with TEID 0"),
-			}
+		slice := m.grants.Slice(Slice{f.IPv4, f.IPv6}.Name())
+		own := FTEID{Local: slice.Name(), TEID: f.TEID}
+		switch {
+		case f.TEID == 0:
+			return fault("F-TEID with TEID 0")
+		case f.IPv6.IsValid() && f.IPv6 != slice.IPv6:
+			return fault("F-TEID with the addresses %v and %v, which are not of one slice", f.IPv4, f.IPv6)
 		}
 		if slices.Contains(m.held, own) {
 			return own, nil // two PDRs of a session may share one
@@ -188,23 +194,18 @@ func (m *maker) fteid(f *pfcp.FTEID) (FTEID, error) {
 		m.held = append(m.held, own)
 		return own, nil
 	}
-	// CHOOSE with neither V4 nor V6 means IPv4; with both, the families that we have.
-	if f.ChooseIPv6 && !f.ChooseIPv4 {
-		return FTEID{}, &pfcp.Error{
-			Cause: pfcp.CauseInvalidFTEIDAllocation, Offending: pfcp.IEFTEID,
-			Err: fmt.Errorf("no GTP-U over IPv6"),
+	own, shared := m.chosen[f.ChooseID.Value]
+	if !f.ChooseID.Present || !shared {
+		var err error
+		if own, err = m.grants.Choose(); err != nil {
+			return FTEID{}, err
 		}
+		m.held = append(m.held, own)
 	}
-	if f.ChooseID.Present {
-		if own, ok := m.chosen[f.ChooseID.Value]; ok {
-			return own, nil
-		}
+	switch slice := m.grants.Slice(own.Local); {
+	case f.ChooseIPv4 && !f.ChooseIPv6 && !slice.IPv4.IsValid(), f.ChooseIPv6 && !f.ChooseIPv4 && !slice.IPv6.IsValid():
+		return fault("the slice %v has no address of the family that is to be chosen", slice.Name())
 	}
-	own, err := m.grants.Choose()
-	if err != nil {
-		return FTEID{}, err
-	}
-	m.held = append(m.held, own)
 	if f.ChooseID.Present {
 		if m.chosen == nil {
 			m.chosen = map[uint8]FTEID{}
@@ -212,6 +213,20 @@ func (m *maker) fteid(f *pfcp.FTEID) (FTEID, error) {
 		m.chosen[f.ChooseID.Value] = own
 	}
 	return own, nil
+}
+
+// tell is an F-TEID that was chosen, with the addresses that were asked for and the slice has, TS 29.244 8.2.3. CHOOSE
+// with neither V4 nor V6 means IPv4 where there is one; with both, the families that we have.
+func (m *maker) tell(asked *pfcp.FTEID, own FTEID) pfcp.FTEID {
+	slice := m.grants.Slice(own.Local)
+	f := pfcp.FTEID{TEID: own.TEID}
+	if asked.ChooseIPv4 || !asked.ChooseIPv6 {
+		f.IPv4 = slice.IPv4
+	}
+	if asked.ChooseIPv6 || !f.IPv4.IsValid() {
+		f.IPv6 = slice.IPv6
+	}
+	return f
 }
 
 func makeFAR(c *pfcp.CreateFAR) FAR {

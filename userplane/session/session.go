@@ -16,7 +16,8 @@ type Session struct {
 	SEID      pfcp.SEID  // ours, never reused
 	CP        pfcp.FSEID // the CP function's
 	Owner     uint32     // the association that it belongs to, as the edge numbers them
-	Slice     netip.Addr // the GTP-U service address: the outer source of its downlink packets
+	Slice     netip.Addr // the GTP-U service address that its F-TEIDs are named by: Slice.Name
+	Slice6    netip.Addr // the slice's IPv6 address; zero when it has none
 	PDRs      []PDR
 	FARs      []FAR
 	QERs      []QER
@@ -39,7 +40,7 @@ type PDR struct {
 	ID         pfcp.PDRID
 	Precedence pfcp.Precedence
 	Source     pfcp.Interface           // decides the direction, and nothing else does
-	Local      netip.Addr               // F-TEID; zero when the PDI has none
+	Local      netip.Addr               // F-TEID: the slice's name; zero when the PDI has none
 	TEID       pfcp.TEID                // F-TEID
 	Instance   pfcp.NetworkInstance     // of the PDI; "" when absent or of length zero
 	UE         netip.Addr               // IPv4; zero when the PDI has none
@@ -114,8 +115,19 @@ type Address struct {
 
 // FTEID is one that the session holds.
 type FTEID struct {
-	Local netip.Addr
+	Local netip.Addr // the name of the slice
 	TEID  pfcp.TEID
+}
+
+// Slice is the addresses of a GTP-U service, of which there is at least one: both lead to the same TEIDs.
+type Slice struct{ IPv4, IPv6 netip.Addr }
+
+// Name is the address that stands for a slice wherever one does: the IPv4 address, unless there is none.
+func (s Slice) Name() netip.Addr {
+	if s.IPv4.IsValid() {
+		return s.IPv4
+	}
+	return s.IPv6
 }
 
 // FTEIDs returns every F-TEID that the session holds, each once.
@@ -200,6 +212,8 @@ func (l Limits) check(s Session) error {
 // Grants gives out what a request needs of the node: F-TEIDs and UE addresses. What it gave to a request that is
 // refused in the end, its owner takes back. Its errors are *pfcp.Error without a failed rule.
 type Grants interface {
+	// Slice returns the slice that has this address; for one that is no slice's, a slice of nothing else.
+	Slice(netip.Addr) Slice
 	// Choose allocates an F-TEID.
 	Choose() (FTEID, error)
 	// Claim takes the F-TEID that the control plane chose, or restores.

@@ -13,6 +13,9 @@ import (
 
 var (
 	slice  = netip.MustParseAddr("10.30.1.1")
+	slice6 = netip.MustParseAddr("2001:db8:30::1") // of the same slice
+	only4  = netip.MustParseAddr("10.30.1.4")      // slices of one family
+	only6  = netip.MustParseAddr("2001:db8:30::6")
 	remote = netip.MustParseAddr("10.10.0.2")
 	ue     = netip.MustParseAddr("172.16.1.7")
 	cp     = pfcp.FSEID{SEID: 77, IPv4: netip.MustParseAddr("10.40.2.2")}
@@ -23,6 +26,7 @@ var (
 // counter gives out TEIDs 0x1001, 0x1002 … and remembers claims.
 type counter struct {
 	next    pfcp.TEID
+	of      netip.Addr // the slice; zero: slice
 	taken   []FTEID
 	claimed []FTEID
 	full    bool
@@ -56,12 +60,27 @@ func (c *counter) Hold(_ pfcp.NetworkInstance, a netip.Prefix) (string, error) {
 	return "", nil
 }
 
+func (c *counter) Slice(a netip.Addr) Slice {
+	switch a {
+	case slice, slice6:
+		return Slice{slice, slice6}
+	case only4:
+		return Slice{IPv4: only4}
+	case only6:
+		return Slice{IPv6: only6}
+	}
+	return Slice{IPv4: a}
+}
+
 func (c *counter) Choose() (FTEID, error) {
 	if c.full {
 		return FTEID{}, &pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable}
 	}
 	c.next++
 	f := FTEID{slice, 0x1000 + c.next}
+	if c.of.IsValid() {
+		f.Local = c.of
+	}
 	c.taken = append(c.taken, f)
 	return f, nil
 }
@@ -397,8 +416,8 @@ func TestRefusals(t *testing.T) {
 			func(r request) { r.CreatePDRs[1].PDI.FTEID = pfcp.Some(pfcp.FTEID{Choose: true}) },
 			creation, pfcp.IEFTEID, pdr(2),
 		},
-		"GTP-U over IPv6": {
-			func(r request) { r.CreatePDRs[0].PDI.FTEID.Value = pfcp.FTEID{Choose: true, ChooseIPv6: true} },
+		"an F-TEID of two slices": {
+			func(r request) { r.CreatePDRs[0].PDI.FTEID.Value = pfcp.FTEID{TEID: 1, IPv4: slice, IPv6: only6} },
 			pfcp.CauseInvalidFTEIDAllocation, pfcp.IEFTEID, pdr(1),
 		},
 		"an F-TEID that is not at this node": {
@@ -462,10 +481,10 @@ func TestRefusals(t *testing.T) {
 			},
 			creation, pfcp.IEOuterHeaderCreation, far(1),
 		},
-		"a tunnel over IPv6": {
+		"a tunnel over IPv6 to a multicast address": {
 			func(r request) {
 				r.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation.Value = pfcp.OuterHeaderCreation{
-					Description: pfcp.CreateGTPUUDPIPv6, TEID: 1, IPv6: netip.MustParseAddr("2001:db8::1"),
+					Description: pfcp.CreateGTPUUDPIPv6, TEID: 1, IPv6: netip.MustParseAddr("ff02::1"),
 				}
 			},
 			creation, pfcp.IEOuterHeaderCreation, far(2),

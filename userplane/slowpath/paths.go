@@ -72,7 +72,7 @@ func (s *Slowpath) supervise(ctx context.Context) error {
 func (s *Slowpath) begin(ctx context.Context, probes map[Path]*probe) {
 	used := map[Path]bool{}
 	for _, path := range s.cfg.Supervision.Paths(ctx) {
-		if _, ours := s.conns[path.Local]; !ours || !path.Remote.Is4() {
+		if _, ours := s.conns[path.Local]; !ours || path.Remote.Is4() != path.Local.Is4() {
 			continue
 		}
 		used[path] = true

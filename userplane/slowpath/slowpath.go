@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/gtpu"
 )
@@ -79,12 +80,12 @@ var comprehended = []gtpu.ExtensionType{gtpu.ExtensionPDUSessionContainer, gtpu.
 
 // Config is what the slow path is made with.
 type Config struct {
-	Slices    []netip.Addr
-	Port      uint16    // of GTP-U; 0: 2152
-	PerPeer   int       // Error Indications a second to one peer, and as many at once
-	Peers     int       // that are remembered for that
-	Queue     int       // unknown TEIDs that may wait
-	HoldUntil time.Time // no Error Indication before: sessions are being restored
+	Slices    []netip.Addr // their addresses, of either family
+	Port      uint16       // of GTP-U; 0: 2152
+	PerPeer   int          // Error Indications a second to one peer, and as many at once
+	Peers     int          // that are remembered for that
+	Queue     int          // unknown TEIDs that may wait
+	HoldUntil time.Time    // no Error Indication before: sessions are being restored
 	Log       *slog.Logger
 
 	// Inject gives the data path an IP packet with a G-PDU, as it came in by a network device. ErrNotAccess: that is none
@@ -132,10 +133,10 @@ func Listen(cfg Config) (*Slowpath, error) {
 		limiter: limiter{perSecond: cfg.PerPeer, peers: cfg.Peers},
 	}
 	for _, slice := range cfg.Slices {
-		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(slice, cfg.Port)))
+		conn, err := listen(netip.AddrPortFrom(slice, cfg.Port))
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("GTP-U socket of slice %v: %w: the address must be one of this host (ip address add %v/32 dev lo)",
-				slice, err, slice), s.Close())
+			return nil, errors.Join(fmt.Errorf("GTP-U socket of slice %v: %w: the address must be one of this host (ip address add %v/%d dev lo)",
+				slice, err, slice, slice.BitLen()), s.Close())
 		}
 		s.conns[slice] = conn
 		if err := prepare(conn); err != nil {
@@ -143,6 +144,29 @@ func Listen(cfg Config) (*Slowpath, error) {
 		}
 	}
 	return s, nil
+}
+
+// listen opens a socket. One of IPv6 also takes datagrams without checksum, as senders of RFC 6935 send them; what we
+// send over it always has one.
+func listen(at netip.AddrPort) (*net.UDPConn, error) {
+	network := "udp4"
+	if at.Addr().Is6() {
+		network = "udp6"
+	}
+	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(at))
+	if err != nil || at.Addr().Is4() {
+		return conn, err
+	}
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		var refused error
+		err = raw.Control(func(fd uintptr) { refused = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1) })
+		err = errors.Join(err, refused)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("take datagrams without checksum: %w", err), conn.Close())
+	}
+	return conn, nil
 }
 
 // Close closes the sockets.
@@ -304,11 +328,16 @@ func (s *Slowpath) indicate(ctx context.Context) error {
 	}
 }
 
+// unlikely says whether an address is none that a GTP-U entity sends from.
+func unlikely(a netip.Addr) bool {
+	return !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.Is4In6() ||
+		a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
 // indication sends one, or says why not. It goes to the GTP-U port of the G-PDU's source, TS 29.281 4.4.2.3.
 func (s *Slowpath) indication(u unknown, now time.Time) Outcome {
 	conn, ours := s.conns[u.local]
-	if _, self := s.conns[u.remote]; self || !ours || !u.remote.Is4() || u.remote.IsUnspecified() ||
-		u.remote.IsMulticast() || u.remote == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+	if _, self := s.conns[u.remote]; self || !ours || unlikely(u.remote) || u.remote.Is4() != u.local.Is4() {
 		return ErrorIndicationUnlikely
 	}
 	if now.Before(s.cfg.HoldUntil) {

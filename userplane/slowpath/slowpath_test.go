@@ -58,12 +58,18 @@ func start(t *testing.T, sgw string, change ...func(*Config)) (*Slowpath, *net.U
 
 func receive(t *testing.T, conn *net.UDPConn) []byte {
 	t.Helper()
+	b, from := receiveFrom(t, conn)
+	require.Equal(t, netip.AddrPortFrom(slice, testPort), from)
+	return b
+}
+
+func receiveFrom(t *testing.T, conn *net.UDPConn) ([]byte, netip.AddrPort) {
+	t.Helper()
 	b := make([]byte, 1<<16)
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
 	n, from, err := conn.ReadFromUDPAddrPort(b)
 	require.NoError(t, err)
-	require.Equal(t, netip.AddrPortFrom(slice, testPort), from)
-	return b[:n]
+	return b[:n], from
 }
 
 func TestWhatArrives(t *testing.T) {

@@ -45,11 +45,14 @@ type Config struct {
 	ReplayLifetime    time.Duration // how long the answer of a request given before a restart answers its duplicate
 }
 
-// Slice is a GTP-U service address with the TEIDs behind it.
+// Slice is a GTP-U service with the TEIDs behind its addresses.
 type Slice struct {
-	Address netip.Addr
-	Slots   int // a power of two
+	Address  netip.Addr // IPv4; zero: only IPv6
+	Address6 netip.Addr // IPv6; zero: only IPv4
+	Slots    int        // a power of two
 }
+
+func (s Slice) addresses() session.Slice { return session.Slice{IPv4: s.Address, IPv6: s.Address6} }
 
 // Peer holds the settings of one control plane.
 type Peer struct {
@@ -102,6 +105,9 @@ func (c Config) Validate() error {
 		fault("slices", "none")
 	}
 	for i, s := range c.Slices {
+		if !s.addresses().Name().IsValid() {
+			fault(fmt.Sprintf("slices[%d]", i), "no address")
+		}
 		if _, err := fteid.New(s.Slots, c.Rest, 0, time.Time{}); err != nil {
 			fault(fmt.Sprintf("slices[%d]", i), "%v", err)
 		}

@@ -27,40 +27,38 @@ type use struct {
 
 func (sh *shard) hash(at remoteEnd) uint64 { return maphash.Comparable(sh.e.seed, at) }
 
-// ends yields the remote F-TEIDs that a session's FARs name.
-func ends(s *session.Session, yield func(remoteEnd)) {
+// ends yields the tunnels that a session's FARs name.
+func ends(s *session.Session, yield func(session.Tunnel)) {
 	for i := range s.FARs {
-		outer := &s.FARs[i].Outer
-		if !outer.Present || outer.Value.TEID == 0 {
-			continue
+		if outer := &s.FARs[i].Outer; outer.Present && outer.Value.TEID != 0 {
+			if t, ok := s.Tunnel(outer.Value); ok {
+				yield(t)
+			}
 		}
-		addr := outer.Value.IPv4
-		if !addr.IsValid() {
-			addr = outer.Value.IPv6
-		}
-		yield(remoteEnd{addr, outer.Value.TEID})
 	}
 }
 
+func remoteOf(t session.Tunnel) remoteEnd { return remoteEnd{t.Remote, t.TEID} }
+
 func sendsTo(s *session.Session, at remoteEnd) (found bool) {
-	ends(s, func(r remoteEnd) { found = found || r == at })
+	ends(s, func(t session.Tunnel) { found = found || remoteOf(t) == at })
 	return found
 }
 
 // connect notes whom a session sends to; disconnect takes that back.
 func (sh *shard) connect(s *session.Session) {
-	ends(s, func(r remoteEnd) {
-		sh.remotes[sh.hash(r)] = s.SEID
-		sh.uses[use{Path{s.Slice, r.addr}, s.Owner}]++
+	ends(s, func(t session.Tunnel) {
+		sh.remotes[sh.hash(remoteOf(t))] = s.SEID
+		sh.uses[use{Path{t.Local, t.Remote}, s.Owner}]++
 	})
 }
 
 func (sh *shard) disconnect(s *session.Session) {
-	ends(s, func(r remoteEnd) {
-		if h := sh.hash(r); sh.remotes[h] == s.SEID {
+	ends(s, func(t session.Tunnel) {
+		if h := sh.hash(remoteOf(t)); sh.remotes[h] == s.SEID {
 			delete(sh.remotes, h)
 		}
-		u := use{Path{s.Slice, r.addr}, s.Owner}
+		u := use{Path{t.Local, t.Remote}, s.Owner}
 		if sh.uses[u]--; sh.uses[u] <= 0 {
 			delete(sh.uses, u)
 		}

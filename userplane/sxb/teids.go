@@ -18,31 +18,54 @@ import (
 // microsecond.
 type teids struct {
 	mu     sync.Mutex
-	slices []Slice
-	free   map[netip.Addr]*fteid.Allocator
+	slices []session.Slice
+	of     map[netip.Addr]session.Slice    // by each address
+	free   map[netip.Addr]*fteid.Allocator // by name
 }
 
 func newTEIDs(slices []Slice, rest time.Duration, now time.Time) (*teids, error) {
-	t := &teids{slices: slices, free: map[netip.Addr]*fteid.Allocator{}}
+	t := &teids{of: map[netip.Addr]session.Slice{}, free: map[netip.Addr]*fteid.Allocator{}}
 	for _, s := range slices {
 		a, err := fteid.New(s.Slots, rest, rand.Uint32(), now)
 		if err != nil {
-			return nil, fmt.Errorf("slice %v: %w", s.Address, err)
+			return nil, fmt.Errorf("slice %v: %w", s.addresses().Name(), err)
 		}
-		t.free[s.Address] = a
+		t.slices = append(t.slices, s.addresses())
+		t.of[s.Address], t.of[s.Address6] = s.addresses(), s.addresses()
+		t.free[s.addresses().Name()] = a
 	}
+	delete(t.of, netip.Addr{})
 	return t, nil
 }
 
-// emptiest is the slice that a new session goes to: the one with most free slots.
-func (t *teids) emptiest() netip.Addr {
+// slice returns the slice that has this address; for one that is no slice's, a slice of nothing else.
+func (t *teids) slice(a netip.Addr) session.Slice {
+	s, ok := t.of[a]
+	switch {
+	case ok:
+		return s
+	case a.Is4():
+		return session.Slice{IPv4: a}
+	}
+	return session.Slice{IPv6: a}
+}
+
+// emptiest is the slice that a new session goes to: of those with addresses of the families that it needs, the one
+// with most free slots. When no slice has them, the rules that need them will be refused, whichever it is.
+func (t *teids) emptiest(needs session.Families) netip.Addr {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	best, most := t.slices[0].Address, -1
+	best, most := netip.Addr{}, -1
 	for _, s := range t.slices {
-		if n := t.free[s.Address].Counts().Free; n > most {
-			best, most = s.Address, n
+		if needs.IPv4 && !s.IPv4.IsValid() || needs.IPv6 && !s.IPv6.IsValid() {
+			continue
 		}
+		if n := t.free[s.Name()].Counts().Free; n > most {
+			best, most = s.Name(), n
+		}
+	}
+	if most < 0 {
+		return t.slices[0].Name()
 	}
 	return best
 }
@@ -93,8 +116,8 @@ func (t *teids) info() []SlotInfo {
 	defer t.mu.Unlock()
 	var all []SlotInfo
 	for _, s := range t.slices {
-		c := t.free[s.Address].Counts()
-		all = append(all, SlotInfo{Slice: s.Address, Free: c.Free, Live: c.Live, Resting: c.Resting})
+		c := t.free[s.Name()].Counts()
+		all = append(all, SlotInfo{Slice: s.Name(), Free: c.Free, Live: c.Live, Resting: c.Resting})
 	}
 	return all
 }
@@ -137,6 +160,9 @@ func (l *lease) Hold(instance pfcp.NetworkInstance, ue netip.Prefix) (string, er
 	}
 	return pool, err
 }
+
+// Slice returns the slice that has this address.
+func (l *lease) Slice(a netip.Addr) session.Slice { return l.t.slice(a) }
 
 // Choose allocates an F-TEID of the session's slice.
 func (l *lease) Choose() (session.FTEID, error) {

@@ -88,14 +88,16 @@ type Port struct {
 
 // Slice is a GTP-U service address.
 type Slice struct {
-	Address  string `yaml:"address"`
+	Address  string `yaml:"address"`  // IPv4
+	Address6 string `yaml:"address6"` // IPv6, beside it or alone
 	Sessions int    `yaml:"sessions"` // TEIDs: live ones and those that rest
 }
 
 // Instance is a network instance.
 type Instance struct {
-	Name    string `yaml:"name"`
-	Gateway string `yaml:"gateway"` // next hop of its uplink packets
+	Name     string `yaml:"name"`
+	Gateway  string `yaml:"gateway"`  // next hop of its uplink packets: IPv4
+	Gateway6 string `yaml:"gateway6"` // next hop of its uplink IPv6 packets; "": gateway
 }
 
 // UEPool is a pool of UE addresses.
@@ -117,6 +119,7 @@ type GTPUConfig struct {
 	EchoInterval        time.Duration `yaml:"echo_interval"`          // of Echo Requests to peers that sessions send to; 0s: none
 	EchoT3              time.Duration `yaml:"echo_t3"`                // before an Echo Request is sent again
 	EchoN3              int           `yaml:"echo_n3"`                // Echo Requests before a path has failed
+	ZeroChecksumIPv6    bool          `yaml:"zero_checksum_ipv6"`     // G-PDUs over IPv6 leave without UDP checksum, RFC 6935
 }
 
 // DataPathConfig sizes the maps. Sizes are fixed while the maps live.
@@ -213,13 +216,13 @@ func (c *Config) Validate() error {
 		f.address(fmt.Sprintf("control_planes[%d].address", i), p.Address)
 	}
 	for i, s := range c.Slices {
-		f.address(fmt.Sprintf("slices[%d].address", i), s.Address)
+		f.addresses(fmt.Sprintf("slices[%d].address", i), s.Address, s.Address6)
 		if s.Sessions > fteid.MaxSlots {
 			f.add(fmt.Sprintf("slices[%d].sessions", i), "%d is above %d", s.Sessions, fteid.MaxSlots)
 		}
 	}
 	for i, n := range c.NetworkInstances {
-		f.address(fmt.Sprintf("network_instances[%d].gateway", i), n.Gateway)
+		f.addresses(fmt.Sprintf("network_instances[%d].gateway", i), n.Gateway, n.Gateway6)
 	}
 	for i, p := range c.UEPools {
 		for key, text := range map[string]string{"ipv4": p.IPv4, "ipv6": p.IPv6} {
@@ -247,6 +250,16 @@ func (f *faults) address(key, value string) {
 		f.add(key, "missing")
 	} else if err != nil || !a.Is4() {
 		f.add(key, "%q is not an IPv4 address", value)
+	}
+}
+
+// addresses checks a pair of keys, the second of which ends in 6, that hold an address of each family, or of one.
+func (f *faults) addresses(key, value, value6 string) {
+	if value != "" || value6 == "" {
+		f.address(key, value)
+	}
+	if a, err := netip.ParseAddr(value6); value6 != "" && (err != nil || !a.Is6()) {
+		f.add(key+"6", "%q is not an IPv6 address", value6)
 	}
 }
 
@@ -349,7 +362,7 @@ func (c *Config) edge() sxb.Config {
 	e.Endpoint.Listen, _ = c.pfcpAddress() // Validate has seen it
 	e.Endpoint.T1, e.Endpoint.N1, e.Endpoint.Readers = c.PFCP.T1, c.PFCP.N1, c.PFCP.Readers
 	for _, s := range c.Slices {
-		e.Slices = append(e.Slices, sxb.Slice{Address: parse(s.Address), Slots: 1 << datapath.SlotBits(s.Sessions)})
+		e.Slices = append(e.Slices, sxb.Slice{Address: parse(s.Address), Address6: parse(s.Address6), Slots: 1 << datapath.SlotBits(s.Sessions)})
 	}
 	e.Rest, e.Instances, e.Limits = c.GTPU.TEIDRest, c.instances(), session.Limits(c.RulesPerSession)
 	e.AddressRest = c.UEAddressRest
@@ -385,6 +398,7 @@ func (c *Config) dataPath() datapath.Config {
 	d.PinDir, d.Generic = c.PinDir, c.DataPath.Generic
 	d.AddressBlocks, d.Peers, d.MaxInstances = c.DataPath.AddressBlocks, c.DataPath.Peers, c.DataPath.MaxInstances
 	d.Rules, d.Cells, d.Limits, d.Meters, d.Routes = c.DataPath.Rules, c.DataPath.Cells, c.DataPath.Limits, c.DataPath.Meters, c.DataPath.Routes
+	d.ZeroChecksum6 = c.GTPU.ZeroChecksumIPv6
 	d.Burst = uint32(min(c.DataPath.Burst.Milliseconds(), 1<<31))
 	for _, p := range c.Ports {
 		port := datapath.Port{Name: p.Name, Side: datapath.SideAccess, Instance: instanceName(p.NetworkInstance)}
@@ -397,10 +411,12 @@ func (c *Config) dataPath() datapath.Config {
 		d.Ports = append(d.Ports, port)
 	}
 	for _, s := range c.Slices {
-		d.Slices = append(d.Slices, datapath.Slice{Address: parse(s.Address), TEIDs: s.Sessions})
+		d.Slices = append(d.Slices, datapath.Slice{Address: parse(s.Address), Address6: parse(s.Address6), TEIDs: s.Sessions})
 	}
 	for _, n := range c.NetworkInstances {
-		d.Instances = append(d.Instances, datapath.Instance{Name: instanceName(n.Name), Gateway: parse(n.Gateway)})
+		d.Instances = append(d.Instances, datapath.Instance{
+			Name: instanceName(n.Name), Gateway: parse(n.Gateway), Gateway6: parse(n.Gateway6),
+		})
 	}
 	return d
 }
@@ -412,7 +428,11 @@ func (c *Config) slowPath() slowpath.Config {
 	s.PerPeer, s.Queue, s.Peers = c.GTPU.IndicationsPerPeer, c.GTPU.IndicationQueue, c.GTPU.IndicationPeerLimit
 	s.InjectQueue = c.GTPU.ReassemblyQueue
 	for _, slice := range c.Slices {
-		s.Slices = append(s.Slices, parse(slice.Address))
+		for _, a := range []string{slice.Address, slice.Address6} {
+			if a != "" {
+				s.Slices = append(s.Slices, parse(a))
+			}
+		}
 	}
 	return s
 }

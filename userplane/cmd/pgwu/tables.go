@@ -44,6 +44,14 @@ func newTables(sessions []session.Session, entries iter.Seq[datapath.EntryState]
 	return t
 }
 
+// outerTo is the Outer Header Creation of a tunnel.
+func outerTo(remote netip.Addr, teid pfcp.TEID) pfcp.OuterHeaderCreation {
+	if remote.Is4() {
+		return pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv4, TEID: teid, IPv4: remote}
+	}
+	return pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv6, TEID: teid, IPv6: remote}
+}
+
 // sessionOf is what entries tell of their session.
 func sessionOf(seid pfcp.SEID, entries []datapath.EntryState) session.Session {
 	s := session.Session{SEID: seid}
@@ -83,9 +91,7 @@ func rulesOf(key *session.Key, r *session.Rule) (session.PDR, session.FAR) {
 		p.Source, p.Instance, p.UE = pfcp.InterfaceCore, key.Instance, key.UE.Addr()
 		f.Destination = pfcp.Some(pfcp.InterfaceAccess)
 		if r.Remote.IsValid() {
-			f.Outer = pfcp.Some(pfcp.OuterHeaderCreation{
-				Description: pfcp.CreateGTPUUDPIPv4, TEID: r.RemoteTEID, IPv4: r.Remote,
-			})
+			f.Outer = pfcp.Some(outerTo(r.Remote, r.RemoteTEID))
 		}
 	}
 	if r.Origin.QERID.Present {
@@ -115,6 +121,14 @@ func text(a netip.Addr) string {
 		return ""
 	}
 	return a.String()
+}
+
+// texts are those of an address of each family.
+func texts(ipv4, ipv6 netip.Addr) string {
+	if ipv4.IsValid() && ipv6.IsValid() {
+		return text(ipv4) + "," + text(ipv6)
+	}
+	return text(ipv4) + text(ipv6)
 }
 
 // SessionRow is a PFCP session as people see it.
@@ -255,7 +269,7 @@ func (t tables) farRowsOf(s *session.Session) []FARRow {
 	for i, f := range s.FARs {
 		rows[i] = FARRow{
 			SEID: hexSEID(s.SEID), FAR: f.ID, Action: actionText(f.Action), NetworkInstance: string(f.Instance),
-			Remote: text(f.Outer.Value.IPv4), RemoteTEID: hexTEID(f.Outer.Value.TEID),
+			Remote: texts(f.Outer.Value.IPv4, f.Outer.Value.IPv6), RemoteTEID: hexTEID(f.Outer.Value.TEID),
 		}
 		if f.Destination.Present {
 			rows[i].Destination = f.Destination.Value.String()

@@ -8,9 +8,15 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"structs"
 
 	"github.com/cilium/ebpf"
 )
+
+type harnessSumPiece struct {
+	_      structs.HostLayout
+	Octets [516]uint8
+}
 
 // Names of all BPF objects in the ELF.
 //
@@ -18,6 +24,7 @@ import (
 const (
 	harnessMapCandidate        = "candidate"
 	harnessMapExits            = "exits"
+	harnessMapSumPieces        = "sum_pieces"
 	harnessProgFloorDownlink   = "floor_downlink"
 	harnessProgFloorUplink     = "floor_uplink"
 	harnessProgNothing         = "nothing"
@@ -38,6 +45,7 @@ const (
 	harnessVarTeidStride       = "teid_stride"
 	harnessVarUeStride         = "ue_stride"
 	harnessVarUplinkHeaders    = "uplink_headers"
+	harnessVarZeroChecksumIpv6 = "zero_checksum_ipv6"
 )
 
 // loadHarness returns the embedded CollectionSpec for harness.
@@ -96,6 +104,7 @@ type harnessProgramSpecs struct {
 type harnessMapSpecs struct {
 	Candidate *ebpf.MapSpec `ebpf:"candidate"`
 	Exits     *ebpf.MapSpec `ebpf:"exits"`
+	SumPieces *ebpf.MapSpec `ebpf:"sum_pieces"`
 }
 
 // harnessVariableSpecs contains global variables before they are loaded into the kernel.
@@ -116,6 +125,7 @@ type harnessVariableSpecs struct {
 	TeidStride       *ebpf.VariableSpec `ebpf:"teid_stride"`
 	UeStride         *ebpf.VariableSpec `ebpf:"ue_stride"`
 	UplinkHeaders    *ebpf.VariableSpec `ebpf:"uplink_headers"`
+	ZeroChecksumIpv6 *ebpf.VariableSpec `ebpf:"zero_checksum_ipv6"`
 }
 
 // harnessObjects contains all objects after they have been loaded into the kernel.
@@ -140,12 +150,14 @@ func (o *harnessObjects) Close() error {
 type harnessMaps struct {
 	Candidate *ebpf.Map `ebpf:"candidate"`
 	Exits     *ebpf.Map `ebpf:"exits"`
+	SumPieces *ebpf.Map `ebpf:"sum_pieces"`
 }
 
 func (m *harnessMaps) Close() error {
 	return _HarnessClose(
 		m.Candidate,
 		m.Exits,
+		m.SumPieces,
 	)
 }
 
@@ -167,6 +179,7 @@ type harnessVariables struct {
 	TeidStride       *ebpf.Variable `ebpf:"teid_stride"`
 	UeStride         *ebpf.Variable `ebpf:"ue_stride"`
 	UplinkHeaders    *ebpf.Variable `ebpf:"uplink_headers"`
+	ZeroChecksumIpv6 *ebpf.Variable `ebpf:"zero_checksum_ipv6"`
 }
 
 // harnessPrograms contains all programs after they have been loaded into the kernel.
