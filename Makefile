@@ -59,5 +59,6 @@ fuzz: ## run each fuzz target for FUZZTIME (20s)
 prove: ## the proofs of the user plane at full size, with what they measured; about 20 minutes; needs root
 	XEPC_PROVE=1 $(GO) test -count=1 -v -timeout 2h ./userplane/proof
 
-fuzz-long: ## give the HSS's handlers and the PGW-U's PFCP edge 10 million mutated messages each
+fuzz-long: ## give the HSS's handlers and the PGW-U's PFCP edge 10 million mutated messages each, its data path 100 million frames
+	XEPC_FUZZ_FRAMES=100000000 $(GO) test -count=1 -v -timeout 2h -run TestMutatedFrames ./userplane/datapath
 	XEPC_FUZZ_MESSAGES=10000000 $(GO) test -count=1 -v -timeout 12h -run TestMutatedMessages ./hss/s6a ./userplane/sxb

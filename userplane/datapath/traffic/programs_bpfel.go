@@ -44,30 +44,37 @@ type programsSight struct {
 	Vlan        uint16
 }
 
+type programsSumPiece struct {
+	_      structs.HostLayout
+	Octets [516]uint8
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	programsMapExits      = "exits"
-	programsMapFlows      = "flows"
-	programsMapSights     = "sights"
-	programsProgControl   = "control"
-	programsProgGenerate  = "generate"
-	programsProgSink      = "sink"
-	programsVarBegin      = "begin"
-	programsVarEnd        = "end"
-	programsVarExitPort   = "exit_port"
-	programsVarFlowCount  = "flow_count"
-	programsVarIdle       = "idle"
-	programsVarInterval   = "interval"
-	programsVarLeading    = "leading"
-	programsVarLongestGap = "longest_gap"
-	programsVarPackets    = "packets"
-	programsVarRedirected = "redirected"
-	programsVarSent       = "sent"
-	programsVarStart      = "start"
-	programsVarStop       = "stop"
-	programsVarStrange    = "strange"
+	programsMapExits            = "exits"
+	programsMapFlows            = "flows"
+	programsMapSights           = "sights"
+	programsMapSumPieces        = "sum_pieces"
+	programsProgControl         = "control"
+	programsProgGenerate        = "generate"
+	programsProgSink            = "sink"
+	programsVarBegin            = "begin"
+	programsVarEnd              = "end"
+	programsVarExitPort         = "exit_port"
+	programsVarFlowCount        = "flow_count"
+	programsVarIdle             = "idle"
+	programsVarInterval         = "interval"
+	programsVarLeading          = "leading"
+	programsVarLongestGap       = "longest_gap"
+	programsVarPackets          = "packets"
+	programsVarRedirected       = "redirected"
+	programsVarSent             = "sent"
+	programsVarStart            = "start"
+	programsVarStop             = "stop"
+	programsVarStrange          = "strange"
+	programsVarZeroChecksumIpv6 = "zero_checksum_ipv6"
 )
 
 // loadPrograms returns the embedded CollectionSpec for programs.
@@ -121,29 +128,31 @@ type programsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programsMapSpecs struct {
-	Exits  *ebpf.MapSpec `ebpf:"exits"`
-	Flows  *ebpf.MapSpec `ebpf:"flows"`
-	Sights *ebpf.MapSpec `ebpf:"sights"`
+	Exits     *ebpf.MapSpec `ebpf:"exits"`
+	Flows     *ebpf.MapSpec `ebpf:"flows"`
+	Sights    *ebpf.MapSpec `ebpf:"sights"`
+	SumPieces *ebpf.MapSpec `ebpf:"sum_pieces"`
 }
 
 // programsVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programsVariableSpecs struct {
-	Begin      *ebpf.VariableSpec `ebpf:"begin"`
-	End        *ebpf.VariableSpec `ebpf:"end"`
-	ExitPort   *ebpf.VariableSpec `ebpf:"exit_port"`
-	FlowCount  *ebpf.VariableSpec `ebpf:"flow_count"`
-	Idle       *ebpf.VariableSpec `ebpf:"idle"`
-	Interval   *ebpf.VariableSpec `ebpf:"interval"`
-	Leading    *ebpf.VariableSpec `ebpf:"leading"`
-	LongestGap *ebpf.VariableSpec `ebpf:"longest_gap"`
-	Packets    *ebpf.VariableSpec `ebpf:"packets"`
-	Redirected *ebpf.VariableSpec `ebpf:"redirected"`
-	Sent       *ebpf.VariableSpec `ebpf:"sent"`
-	Start      *ebpf.VariableSpec `ebpf:"start"`
-	Stop       *ebpf.VariableSpec `ebpf:"stop"`
-	Strange    *ebpf.VariableSpec `ebpf:"strange"`
+	Begin            *ebpf.VariableSpec `ebpf:"begin"`
+	End              *ebpf.VariableSpec `ebpf:"end"`
+	ExitPort         *ebpf.VariableSpec `ebpf:"exit_port"`
+	FlowCount        *ebpf.VariableSpec `ebpf:"flow_count"`
+	Idle             *ebpf.VariableSpec `ebpf:"idle"`
+	Interval         *ebpf.VariableSpec `ebpf:"interval"`
+	Leading          *ebpf.VariableSpec `ebpf:"leading"`
+	LongestGap       *ebpf.VariableSpec `ebpf:"longest_gap"`
+	Packets          *ebpf.VariableSpec `ebpf:"packets"`
+	Redirected       *ebpf.VariableSpec `ebpf:"redirected"`
+	Sent             *ebpf.VariableSpec `ebpf:"sent"`
+	Start            *ebpf.VariableSpec `ebpf:"start"`
+	Stop             *ebpf.VariableSpec `ebpf:"stop"`
+	Strange          *ebpf.VariableSpec `ebpf:"strange"`
+	ZeroChecksumIpv6 *ebpf.VariableSpec `ebpf:"zero_checksum_ipv6"`
 }
 
 // programsObjects contains all objects after they have been loaded into the kernel.
@@ -166,9 +175,10 @@ func (o *programsObjects) Close() error {
 //
 // It can be passed to loadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programsMaps struct {
-	Exits  *ebpf.Map `ebpf:"exits"`
-	Flows  *ebpf.Map `ebpf:"flows"`
-	Sights *ebpf.Map `ebpf:"sights"`
+	Exits     *ebpf.Map `ebpf:"exits"`
+	Flows     *ebpf.Map `ebpf:"flows"`
+	Sights    *ebpf.Map `ebpf:"sights"`
+	SumPieces *ebpf.Map `ebpf:"sum_pieces"`
 }
 
 func (m *programsMaps) Close() error {
@@ -176,6 +186,7 @@ func (m *programsMaps) Close() error {
 		m.Exits,
 		m.Flows,
 		m.Sights,
+		m.SumPieces,
 	)
 }
 
@@ -183,20 +194,21 @@ func (m *programsMaps) Close() error {
 //
 // It can be passed to loadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programsVariables struct {
-	Begin      *ebpf.Variable `ebpf:"begin"`
-	End        *ebpf.Variable `ebpf:"end"`
-	ExitPort   *ebpf.Variable `ebpf:"exit_port"`
-	FlowCount  *ebpf.Variable `ebpf:"flow_count"`
-	Idle       *ebpf.Variable `ebpf:"idle"`
-	Interval   *ebpf.Variable `ebpf:"interval"`
-	Leading    *ebpf.Variable `ebpf:"leading"`
-	LongestGap *ebpf.Variable `ebpf:"longest_gap"`
-	Packets    *ebpf.Variable `ebpf:"packets"`
-	Redirected *ebpf.Variable `ebpf:"redirected"`
-	Sent       *ebpf.Variable `ebpf:"sent"`
-	Start      *ebpf.Variable `ebpf:"start"`
-	Stop       *ebpf.Variable `ebpf:"stop"`
-	Strange    *ebpf.Variable `ebpf:"strange"`
+	Begin            *ebpf.Variable `ebpf:"begin"`
+	End              *ebpf.Variable `ebpf:"end"`
+	ExitPort         *ebpf.Variable `ebpf:"exit_port"`
+	FlowCount        *ebpf.Variable `ebpf:"flow_count"`
+	Idle             *ebpf.Variable `ebpf:"idle"`
+	Interval         *ebpf.Variable `ebpf:"interval"`
+	Leading          *ebpf.Variable `ebpf:"leading"`
+	LongestGap       *ebpf.Variable `ebpf:"longest_gap"`
+	Packets          *ebpf.Variable `ebpf:"packets"`
+	Redirected       *ebpf.Variable `ebpf:"redirected"`
+	Sent             *ebpf.Variable `ebpf:"sent"`
+	Start            *ebpf.Variable `ebpf:"start"`
+	Stop             *ebpf.Variable `ebpf:"stop"`
+	Strange          *ebpf.Variable `ebpf:"strange"`
+	ZeroChecksumIpv6 *ebpf.Variable `ebpf:"zero_checksum_ipv6"`
 }
 
 // programsPrograms contains all programs after they have been loaded into the kernel.
