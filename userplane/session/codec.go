@@ -10,7 +10,7 @@ import (
 )
 
 // CodecVersion is the version of the octets that AppendBinary makes. It rises with every change to them.
-const CodecVersion = 7
+const CodecVersion = 8
 
 // errMalformed is what a record that AppendBinary did not make ends with.
 var errMalformed = errors.New("malformed session record")
@@ -151,6 +151,7 @@ func (w *encoder) pdr(p *PDR) {
 	for _, id := range p.URRIDs {
 		w.uint(uint64(id))
 	}
+	w.names(p)
 }
 
 func (w *encoder) far(f *FAR) {
@@ -278,6 +279,8 @@ func (r *decoder) pdr() PDR {
 		FARID:     pfcp.FARID(r.u32()),
 		QERIDs:    list(r, func() pfcp.QERID { return pfcp.QERID(r.u32()) }),
 		URRIDs:    list(r, func() pfcp.URRID { return pfcp.URRID(r.u32()) }),
+
+		Application: r.string(), PFDs: list(r, r.plainFilter), Predefined: list(r, r.predefined),
 	}
 }
 

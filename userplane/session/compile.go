@@ -87,6 +87,9 @@ func (c *compiler) inOrder() []*PDR {
 
 // add puts the rule of a PDR behind the rules of its keys.
 func (c *compiler) add(t Table, p *PDR) error {
+	if !p.detects() {
+		return nil
+	}
 	r, err := c.rule(p)
 	if err != nil {
 		return err
@@ -167,7 +170,11 @@ func (c *compiler) filters(p *PDR) ([]Filter, error) {
 		}
 		all = append(all, f.Filter)
 	}
-	return all, nil
+	given, every := p.given()
+	if every {
+		return nil, nil
+	}
+	return append(all, given...), nil
 }
 
 func (c *compiler) named(id uint32) *SDF {
@@ -182,7 +189,7 @@ func (c *compiler) named(id uint32) *SDF {
 }
 
 func (c *compiler) usage(r *Rule, p *PDR) error {
-	for _, id := range p.URRIDs {
+	for _, id := range p.urrs() {
 		at, ok := find(c.s.URRs, id, idOfURR)
 		if !ok {
 			return refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEURRID, "there is no URR %d", id)
@@ -236,11 +243,13 @@ func (c *compiler) keys(p *PDR) ([]Key, error) {
 // far is the PDR's FAR, unless a quota of its URRs is spent: then the packets are dropped, or the FAR for Quota
 // Action says what becomes of them, TS 29.244 5.2.2.2.
 func (c *compiler) far(p *PDR) (*FAR, error) {
-	at, ok := find(c.s.FARs, p.FARID, idOfFAR)
-	if !ok {
+	var own *FAR
+	if at, ok := find(c.s.FARs, p.FARID, idOfFAR); ok {
+		own = &c.s.FARs[at]
+	} else if own = p.predefinedFAR(); own == nil || p.FARID != 0 {
 		return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEFARID, "there is no FAR %d", p.FARID)
 	}
-	for _, id := range p.URRIDs {
+	for _, id := range p.urrs() {
 		u, ok := find(c.s.URRs, id, idOfURR)
 		if !ok || !c.s.URRs[u].Exhausted {
 			continue
@@ -250,11 +259,11 @@ func (c *compiler) far(p *PDR) (*FAR, error) {
 				return &c.s.FARs[instead], nil
 			}
 		}
-		stopped := c.s.FARs[at]
+		stopped := *own
 		stopped.Action = pfcp.ActionDrop
 		return &stopped, nil
 	}
-	return &c.s.FARs[at], nil
+	return own, nil
 }
 
 // action says what a FAR does with a packet.
@@ -438,6 +447,18 @@ func (c *compiler) quality(r *Rule, p *PDR) error {
 			m.ID = MeterID{Owner: c.s.Owner, Correlation: q.Correlation.Value, Direction: p.Direction()}
 		}
 		r.Meters = append(r.Meters, m)
+	}
+	for i := range p.Predefined {
+		d := &p.Predefined[i]
+		mbr := d.MBR.Uplink
+		if p.Direction() == Downlink {
+			mbr = d.MBR.Downlink
+		}
+		if mbr > 0 {
+			r.Meters = append(r.Meters, Meter{
+				ID: MeterID{SEID: c.s.SEID, QERID: pfcp.QERID(d.id()), Direction: p.Direction()}, MBR: mbr,
+			})
+		}
 	}
 	return nil
 }

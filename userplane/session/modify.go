@@ -72,6 +72,7 @@ func (s Session) Modify(
 	if err := next.settleAddresses(&m); err != nil {
 		return s, Created{}, err
 	}
+	next.keepFilters(&s)
 	for _, id := range req.QueryURRs {
 		if _, ok := find(next.URRs, id, idOfURR); !ok {
 			if _, ok = find(s.URRs, id, idOfURR); !ok {
@@ -263,8 +264,8 @@ const noneToTell = "CHOOSE in an update: there is no IE to tell the outcome"
 // update changes a PDR. A new PDI replaces the old one, else a filter could never be removed; but one that lacks
 // the key without which it could match nothing keeps the old key: Open5GS sends only Source Interface and filters.
 func (m *maker) update(p PDR, u *pfcp.UpdatePDR) (PDR, error) {
-	if len(u.ActivatePredefinedRules) > 0 || len(u.DeactivatePredefinedRules) > 0 {
-		return p, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEActivatePredefinedRules, "there are no predefined rules")
+	if err := m.activate(&p, u.ActivatePredefinedRules, u.DeactivatePredefinedRules); err != nil {
+		return p, err
 	}
 	if u.Precedence.Present {
 		p.Precedence = u.Precedence.Value

@@ -30,10 +30,10 @@ func (m *maker) pdr(c *pfcp.CreatePDR) (PDR, error) {
 		ID: c.ID, Precedence: c.Precedence, Removal: c.OuterHeaderRemoval, FARID: c.FARID.Value,
 		QERIDs: slices.Clone(c.QERIDs), URRIDs: slices.Clone(c.URRIDs),
 	}
-	if len(c.ActivatePredefinedRules) > 0 {
-		return PDR{}, refuse(pfcp.RulePDR, uint32(c.ID), pfcp.IEActivatePredefinedRules, "there are no predefined rules: %q", c.ActivatePredefinedRules)
+	if err := m.activate(&p, c.ActivatePredefinedRules, nil); err != nil {
+		return PDR{}, err
 	}
-	if !c.FARID.Present {
+	if !c.FARID.Present && p.predefinedFAR() == nil {
 		return PDR{}, blame(&pfcp.Error{
 			Cause: pfcp.CauseConditionalIEMissing, Offending: pfcp.IEFARID,
 			Err: fmt.Errorf("a PDR without FAR and without predefined rules"),
@@ -65,8 +65,8 @@ func (m *maker) pdi(p *PDR, i *pfcp.PDI, pools []string) error {
 	default:
 		return fault(pfcp.IESourceInterface, "source interface %v is not served", i.SourceInterface)
 	}
-	if i.ApplicationID.Present {
-		return fault(pfcp.IEApplicationID, "application detection is not served: %q", i.ApplicationID.Value)
+	if err := m.application(p, i); err != nil {
+		return err
 	}
 	p.Source, p.QFIs, p.Filters = i.SourceInterface, slices.Clone(i.QFI), nil
 	if len(i.SDFFilters) > m.limits.Filters {

@@ -53,6 +53,10 @@ type PDR struct {
 	FARID      pfcp.FARID
 	QERIDs     []pfcp.QERID
 	URRIDs     []pfcp.URRID
+
+	Application string   // "": none; the packets are those that a PFD describes
+	PFDs        []Filter // of the application
+	Predefined  []Predefined
 }
 
 // Direction is that of the packets that the PDR matches: from the access side they go up.
@@ -225,6 +229,10 @@ type Grants interface {
 	// Hold takes a UE address that the control plane brings, if it is of a pool of the network instance: that pool, or
 	// "" if it is of none.
 	Hold(instance pfcp.NetworkInstance, ue netip.Prefix) (string, error)
+	// Application returns the PFDs of an application, false when there is none of this id.
+	Application(id string) ([]Filter, bool)
+	// Predefined returns a predefined rule that this control plane may activate.
+	Predefined(name string) (Predefined, bool)
 }
 
 // refuse makes the error for a rule that cannot be made or changed.

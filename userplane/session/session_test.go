@@ -31,6 +31,9 @@ type counter struct {
 	claimed []FTEID
 	full    bool
 	hosts   byte // UE addresses given out
+
+	applications map[string][]Filter
+	predefined   map[string]Predefined
 }
 
 // The pools are "internet" with 172.16.9.0/24 and 2001:db8:9::/48, and "six" with IPv6 only; both of the instance.
@@ -40,6 +43,16 @@ func (c *counter) Pool(instance pfcp.NetworkInstance, identity string, ipv6 bool
 		return "", &pfcp.Error{Cause: pfcp.CauseRuleCreationFailure, Offending: pfcp.IEUEIPAddress}
 	}
 	return cmp.Or(identity, "internet"), nil
+}
+
+func (c *counter) Application(id string) ([]Filter, bool) {
+	f, ok := c.applications[id]
+	return f, ok
+}
+
+func (c *counter) Predefined(name string) (Predefined, bool) {
+	d, ok := c.predefined[name]
+	return d, ok
 }
 
 func (c *counter) Take(_ string, ipv6 bool) (netip.Prefix, error) {

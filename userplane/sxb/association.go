@@ -23,13 +23,14 @@ type association struct {
 	lost     *atomic.Int64  // Unix nanoseconds since when it does not answer; 0: it does
 	draining *atomic.Int64  // Unix nanoseconds until when it has time to release; 0: nobody asked it to
 	loadTold *atomic.Uint32 // sequence number of the load control information that it had last
+	pfds     *atomic.Pointer[pfds]
 }
 
 func newAssociation(id uint32, r associationRecord, setting Peer, now time.Time) *association {
 	a := &association{
 		id: id, associationRecord: r, setting: setting,
 		sessions: new(atomic.Int64), heard: new(atomic.Int64), lost: new(atomic.Int64),
-		draining: new(atomic.Int64), loadTold: new(atomic.Uint32),
+		draining: new(atomic.Int64), loadTold: new(atomic.Uint32), pfds: new(atomic.Pointer[pfds]),
 	}
 	a.heard.Store(now.UnixNano())
 	return a
@@ -112,6 +113,7 @@ type PeerInfo struct {
 	State             string                 `json:"state"`          // associated, lost, releasing
 	Silent            float64                `json:"silent_seconds"` // since its last message
 	Sessions          int64                  `json:"sessions"`
+	Applications      int                    `json:"applications"` // that it has provisioned PFDs of
 }
 
 // Peers returns the associations.
@@ -122,6 +124,9 @@ func (e *Edge) Peers() []PeerInfo {
 		p := PeerInfo{
 			Number: a.id, NodeID: a.node.String(), Address: a.addr, RecoveryTimeStamp: a.recovery, State: "associated",
 			Silent: now.Sub(time.Unix(0, a.heard.Load())).Seconds(), Sessions: a.sessions.Load(),
+		}
+		if apps := a.pfds.Load(); apps != nil {
+			p.Applications = len(*apps)
 		}
 		switch {
 		case a.lost.Load() != 0:

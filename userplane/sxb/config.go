@@ -26,6 +26,8 @@ type Config struct {
 	AddressPools []AddressPool // that UE addresses are given out of
 	AddressRest  time.Duration // of a released UE address before it is given out again
 
+	Predefined []PredefinedRule // that PDRs may activate by their names
+
 	GBRCapacity pfcp.BitRate // that sessions may be guaranteed in all, kbit/s; 0: without end
 
 	MaxPeers           int // associations
@@ -113,6 +115,7 @@ func (c Config) Validate() error {
 		}
 	}
 	c.validatePools(fault)
+	c.validatePredefined(fault)
 	for _, n := range []struct {
 		key   string
 		value int64
@@ -168,11 +171,35 @@ func (c Config) validatePools(fault func(key, format string, args ...any)) {
 	}
 }
 
+// validatePredefined checks the predefined rules.
+func (c Config) validatePredefined(fault func(key, format string, args ...any)) {
+	for i := range c.Predefined {
+		d, key := &c.Predefined[i].Predefined, fmt.Sprintf("predefined_rules[%d]", i)
+		if d.Name == "" {
+			fault(key+".name", "missing")
+		}
+		if len(d.Filters) > c.Limits.Filters {
+			fault(key+".filters", "%d: a PDR has at most %d", len(d.Filters), c.Limits.Filters)
+		}
+		if _, ok := c.Instances.Resolve(d.Instance); d.Action == pfcp.Some(session.ActionForward) && !ok {
+			fault(key+".network_instance", "%q is not in network_instances", d.Instance)
+		}
+		for j := range c.Predefined[:i] {
+			if d.SameID(&c.Predefined[j].Predefined) {
+				fault(key+".name", "%q is the same as, or cannot be told from that of predefined_rules[%d]", d.Name, j)
+			}
+		}
+	}
+}
+
 // features is what UP Function Features says.
 func (c Config) features() pfcp.UPFunctionFeatures {
 	f := Features
 	if len(c.AddressPools) > 0 {
 		f |= pfcp.FeatureUEIP
+	}
+	if len(c.Predefined) > 0 {
+		f |= pfcp.FeatureADPDP
 	}
 	return f
 }

@@ -49,7 +49,7 @@ type DataPath interface {
 
 // Features is what UP Function Features says: exactly what works.
 // What depends on the configuration comes on top of it.
-const Features = pfcp.FeatureFTUP | pfcp.FeatureEMPU | pfcp.FeaturePDIU | pfcp.FeatureFRRT | pfcp.FeatureMTE | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP
+const Features = pfcp.FeatureFTUP | pfcp.FeatureEMPU | pfcp.FeaturePDIU | pfcp.FeatureFRRT | pfcp.FeatureMTE | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP | pfcp.FeaturePFDM | pfcp.FeatureIP6PL
 
 // Edge is the PFCP edge.
 type Edge struct {
@@ -150,6 +150,13 @@ func (e *Edge) record(state *State, epoch uint32, wipe bool) error {
 			}
 		}
 	}
+	for owner, apps := range state.pfds {
+		if e.directory.Load().byID[owner] == nil {
+			for id := range apps {
+				outdated = append(outdated, pfdKey(owner, id))
+			}
+		}
+	}
 	var b journal.Batch
 	if wipe {
 		b.Put(node, nodeRecord(0, epoch))
@@ -175,7 +182,11 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 		if !allowed {
 			continue
 		}
-		d = d.with(newAssociation(id, a, setting, now))
+		one := newAssociation(id, a, setting, now)
+		if apps := state.pfds[id]; len(apps) > 0 {
+			one.pfds.Store(&apps)
+		}
+		d = d.with(one)
 		e.keeper.next = max(e.keeper.next, id+1)
 	}
 	e.directory.Store(d)
@@ -187,6 +198,7 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 		err := errors.New("its association is gone")
 		var table session.Table
 		if owner != nil {
+			s, _ = s.Rename(owner.pfds.Load().application) // killed before the session heard of new ones
 			table, err = s.Compile(e.cfg.Instances)
 		}
 		if err == nil {
@@ -321,6 +333,9 @@ func (e *Edge) handle(r *pfcp.Request) {
 	case *pfcp.SessionSetDeletionRequest:
 		e.ignored(r, m.Ignored)
 		e.keeper.ask(r, func() { e.keeper.deleteSet(r, m) })
+	case *pfcp.PFDManagementRequest:
+		e.ignored(r, m.Ignored)
+		e.keeper.ask(r, func() { e.keeper.managePFDs(r, m) })
 	case *pfcp.AssociationReleaseRequest:
 		e.keeper.ask(r, func() { e.keeper.release(r, m) })
 	case *pfcp.SessionEstablishmentRequest:

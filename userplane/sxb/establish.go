@@ -82,7 +82,8 @@ func (sh *shard) makeSession(
 		return err
 	}
 	l := &lease{
-		t: sh.e.teids, a: sh.e.addresses, slice: sh.e.teids.emptiest(session.FamiliesOf(m)), mayClaim: m.Restoration || a.setting.AcceptCPFTEID, now: time.Now(),
+		t: sh.e.teids, a: sh.e.addresses, of: a, rules: sh.e.cfg.Predefined, slice: sh.e.teids.emptiest(session.FamiliesOf(m)),
+		mayClaim: m.Restoration || a.setting.AcceptCPFTEID, now: time.Now(),
 	}
 	if old != nil {
 		l.held, l.owned = old.FTEIDs(), old.Addresses

@@ -206,6 +206,11 @@ func (k *keeper) publish(a *association, how string) error {
 func (k *keeper) dissolve(a *association, done func()) {
 	var b journal.Batch
 	b.Delete(journal.Key{Kind: kindAssociation, ID: uint64(a.id)})
+	if apps := a.pfds.Load(); apps != nil {
+		for id := range *apps {
+			b.Delete(pfdKey(a.id, id))
+		}
+	}
 	if err := k.e.journal.Write(&b); err != nil {
 		k.e.log.Error("association stays in the journal", "peer", a.node.String(), "err", err)
 	}
@@ -217,10 +222,16 @@ func (k *keeper) dissolve(a *association, done func()) {
 
 // removeFrom removes those sessions of an association that match, and then has the keeper call done.
 func (e *Edge) removeFrom(a *association, match func(*session.Session) bool, done func()) {
+	e.workOn(a, match, (*shard).purge, done)
+}
+
+// workOn has the shards do something with those sessions of an association that match, and then has the keeper call
+// done.
+func (e *Edge) workOn(a *association, match func(*session.Session) bool, do func(*shard, []pfcp.SEID), done func()) {
 	left := new(atomic.Int32)
 	left.Store(int32(len(e.shards)))
 	for _, sh := range e.shards {
-		sh.removeOwned(a.id, match, func() {
+		sh.workOn(a.id, match, func(seids []pfcp.SEID) { do(sh, seids) }, func() {
 			if left.Add(-1) == 0 {
 				e.keeper.finish(done)
 			}

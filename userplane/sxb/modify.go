@@ -15,7 +15,7 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 		sh.e.refuse(r, 0, err)
 		return
 	}
-	l := &lease{t: sh.e.teids, a: sh.e.addresses, slice: s.Slice, mayClaim: a.setting.AcceptCPFTEID, now: time.Now()}
+	l := &lease{t: sh.e.teids, a: sh.e.addresses, of: a, rules: sh.e.cfg.Predefined, slice: s.Slice, mayClaim: a.setting.AcceptCPFTEID, now: time.Now()}
 	made := false
 	defer func() { // also when our own code panics
 		if !made {

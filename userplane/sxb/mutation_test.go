@@ -51,7 +51,9 @@ func newMutator(t *testing.T, w *world, addr string, seed uint64) *mutator {
 		message.NewAssociationUpdateRequest(0, m.nodeID(), ie.NewCPFunctionFeatures(1)),
 		message.NewSessionSetDeletionRequest(0, m.nodeID(), nil, ie.NewFQCSID("10.10.0.9", 1)),
 		message.NewHeartbeatRequest(0, ie.NewRecoveryTimeStamp(m.rts), nil),
-		message.NewPFDManagementRequest(0), message.NewNodeReportRequest(0, m.nodeID()),
+		message.NewPFDManagementRequest(0), message.NewPFDManagementRequest(0, application("video", flowDNS), application("chat", flowWeb)),
+		m.establishment(0, 6, detecting("172.16.2.7", "video")...), m.establishment(0, 7, addressless(chooseIPv4|chooseIPv6)...),
+		message.NewNodeReportRequest(0, m.nodeID()),
 		message.NewSessionReportResponse(0, 0, 1, 0, 0, ie.NewCause(1)),
 	)
 	return m
@@ -116,7 +118,7 @@ func (w *world) quiet() {
 		busy := 0
 		for _, sh := range w.edge.shards {
 			answer := make(chan int, 1)
-			sh.commands <- func() { answer <- len(sh.inbox) + len(sh.purges) }
+			sh.commands <- func() { answer <- len(sh.inbox) + len(sh.works) }
 			busy += <-answer
 		}
 		return busy == 0 && len(w.edge.keeper.inbox) == 0
@@ -135,7 +137,8 @@ func TestMutatedMessages(t *testing.T) {
 		c.Slices[0].Slots, c.Rest, c.MaxSessionsPerPeer, c.MaxPeers = 4096, time.Millisecond, 300, 16
 		c.Endpoint.MaxCached, c.Endpoint.T1, c.Endpoint.N1 = 4096, 20*time.Millisecond, 0
 		c.ReportRetry = 50 * time.Millisecond
-	})
+		c.AddressRest = time.Millisecond
+	}, pooled("172.16.9.0/25", "2001:db8:9::/57"))
 	innocent := newControlPlane(t, w, "127.77.90.1", "innocent.example")
 	innocent.setup()
 	seid, teid := innocent.establish(1, bearer("172.16.1.1")...)

@@ -13,7 +13,7 @@ import (
 )
 
 // RecordVersion is that of everything this package writes to the journal.
-const RecordVersion = 3<<8 | session.CodecVersion
+const RecordVersion = 4<<8 | session.CodecVersion
 
 // Kinds of journal keys, and what their id is.
 const (
@@ -22,6 +22,7 @@ const (
 	kindSession     uint8 = 3 // our SEID
 	kindResponse    uint8 = 4 // our SEID: the answer of the session's last request
 	kindResting     uint8 = 5 // hash of a UE address that rests
+	kindPFDs        uint8 = 6 // hash of the association's number and an application id
 )
 
 var errRecord = errors.New("malformed record")
@@ -35,7 +36,8 @@ type State struct {
 	associations map[uint32]associationRecord
 	responses    map[pfcp.SEID]responseRecord
 	resting      []restRecord
-	unreadable   error // the first value that could not be read
+	pfds         map[uint32]pfds // by association
+	unreadable   error           // the first value that could not be read
 }
 
 // NewState returns an empty state, whose Load reads a journal.
@@ -44,6 +46,7 @@ func NewState() *State {
 		Sessions:     map[pfcp.SEID]session.Session{},
 		associations: map[uint32]associationRecord{},
 		responses:    map[pfcp.SEID]responseRecord{},
+		pfds:         map[uint32]pfds{},
 	}
 }
 
@@ -88,6 +91,15 @@ func (s *State) load(key journal.Key, value []byte) error {
 			return err
 		}
 		s.resting = append(s.resting, r)
+	case kindPFDs:
+		r, err := parsePFDs(value)
+		if err != nil {
+			return err
+		}
+		if s.pfds[r.owner] == nil {
+			s.pfds[r.owner] = pfds{}
+		}
+		s.pfds[r.owner][r.application] = r.filters
 	default:
 		return fmt.Errorf("kind %d: %w", key.Kind, errRecord)
 	}
@@ -104,7 +116,7 @@ func (s *State) Peers() []PeerInfo {
 	for id, a := range s.associations {
 		all = append(all, PeerInfo{
 			Number: id, NodeID: a.node.String(), Address: a.addr, RecoveryTimeStamp: a.recovery, State: "unknown",
-			Sessions: count[id],
+			Sessions: count[id], Applications: len(s.pfds[id]),
 		})
 	}
 	sortPeers(all)

@@ -10,7 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/wmnsk/go-pfcp/ie"
+	"github.com/wmnsk/go-pfcp/message"
 
+	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
 )
 
@@ -43,7 +45,13 @@ func (s *sequence) rules() []*ie.IE {
 	if s.r.IntN(3) == 0 {
 		rules = addressless([]uint8{chooseIPv4, chooseIPv6, chooseIPv4 | chooseIPv6}[s.r.IntN(3)])
 	}
-	switch s.r.IntN(12) {
+	switch s.r.IntN(14) {
+	case 12:
+		return append(detecting(s.address(), fmt.Sprint("app", s.r.IntN(3))), rules[2:]...)[:8]
+	case 13:
+		rules[1] = ie.NewCreatePDR(ie.NewPDRID(2), ie.NewPrecedence(7), ie.NewPDI(ie.NewSourceInterface(ie.SrcInterfaceCore),
+			ie.NewUEIPAddress(6, s.address(), "", 0, 0)), ie.NewActivatePredefinedRules("dns"), ie.NewActivatePredefinedRules("web"))
+		return rules
 	case 0:
 		return append(rules, ie.NewCreatePDR(ie.NewPDRID(9), ie.NewPrecedence(1),
 			ie.NewPDI(ie.NewSourceInterface(ie.SrcInterfaceAccess), ie.NewFTEID(5, 0, nil, nil, 0)),
@@ -63,7 +71,11 @@ func (s *sequence) rules() []*ie.IE {
 func (s *sequence) modification() []*ie.IE {
 	var all []*ie.IE
 	for range 1 + s.r.IntN(2) {
-		switch s.r.IntN(8) {
+		switch s.r.IntN(10) {
+		case 8:
+			all = append(all, ie.NewUpdatePDR(ie.NewPDRID(2), ie.NewDeactivatePredefinedRules("web")))
+		case 9:
+			all = append(all, ie.NewUpdatePDR(ie.NewPDRID(2), ie.NewActivatePredefinedRules("dns")))
 		case 0:
 			all = append(all, ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(uint8(1+s.r.IntN(2)))))
 		case 1:
@@ -88,7 +100,15 @@ func (s *sequence) modification() []*ie.IE {
 
 func (s *sequence) step() {
 	cp, i, seid := s.pick()
-	switch s.r.IntN(20) {
+	switch s.r.IntN(22) {
+	case 20:
+		flows := [][]string{nil, {flowDNS}, {flowDNS, flowWeb}, {"deny"}}
+		cp.provision(application(fmt.Sprint("app", s.r.IntN(3)), flows[s.r.IntN(len(flows))]...))
+	case 21:
+		if s.r.IntN(4) == 0 {
+			_, _ = cp.ask(message.NewAssociationReleaseRequest(cp.next(), cp.nodeID()))
+			cp.setup()
+		}
 	case 0:
 		s.kill()
 		s.start()
@@ -128,7 +148,12 @@ func TestRandomLives(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			w := newWorld(t, func(c *Config) {
 				c.Slices[0].Slots, c.Rest, c.AddressRest = 64, time.Millisecond, time.Millisecond
-			}, pooled("172.16.9.0/28", "2001:db8:9::/60"))
+			}, pooled("172.16.9.0/28", "2001:db8:9::/60"), func(c *Config) {
+				c.Predefined = []PredefinedRule{
+					{Predefined: session.Predefined{Name: "dns", Filters: filterOf(t, flowDNS), Action: pfcp.Some(session.ActionDrop)}},
+					{Predefined: session.Predefined{Name: "web", Filters: filterOf(t, flowWeb), MBR: pfcp.BitRate{Downlink: 9}}},
+				}
+			})
 			s := &sequence{world: w, r: rand.New(rand.NewPCG(seed, 1)), seids: make([][]uint64, 2)}
 			for i := range 2 {
 				s.cps = append(s.cps, newControlPlane(t, w, fmt.Sprintf("127.77.60.%d", i+1), fmt.Sprintf("cp%d.example", i)))

@@ -332,6 +332,6 @@ func TestAFaultOfOursCostsOneRequest(t *testing.T) {
 func TestAnUnservedMessageIsRefused(t *testing.T) {
 	w := newWorld(t)
 	cp := newControlPlane(t, w, "127.77.10.1", "pgwc.example")
-	_, m := cp.ask(message.NewPFDManagementRequest(cp.next()))
-	require.Equal(t, pfcp.CauseServiceNotSupported, cause(t, m.(*message.PFDManagementResponse).Cause))
+	_, m := cp.ask(message.NewNodeReportRequest(cp.next(), cp.nodeID(), ie.NewNodeReportType(1)))
+	require.Equal(t, pfcp.CauseServiceNotSupported, cause(t, m.(*message.NodeReportResponse).Cause))
 }

@@ -30,7 +30,7 @@ type shard struct {
 	batch  journal.Batch // reused
 	octets []byte        // reused
 	form   []byte        // reused: the record of the session that was put last
-	purges []purge
+	works  []portions
 	graves []grave // of recorded answers, oldest first
 	rests  []grave // of addresses that rest, oldest first
 }
@@ -41,9 +41,10 @@ type work struct {
 	queued  time.Time
 }
 
-// purge is a removal of many sessions, done in portions so that others need not wait.
-type purge struct {
+// portions is work on many sessions, done in portions so that others need not wait.
+type portions struct {
 	seids []pfcp.SEID
+	do    func([]pfcp.SEID)
 	done  func()
 }
 
@@ -54,8 +55,8 @@ type grave struct {
 	at  time.Time
 }
 
-// purgePortion is how many sessions a shard removes between two requests of others.
-const purgePortion = 128
+// portion is how many sessions a shard works on between two requests of others.
+const portion = 128
 
 func newShard(e *Edge, number int) *shard {
 	ready := make(chan struct{})
@@ -81,7 +82,7 @@ func (sh *shard) run(ctx context.Context) error {
 			armed = next
 		}
 		var more <-chan struct{}
-		if len(sh.purges) > 0 {
+		if len(sh.works) > 0 {
 			more = sh.ready
 		}
 		select {
@@ -92,7 +93,7 @@ func (sh *shard) run(ctx context.Context) error {
 		case f := <-sh.commands:
 			f()
 		case <-more:
-			sh.purge()
+			sh.e.protect(sh.work)
 		case now := <-clock.C:
 			sh.forgetGraves(now)
 		case now := <-alarm.C:
@@ -259,9 +260,8 @@ func (sh *shard) putAnswer(r *pfcp.Request, seid, cp pfcp.SEID, answer pfcp.Mess
 	return nil
 }
 
-// removeOwned removes those sessions of an association that match, without a word to anybody, and then calls done;
-// nil matches all.
-func (sh *shard) removeOwned(owner uint32, match func(*session.Session) bool, done func()) {
+// workOn does something with those sessions of an association that match, and then calls done; nil matches all.
+func (sh *shard) workOn(owner uint32, match func(*session.Session) bool, do func([]pfcp.SEID), done func()) {
 	command := func() {
 		var seids []pfcp.SEID
 		for s := range sh.sessions.each {
@@ -269,25 +269,36 @@ func (sh *shard) removeOwned(owner uint32, match func(*session.Session) bool, do
 				seids = append(seids, s.SEID)
 			}
 		}
-		sh.purges = append(sh.purges, purge{seids, done})
+		sh.works = append(sh.works, portions{seids, do, done})
 	}
 	select {
 	case sh.commands <- command:
-	case <-sh.stopped: // the next process removes them: their association is not in the journal
+	case <-sh.stopped: // the next process sees to them
 	}
 }
 
-// purge removes a portion of the first purge. Here the journal comes first: a session that is not in it is not
+// work does a portion of the first work.
+func (sh *shard) work() {
+	p := &sh.works[0]
+	n := min(portion, len(p.seids))
+	some := p.seids[:n]
+	p.seids = p.seids[n:]
+	if over := len(p.seids) == 0; over {
+		defer p.done()
+		sh.works = sh.works[1:]
+	}
+	p.do(some)
+}
+
+// purge removes sessions without a word to anybody. Here the journal comes first: a session that is not in it is not
 // wanted, and the next process would remove its entries.
-func (sh *shard) purge() {
-	p := &sh.purges[0]
-	n := min(purgePortion, len(p.seids))
+func (sh *shard) purge(seids []pfcp.SEID) {
 	var changes session.Changes
 	var fteids []session.FTEID
 	var addresses []session.Address
 	now := time.Now()
 	sh.batch.Reset()
-	for _, seid := range p.seids[:n] {
+	for _, seid := range seids {
 		s, ok := sh.sessions.get(seid)
 		if !ok {
 			continue
@@ -307,20 +318,48 @@ func (sh *shard) purge() {
 	}
 	sh.rest(addresses, now)
 	if err := sh.e.journal.Write(&sh.batch); err != nil {
-		sh.e.log.Error("removed sessions stay in the journal", "sessions", n, "err", err)
+		sh.e.log.Error("removed sessions stay in the journal", "sessions", len(seids), "err", err)
 	}
 	if err := sh.e.dp.Apply(changes); err != nil {
-		sh.e.log.Error("entries of removed sessions stay in the data path", "sessions", n, "err", err)
+		sh.e.log.Error("entries of removed sessions stay in the data path", "sessions", len(seids), "err", err)
 	}
 	sh.e.teids.release(fteids, now)
 	sh.e.addresses.release(addresses, now)
 	sh.restOver(addresses, now)
-	sh.e.stats.purged.Add(uint64(n))
-	if p.seids = p.seids[n:]; len(p.seids) == 0 {
-		done := p.done
-		sh.purges = sh.purges[1:]
-		done()
+	sh.e.stats.purged.Add(uint64(len(seids)))
+}
+
+// change makes a session another without being asked: the record first, then the data path. When that refuses, all is
+// as before.
+func (sh *shard) change(s *session.Session, next session.Session) error {
+	before, err := sh.table(*s)
+	if err != nil {
+		return err
 	}
+	now := time.Now()
+	if s.Observes() {
+		settled, err := sh.settle(*s, before, now)
+		if err != nil {
+			return err
+		}
+		next.URRs, next.Packets, next.LastPacket, next.Inactive = settled.URRs, settled.Packets, settled.LastPacket, settled.Inactive
+	}
+	after, err := sh.table(next)
+	if err != nil {
+		return err
+	}
+	if err := sh.record(&next); err != nil {
+		return err
+	}
+	changes := session.Diff(before, after)
+	changes.DiffCells(s.Cells(), next.Cells())
+	if err := sh.e.dp.Apply(changes); err != nil {
+		if undo := sh.record(s); undo != nil {
+			sh.e.log.Error("a change that was not made stays in the journal until the next", "seid", uint64(s.SEID), "err", undo)
+		}
+		return err
+	}
+	return sh.keep(s, &next, false, now)
 }
 
 // bury remembers to forget the recorded answer of a session that is gone.

@@ -126,6 +126,8 @@ func (t *teids) info() []SlotInfo {
 type lease struct {
 	t        *teids
 	a        *addresses
+	of       *association
+	rules    []PredefinedRule
 	slice    netip.Addr // where Choose allocates
 	mayClaim bool       // restoration, or a peer that may choose F-TEIDs
 	now      time.Time

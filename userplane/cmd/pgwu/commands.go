@@ -315,6 +315,7 @@ func peerCommand() *cli.Command {
 				{Name: "recovery time stamp", Value: func(r sxb.PeerInfo) any { return r.RecoveryTimeStamp }},
 				{Name: "silent", Value: func(r sxb.PeerInfo) any { return fmt.Sprintf("%.0fs", r.Silent) }},
 				{Name: "sessions", Value: func(r sxb.PeerInfo) any { return r.Sessions }},
+				{Name: "applications", Value: func(r sxb.PeerInfo) any { return r.Applications }},
 			})
 		}), releaseCommand()},
 	}

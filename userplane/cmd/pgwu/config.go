@@ -35,6 +35,8 @@ type Config struct {
 
 	UEAddressRest time.Duration `yaml:"ue_address_rest"` // of a released UE address before it is given out again
 
+	PredefinedRules []PredefinedRule `yaml:"predefined_rules"` // that control planes activate by their names
+
 	DefaultNetworkInstance string `yaml:"default_network_instance"` // of a rule that names none; "": the only one configured
 	UnknownNetworkInstance string `yaml:"unknown_network_instance"` // refuse, or default
 
@@ -106,6 +108,18 @@ type UEPool struct {
 	NetworkInstance string `yaml:"network_instance"`
 	IPv4            string `yaml:"ipv4"` // prefix; "": none
 	IPv6            string `yaml:"ipv6"` // prefix, of which /64s are given out; "": none
+}
+
+// PredefinedRule is a rule that a PDR activates by its name.
+type PredefinedRule struct {
+	Name            string   `yaml:"name"`
+	Filters         []string `yaml:"filters"`          // flow descriptions; none: every packet
+	Action          string   `yaml:"action"`           // forward (from the UE) or drop, for PDRs without FAR; "": none
+	NetworkInstance string   `yaml:"network_instance"` // to forward to; "": the default
+	MBRUplink       uint64   `yaml:"mbr_uplink"`       // kbit/s; 0: not limited
+	MBRDownlink     uint64   `yaml:"mbr_downlink"`     // kbit/s; 0: not limited
+	URRs            []uint32 `yaml:"urrs"`             // of the session, to count in
+	ControlPlanes   []string `yaml:"control_planes"`   // addresses that may activate it; none: all
 }
 
 // GTPUConfig is about GTP-U signalling and TEIDs.
@@ -231,6 +245,11 @@ func (c *Config) Validate() error {
 			}
 		}
 	}
+	for i, r := range c.PredefinedRules {
+		if _, err := r.rule(); err != nil {
+			f.under(fmt.Sprintf("predefined_rules[%d].", i), err)
+		}
+	}
 	c.validateNames(&f)
 	c.validateNumbers(&f)
 	if len(f) > 0 {
@@ -240,7 +259,7 @@ func (c *Config) Validate() error {
 		"address_blocks:", "data_path.address_blocks:", "peers:", "data_path.peers:", "rules:", "data_path.rules:", "cells:", "data_path.cells:",
 		"limits:", "data_path.limits:", "meters:", "data_path.meters:", "routes:", "data_path.routes:", "max_instances:", "data_path.max_instances:",
 		"burst:", "data_path.burst:", "in instances", "in network_instances")
-	f.under("pfcp.", c.edge().Validate(), "pfcp.ue_pools[", "ue_pools[")
+	f.under("pfcp.", c.edge().Validate(), "pfcp.ue_pools[", "ue_pools[", "pfcp.predefined_rules[", "predefined_rules[")
 	return errors.Join(f...)
 }
 
@@ -365,6 +384,10 @@ func (c *Config) edge() sxb.Config {
 		e.Slices = append(e.Slices, sxb.Slice{Address: parse(s.Address), Address6: parse(s.Address6), Slots: 1 << datapath.SlotBits(s.Sessions)})
 	}
 	e.Rest, e.Instances, e.Limits = c.GTPU.TEIDRest, c.instances(), session.Limits(c.RulesPerSession)
+	for _, r := range c.PredefinedRules {
+		rule, _ := r.rule() // Validate has seen it
+		e.Predefined = append(e.Predefined, rule)
+	}
 	e.AddressRest = c.UEAddressRest
 	for _, p := range c.UEPools {
 		pool := sxb.AddressPool{Name: p.Name, Instance: instanceName(p.NetworkInstance)}
@@ -390,6 +413,42 @@ func (p PeerConfig) peer() sxb.Peer {
 		Port: sxb.Port, AssociateOnUnknown: p.AssociateOnUnknown, AcceptCPFTEID: p.AcceptCPFTEID,
 		RestartOnHeartbeat: p.RestartOnHeartbeat,
 	}
+}
+
+// rule is the rule as the edge has it.
+func (r PredefinedRule) rule() (sxb.PredefinedRule, error) {
+	var faults []error
+	d := sxb.PredefinedRule{Predefined: session.Predefined{
+		Name: r.Name, Instance: instanceName(r.NetworkInstance),
+		MBR: pfcp.BitRate{Uplink: r.MBRUplink, Downlink: r.MBRDownlink},
+	}}
+	for i, text := range r.Filters {
+		filter, err := session.ParseFlowDescription(text)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("filters[%d]: %w", i, err))
+		}
+		d.Filters = append(d.Filters, filter)
+	}
+	switch r.Action {
+	case "":
+	case "forward":
+		d.Action = pfcp.Some(session.ActionForward)
+	case "drop":
+		d.Action = pfcp.Some(session.ActionDrop)
+	default:
+		faults = append(faults, fmt.Errorf("action: %q is neither forward nor drop", r.Action))
+	}
+	for _, id := range r.URRs {
+		d.URRIDs = append(d.URRIDs, pfcp.URRID(id))
+	}
+	for i, text := range r.ControlPlanes {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("control_planes[%d]: %q is no address", i, text))
+		}
+		d.ControlPlanes = append(d.ControlPlanes, a)
+	}
+	return d, errors.Join(faults...)
 }
 
 // dataPath is the configuration of the data path.

@@ -81,6 +81,14 @@ gtpu: {indications_per_peer: 0}
 	for _, key := range []string{"ue_pools[0]", "ue_pools[1].name", "ue_pools[1].network_instance"} {
 		require.ErrorContains(t, err, key+": ")
 	}
+	_, err = load(t, minimal+"predefined_rules: [{name: a, filters: [deny out ip from any to any], action: perhaps, control_planes: [x]}]\n")
+	for _, key := range []string{"filters[0]", "action", "control_planes[0]"} {
+		require.ErrorContains(t, err, "predefined_rules[0]."+key+": ")
+	}
+	_, err = load(t, minimal+"predefined_rules: [{name: a, action: forward, network_instance: other}, {name: a}]\n")
+	for _, key := range []string{"predefined_rules[0].network_instance", "predefined_rules[1].name"} {
+		require.ErrorContains(t, err, key+": ")
+	}
 	_, err = load(t, minimal+"colour: blue\n")
 	require.Error(t, err)
 }
@@ -91,7 +99,8 @@ func TestThePageNamesEveryKey(t *testing.T) {
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "pgwu.yaml")
 	require.NoError(t, os.WriteFile(path, []byte(minimal+"control_planes: [{address: 10.40.2.2}]\n"+
-		"ue_pools: [{name: a, network_instance: internet, ipv4: 172.16.9.0/24, ipv6: 2001:db8:9::/48}]\n"), 0o600))
+		"ue_pools: [{name: a, network_instance: internet, ipv4: 172.16.9.0/24, ipv6: 2001:db8:9::/48}]\n"+
+		"predefined_rules: [{name: a, filters: [permit out 17 from any 53 to assigned], urrs: [1], control_planes: [10.40.2.2]}]\n"), 0o600))
 	out, _, err := run("config", "show", "-c", path)
 	require.NoError(t, err)
 	for line := range strings.Lines(out) {
