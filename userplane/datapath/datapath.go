@@ -51,6 +51,7 @@ const (
 	EventUnknownTEID = EventKind(pgwuEventKindEVENT_UNKNOWN_TEID) // calls for an Error Indication, TS 29.281 7.3.1
 	EventThreshold   = EventKind(pgwuEventKindEVENT_THRESHOLD)    // a volume threshold is reached
 	EventQuota       = EventKind(pgwuEventKindEVENT_QUOTA)        // a packet was dropped: a volume quota is used up
+	EventWatch       = EventKind(pgwuEventKindEVENT_WATCH)        // an entry has counted what its session wanted to hear of
 	EventBuffered    = EventKind(1<<16 + 1)                       // a packet whose rule buffers: Inject gives it back
 	EventEndMarker   = EventKind(1 << 16)                         // the last packet of before has left: send it now
 )
@@ -73,8 +74,9 @@ type Event struct {
 	Limit  Limit
 	Tunnel session.Tunnel // of an end marker
 
-	// Of a buffered packet: whose it is, and the inner IP packet.
-	SEID       pfcp.SEID
+	SEID pfcp.SEID // whose it is, but for end markers and unknown TEIDs
+
+	// Of a buffered packet: the inner IP packet.
 	Precedence pfcp.Precedence // of the entry's first rule
 	Direction  session.Direction
 	Packet     []byte
@@ -114,6 +116,7 @@ type Datapath struct {
 	hops      *hops
 	blockPool *pool
 	blockKeys []uint64       // by block: its key in the directory; 0: none
+	sweep     uint           // calls of Exceeded
 	singles   []uint32       // slots of blocks without /24 that are free
 	singlesIn map[uint64]int // UEs in such slots by /24; IPv6 under 0
 	displaced map[uint32]uint32

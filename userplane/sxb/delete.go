@@ -44,7 +44,7 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 			// There is no room for entries that drop. What passes until they are gone is not in the last reports.
 			sh.e.log.Warn("session is deleted while packets pass", "seid", uint64(s.SEID), "err", err)
 		}
-		if ended, err = sh.settle(s, table, now); err != nil {
+		if ended, _, err = sh.settle(s, table, now); err != nil {
 			return nil, sh.resume(s, table, err)
 		}
 	}
