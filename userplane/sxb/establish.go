@@ -94,6 +94,7 @@ func (sh *shard) makeSession(
 			return
 		}
 		l.undo()
+		a.unsaid()
 		if old == nil {
 			a.sessions.Add(-1)
 		}
@@ -133,7 +134,7 @@ func (sh *shard) newSession(
 	answer := &pfcp.SessionEstablishmentResponse{
 		NodeID: sh.e.cfg.NodeID, Cause: pfcp.CauseAccepted,
 		FSEID:       pfcp.Some(pfcp.FSEID{SEID: seid, IPv4: sh.e.fseid}),
-		CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, Load: sh.e.loadFor(a),
+		CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, Load: sh.e.loadFor(a), Overload: sh.e.overloadFor(a, l.now),
 	}
 	if old != nil {
 		s, err = sh.replace(r, *old, s, table, answer, l.now)

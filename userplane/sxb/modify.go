@@ -20,6 +20,7 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 	defer func() { // also when our own code panics
 		if !made {
 			l.undo()
+			a.unsaid()
 		}
 	}()
 	next, answer, err := sh.nextSession(r, m, s, a, l)
@@ -109,7 +110,7 @@ func (sh *shard) nextSession(
 	changes.DiffCells(s.Cells(), next.Cells())
 	changes.EndMarkers = s.EndMarkers(m)
 	answer := &pfcp.SessionModificationResponse{
-		Cause: pfcp.CauseAccepted, CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, UsageReports: append(asked, final...), Load: sh.e.loadFor(a),
+		Cause: pfcp.CauseAccepted, CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, UsageReports: append(asked, final...), Load: sh.e.loadFor(a), Overload: sh.e.overloadFor(a, l.now),
 	}
 	removes := changes.Removes
 	changes.Removes = nil

@@ -126,7 +126,7 @@ func (sh *shard) call(s *session.Session, m *pfcp.SessionReportRequest, done fun
 	if a == nil {
 		return
 	}
-	m.Load = sh.e.loadFor(a)
+	m.Load, m.Overload = sh.e.loadFor(a), sh.e.overloadFor(a, time.Now())
 	peer := a.peer()
 	if s.CP.IPv4.IsValid() {
 		peer = netip.AddrPortFrom(s.CP.IPv4, peer.Port())

@@ -111,7 +111,7 @@ func (sh *shard) ask(r *pfcp.Request, now time.Time, do func(*shard)) bool {
 	case sh.inbox <- work{r, do, now}:
 		return true
 	default:
-		sh.e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
+		sh.e.refuse(r, 0, sh.e.congestion(r.Peer.Addr()))
 		return false
 	}
 }
