@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 4,
+	LAYOUT = 5,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
@@ -27,11 +27,11 @@ enum entry_flag {
 	ENTRY_SET = 1 << 5,       /* value is the number of a rule set, to how many filters it has: see rules.h */
 	ENTRY_TUNNEL = 1 << 6,    /* leaves by a tunnel: value is the remote TEID, to the index of peers */
 	ENTRY_BUFFER = 1 << 7,    /* the slow path gets the packet */
-	ENTRY_CELLED = 1 << 15,   /* what it counts stands in cells, and not in the entry */
+	ENTRY_WHOLE = 1 << 8,     /* of a rule that leaves by a tunnel: with the outer header that it came with inside */
+	ENTRY_REDIRECT = 1 << 9,  /* of a rule: to another destination */
 };
 
-/* What an entry counted, unless its rules count in cells. Only rises; only the program writes it while the entry is in
- * use. */
+/* What an entry counted. Only rises; only the program writes it while the entry is in use. */
 struct usage {
 	__u64 packets;
 	__u64 octets; /* of inner IP packets */
@@ -42,12 +42,7 @@ struct meter {
 	__s64 tokens; /* 1e-6 bit, which is kbit/s times ns */
 	__u64 last;   /* ns of CLOCK_MONOTONIC, of the last refill */
 	__u32 rate;   /* kbit/s; 0: not limited */
-	__u32 watch;  /* of an entry: the low 32 bits of its octets at which an event goes out, or enum watch */
-};
-
-enum watch {
-	WATCH_NONE,
-	WATCH_TOLD, /* the event has gone out; user space sets the watch anew */
+	__u32 pad;
 };
 
 /* Changed by one 8-octet store. */
@@ -62,7 +57,7 @@ struct entry {
 	__be32 key; /* 0: free. TEID, slot and generation: all of it must match. Or the UE: IPv4 address or enum ue_key */
 	__u32 cell; /* index of cells, 0: none */
 	struct word word;
-	struct usage usage; /* of all rules, unless they count in cells */
+	struct usage usage; /* of all rules */
 	struct meter meter;
 	__be64 prefix; /* of the UE, IPv6: by F-TEID the sources to check, 0: none; by UE what else must match */
 };
@@ -77,16 +72,26 @@ enum ue_key {
 enum {
 	RULE_CELLS = 6,
 	RULE_METERS = 4,
+	RULE_COPIES = 4,
 };
 
 struct rule {
 	struct word word; /* never ENTRY_SET */
 	__u32 account;    /* index of accounts */
+	__u32 special;    /* index of specials; 0: none */
 	__u32 cells[RULE_CELLS];
 	__u32 meters[RULE_METERS]; /* those that other rules share */
 	__u8 tos;                  /* of the packet itself, where it leaves without tunnel */
 	__u8 tos_mask;
-	__u8 pad[10];
+	__u8 pad[6];
+};
+
+/* What few rules want. Immutable like a rule. One cache line. */
+struct special {
+	__be64 redirect6[2];             /* destination instead of the packet's; 0: none of this family */
+	struct word copies[RULE_COPIES]; /* tunnels that get one, TS 29.244 5.2.3; flags 0: none */
+	__be32 redirect4;
+	__u32 pad[3];
 };
 
 /* What a rule of a set counts, and its own policer. It outlives the set: the next one's rule of the same PDR has it. One

@@ -13,12 +13,18 @@ struct cursor {
 	long verdict; /* of a packet that is forwarded; set by leave() */
 };
 
+#define MAX_OFFSET 0x3fff /* of an IP packet in the frame */
+
+/* The end is not to be put aside as the 32 bits that the context has: the verifier refuses that for pointers. */
 static __always_inline struct cursor cursor_of(struct xdp_md *ctx)
 {
+	void *end = (void *)(long)ctx->data_end;
+
+	asm volatile("" : "+r"(end));
 	return (struct cursor){
 		.ctx = ctx,
 		.pos = (void *)(long)ctx->data,
-		.end = (void *)(long)ctx->data_end,
+		.end = end,
 	};
 }
 
@@ -95,6 +101,28 @@ static __always_inline struct ipv6hdr *parse_ipv6(struct cursor *c)
 	if (!ip || ip->version != 6 || (void *)(ip + 1) + length_of(ip->payload_len) > c->end)
 		return NULL;
 	return ip;
+}
+
+#define IPV6_EXTENSIONS 4 /* that are looked behind */
+
+/* skip_to_upper leaves the cursor, which is behind the IPv6 header, at the header of what protocol is then: behind
+ * hop-by-hop, routing and destination options and the first fragment's header. False: there is none here. */
+static __always_inline bool skip_to_upper(struct cursor *c, __u8 *protocol)
+{
+	for (int i = 0; i < IPV6_EXTENSIONS; i++) {
+		bool fragment = *protocol == IPPROTO_FRAGMENT;
+		__u8 *header;
+
+		if (*protocol != IPPROTO_HOPOPTS && *protocol != IPPROTO_ROUTING && *protocol != IPPROTO_DSTOPTS && !fragment)
+			break;
+		header = take(c, 8);
+		if (!header)
+			return false;
+		*protocol = header[0];
+		if (fragment ? (header[2] << 8 | header[3]) & 0xfff8 : !take(c, bounded(header[1] * 8, 0x7ff)))
+			return false;
+	}
+	return true;
 }
 
 /* traffic_class of an IPv6 header, whose first 32 bits are version, class and flow label. */

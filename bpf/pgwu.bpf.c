@@ -8,12 +8,15 @@
 #include "event.h"
 #include "gtpu.h"
 #include "icmp.h"
+#include "job.h"
 #include "kernel.h"
 #include "maps.h"
 #include "nexthop.h"
 #include "parse.h"
 #include "policing.h"
 #include "reason.h"
+#include "redirect.h"
+#include "route.h"
 #include "rules.h"
 #include "slowpath.h"
 #include "tcp.h"
@@ -27,7 +30,6 @@ volatile const bool poison_headroom;
 volatile const struct types {
 	enum entry_flag entry_flag;
 	enum ue_key ue_key;
-	enum watch watch;
 	enum filter_family filter_family;
 	enum trait trait;
 	enum direction direction;
@@ -36,76 +38,9 @@ volatile const struct types {
 	enum event_kind event_kind;
 	struct event event;
 	struct parked parked;
+	struct copy copy;
+	enum copy_outcome copy_outcome;
 } types;
-
-/* A packet and what its rules want done with it. Plain numbers, no pointers: so the functions that work on it can be
- * global, which the verifier looks at once instead of once for every way that leads to them. */
-struct job {
-	struct found at; /* its word is the rule's */
-	__u32 rule;      /* index of rules; 0: the entry's own */
-	__u32 offset;    /* of the inner packet in the frame */
-	__u32 octets;    /* of the inner packet */
-	__u32 instance;  /* downlink: where it came in */
-	__u32 verdict;   /* of a packet that is sent */
-	__u8 by_teid;    /* at.slot is of uplink, not of downlink */
-	__u8 direction;
-	__u8 family; /* FILTER_IPV4 or FILTER_IPV6 */
-	__u8 qfi;
-};
-
-/* separate keeps the compiler from making one look-up of two in different maps: the verifier puts a look-up in an array
- * in line, as three instructions, only where it knows which. */
-#define separate() asm volatile("" ::: "memory")
-
-static __always_inline struct entry *entry_of(const struct job *job)
-{
-	__u32 slot = job->at.slot;
-	struct entry *entry;
-
-	if (job->by_teid) {
-		entry = bpf_map_lookup_elem(&uplink, &slot);
-		separate();
-	} else {
-		entry = bpf_map_lookup_elem(&downlink, &slot);
-	}
-	return entry;
-}
-
-static __always_inline struct rule *rule_of(const struct job *job)
-{
-	__u32 number = job->rule;
-
-	return number ? bpf_map_lookup_elem(&rules, &number) : NULL;
-}
-
-#define MAX_OFFSET 0x3fff
-
-/* decrement_ttl with the header checksum, RFC 1624 equation 3. */
-static __always_inline void decrement_ttl(struct iphdr *ip)
-{
-	__u32 check = ip->check + bpf_htons(0x0100);
-
-	ip->check = check + (check >= 0xffff);
-	ip->ttl--;
-}
-
-/* mark changes the bits of ToS that mask says. */
-static __always_inline void mark_ipv4(struct iphdr *ip, __u8 tos, __u8 mask)
-{
-	__u8 next = (ip->tos & ~mask) | (tos & mask);
-	__u32 sum = (__u16)~ip->check + (__u16)~bpf_htons(ip->tos) + bpf_htons(next);
-
-	sum = (sum & 0xffff) + (sum >> 16);
-	ip->check = ~((sum & 0xffff) + (sum >> 16));
-	ip->tos = next;
-}
-
-static __always_inline void mark_ipv6(struct ipv6hdr *ip, __u8 tos, __u8 mask)
-{
-	__be32 *first = (__be32 *)ip;
-
-	*first = (*first & bpf_htonl(~((__u32)mask << 20))) | bpf_htonl((__u32)(tos & mask) << 20);
-}
 
 /* trim cuts what follows the IP packet: Ethernet padding would end up inside the tunnel, or behind the packet that
  * was in it. */
@@ -232,8 +167,7 @@ static __always_inline enum reason admits(const struct job *job, struct entry *e
 /* charge takes the packet into account, once it is known to leave. */
 static __always_inline void charge(const struct job *job, struct entry *entry, const struct rule *rule)
 {
-	if (likely(!(job->at.word.flags & ENTRY_CELLED)))
-		count_in_entry(entry, job->octets, job->at.slot, job->by_teid);
+	count_usage(&entry->usage, job->octets);
 	if (unlikely(rule)) {
 		struct account *account = account_of(rule);
 
@@ -248,70 +182,6 @@ static __always_inline void charge(const struct job *job, struct entry *entry, c
 	debit(&entry->meter, job->octets);
 	if (entry->cell)
 		count_in_cell(entry->cell, job->direction, job->octets);
-}
-
-/* clamp_syn lowers the MSS that a TCP SYN offers; the header is at that offset of the frame. */
-static __always_inline void clamp_syn(struct cursor *c, __u32 offset, __u32 most)
-{
-	__u8 *flags = (void *)(long)c->ctx->data + offset + TCP_FLAGS;
-
-	if ((void *)(flags + 1) <= c->end && *flags & TCP_FLAG_SYN)
-		clamp(c->ctx, offset, most);
-}
-
-/* alter does what few packets need: the mark that a rule sets where there is no outer header to carry it, and the MSS of
- * TCP. */
-__noinline int alter(struct xdp_md *ctx, __u32 offset, __u32 tos, __u32 mask)
-{
-	struct cursor c = cursor_of(ctx);
-	struct ipv6hdr *ip6;
-	struct iphdr *ip;
-
-	offset &= MAX_OFFSET;
-	ip = c.pos + offset;
-	ip6 = (void *)ip;
-	if ((void *)(ip + 1) > c.end)
-		return 0;
-	if (ip->version == 4) {
-		if (mask)
-			mark_ipv4(ip, tos, mask);
-		if (clamp_ipv4 && ip->protocol == IPPROTO_TCP && !(ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET)))
-			clamp_syn(&c, offset + ip->ihl * 4, clamp_ipv4);
-		return 0;
-	}
-	if ((void *)(ip6 + 1) > c.end)
-		return 0;
-	if (mask)
-		mark_ipv6(ip6, tos, mask);
-	if (clamp_ipv6 && ip6->nexthdr == IPPROTO_TCP)
-		clamp_syn(&c, offset + sizeof(*ip6), clamp_ipv6);
-	return 0;
-}
-
-/* route_packet is what a router does to the packet: a hop less. False: it is cut short. */
-static __always_inline bool route_packet(struct cursor *c, const struct job *job, const struct rule *rule)
-{
-	void *inner = (void *)(long)c->ctx->data + (job->offset & MAX_OFFSET);
-	struct ipv6hdr *ip6 = inner;
-	struct iphdr *ip = inner;
-	__u8 protocol;
-
-	if (likely(job->family == FILTER_IPV4)) {
-		if ((void *)(ip + 1) > c->end)
-			return false;
-		decrement_ttl(ip);
-		protocol = ip->protocol;
-	} else {
-		if ((void *)(ip6 + 1) > c->end)
-			return false;
-		ip6->hop_limit--;
-		protocol = ip6->nexthdr;
-	}
-	if (unlikely(rule && rule->tos_mask && !(job->at.word.flags & ENTRY_TUNNEL)))
-		alter(c->ctx, job->offset, rule->tos, rule->tos_mask);
-	else if ((clamp_ipv4 || clamp_ipv6) && protocol == IPPROTO_TCP)
-		alter(c->ctx, job->offset, 0, 0);
-	return true;
 }
 
 static __always_inline __be16 ethertype_of(const struct job *job)
@@ -397,12 +267,6 @@ static __always_inline enum reason too_big(struct cursor *c, const struct job *j
 	return REASON_TOO_BIG_ANSWERED;
 }
 
-/* number_of is one for the packet that the entry's other packets of the time do not have. */
-static __always_inline __u32 number_of(const struct job *job, const struct entry *entry)
-{
-	return unlikely(job->at.word.flags & ENTRY_CELLED) ? bpf_get_prandom_u32() : entry->usage.packets;
-}
-
 static __always_inline enum reason buffer(struct cursor *c, const struct job *job)
 {
 	struct park_head head = {
@@ -412,9 +276,41 @@ static __always_inline enum reason buffer(struct cursor *c, const struct job *jo
 	return park(c->ctx, &head, job->offset) ? REASON_BUFFERED : REASON_BUFFER_FULL;
 }
 
-/* forward sends the packet as job says, and charges before, too: that of the sender when a packet goes from one UE of
- * this node to another, else NULL. */
-static __always_inline enum reason forward(struct cursor *c, const struct job *before, struct job *job)
+/* execute_special does what a rule wants beside sending the packet. GO_ON: send it. */
+__noinline int execute_special(struct xdp_md *ctx, const struct job *job)
+{
+	struct rule *rule = job ? rule_of(job) : NULL;
+
+	if (!rule)
+		return REASON_NO_RESOURCES;
+	make_copies(ctx, rule->special, job->offset, job->octets);
+	return job->at.word.flags & ENTRY_REDIRECT ? redirect(ctx, job->offset, rule->special) : GO_ON;
+}
+
+/* copy_dropped makes the copies of a packet that a FAR drops, unless a gate would have stopped it, too. */
+static __always_inline void copy_dropped(struct xdp_md *ctx, const struct job *job)
+{
+	struct rule *rule = rule_of(job);
+
+	if (unlikely(rule && rule->special && !(job->at.word.flags & ENTRY_GATE_CLOSED)))
+		make_copies(ctx, rule->special, job->offset, job->octets);
+}
+
+static __always_inline enum reason specials_of(struct cursor *c, const struct job *job, const struct rule *rule)
+{
+	enum reason reason;
+
+	if (likely(!rule || !rule->special))
+		return GO_ON;
+	reason = execute_special(c->ctx, job);
+	*c = cursor_of(c->ctx);
+	return reason;
+}
+
+/* forward sends the packet as job says, and charges inner for it: mostly the same job, another where a packet leaves
+ * whole. It charges before, too: that of the sender when a packet goes from one UE of this node to another, else NULL. */
+static __always_inline enum reason forward(struct cursor *c, const struct job *before, struct job *job,
+					   const struct job *inner)
 {
 	bool tunnel = job->at.word.flags & ENTRY_TUNNEL;
 	struct entry *entry = entry_of(job), *first = NULL;
@@ -448,23 +344,28 @@ static __always_inline enum reason forward(struct cursor *c, const struct job *b
 	}
 	if (!entry)
 		return REASON_NO_RESOURCES;
-	reason = admits(job, entry, rule);
+	reason = admits(inner, entry, rule);
+	if (reason != GO_ON)
+		return reason;
+	if (unlikely(before)) {
+		reason = specials_of(c, before, rule_of(before));
+		if (reason != GO_ON)
+			return reason;
+	}
+	reason = specials_of(c, inner, rule);
 	if (reason != GO_ON)
 		return reason;
 
-	if (!route_packet(c, job, rule))
+	if (is_routed(job) && !route_packet(c, job, rule))
 		return REASON_MALFORMED_INNER;
 	if (!trim(c->ctx, distance((void *)(long)c->ctx->data, c->end) - job->offset - job->octets))
 		return REASON_NO_HEADROOM;
-	if (tunnel)
-		reason = send_tunnelled(c, job, peer, hop, number_of(job, entry));
-	else
-		reason = send_plain(c, job, hop);
+	reason = tunnel ? send_tunnelled(c, job, peer, hop, entry->usage.packets) : send_plain(c, job, hop);
 	if (reason != GO_ON)
 		return reason;
 	if (unlikely(before && first))
 		charge(before, first, rule_of(before));
-	charge(job, entry, rule);
+	charge(inner, entry, rule);
 	return job->direction == UPLINK ? REASON_UPLINK_FORWARDED : REASON_DOWNLINK_FORWARDED;
 }
 
@@ -513,7 +414,7 @@ static __always_inline bool turns(const struct job *job)
 	__u32 index = job->at.word.to;
 	struct next_hop *next;
 
-	if (job->at.word.flags & (ENTRY_TUNNEL | ENTRY_BUFFER))
+	if (job->at.word.flags & (ENTRY_TUNNEL | ENTRY_BUFFER | ENTRY_REDIRECT))
 		return false;
 	next = bpf_map_lookup_elem(&next_hops, &index);
 	return next && next->ue_to_ue;
@@ -522,15 +423,60 @@ static __always_inline bool turns(const struct job *job)
 /* execute_turn does a job whose packet may go to another UE of this node. GO_ON: it does not. */
 __noinline int execute_turn(struct xdp_md *ctx, struct job *job)
 {
-	struct cursor c = cursor_of(ctx);
 	struct job second = {};
 	enum reason reason;
+	struct cursor c;
 
 	if (!job)
 		return REASON_NO_RESOURCES;
 	reason = turn(ctx, job, &second);
+	c = cursor_of(ctx);
+	if (reason == REASON_FAR_DROP)
+		copy_dropped(ctx, &second);
 	if (reason == REASON_DOWNLINK_FORWARDED)
-		reason = forward(&c, job, &second);
+		reason = forward(&c, job, &second, &second);
+	job->verdict = c.verdict;
+	return reason;
+}
+
+/* find_outer makes job that of the packet with the outer header that it came with. */
+static __always_inline bool find_outer(struct cursor *c, struct job *job)
+{
+	struct ethhdr *eth = parse_ethernet(c);
+	struct ipv6hdr *ip6;
+	struct iphdr *ip;
+
+	if (!eth || (is_vlan(eth->h_proto) && !take(c, sizeof(struct vlan_header) - sizeof(*eth))))
+		return false;
+	job->offset = distance(eth, c->pos);
+	ip = c->pos;
+	ip6 = c->pos;
+	if ((void *)(ip + 1) > c->end)
+		return false;
+	if (ip->version == 4) {
+		job->octets = length_of(ip->tot_len);
+		return true;
+	}
+	if ((void *)(ip6 + 1) > c->end)
+		return false;
+	job->octets = sizeof(*ip6) + length_of(ip6->payload_len);
+	return true;
+}
+
+/* execute_whole does a job whose packet leaves with the header that it came with: nobody has routed it. */
+__noinline int execute_whole(struct xdp_md *ctx, struct job *job)
+{
+	struct cursor c = cursor_of(ctx);
+	struct job whole;
+	enum reason reason;
+
+	if (!job)
+		return REASON_NO_RESOURCES;
+	whole = *job;
+	if (!find_outer(&c, &whole))
+		return REASON_MALFORMED_OUTER;
+	c = cursor_of(ctx);
+	reason = forward(&c, NULL, &whole, job);
 	job->verdict = c.verdict;
 	return reason;
 }
@@ -539,6 +485,13 @@ static __always_inline enum reason execute(struct cursor *c, struct job *job)
 {
 	if (unlikely(job->at.word.flags & ENTRY_BUFFER))
 		return buffer(c, job);
+	if (unlikely(job->at.word.flags & ENTRY_WHOLE)) {
+		enum reason reason = execute_whole(c->ctx, job);
+
+		*c = cursor_of(c->ctx);
+		c->verdict = job->verdict;
+		return reason;
+	}
 	if (unlikely(turns(job))) {
 		enum reason reason = execute_turn(c->ctx, job);
 
@@ -547,7 +500,7 @@ static __always_inline enum reason execute(struct cursor *c, struct job *job)
 		if (reason != GO_ON)
 			return reason;
 	}
-	return forward(c, NULL, job);
+	return forward(c, NULL, job, job);
 }
 
 /* Where a G-PDU came from and to which address: what an event tells. */
@@ -621,7 +574,7 @@ static __always_inline enum reason g_pdu(struct cursor *c, struct job *job, cons
 		reason = choose_ipv4(c->ctx, job, ip);
 		if (reason != GO_ON)
 			return reason;
-		if (ip->ttl <= 1)
+		if (ip->ttl <= 1 && is_routed(job))
 			return REASON_TTL_EXPIRED;
 		break;
 	case 6:
@@ -634,7 +587,7 @@ static __always_inline enum reason g_pdu(struct cursor *c, struct job *job, cons
 		reason = choose_ipv6(c->ctx, job, entry, ip6);
 		if (reason != GO_ON)
 			return reason;
-		if (ip6->hop_limit <= 1)
+		if (ip6->hop_limit <= 1 && is_routed(job))
 			return REASON_TTL_EXPIRED;
 		break;
 	default:
@@ -783,6 +736,8 @@ int pgwu(struct xdp_md *ctx)
 
 	if (reason == GO_ON)
 		reason = execute(&c, &job);
+	else if (unlikely(reason == REASON_FAR_DROP))
+		copy_dropped(ctx, &job);
 	count_reason(reason);
 	return is_sent(reason) ? c.verdict : verdict_of(reason);
 }

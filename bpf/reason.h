@@ -53,10 +53,13 @@ enum reason {
 
 	/* passed to the kernel */
 	REASON_OUTER_EXTENSION, /* to a slice, with IPv6 extension headers: the kernel steps over them */
+
+	/* dropped */
+	REASON_NO_REDIRECT, /* the FAR redirects, but to no address of the packet's family */
 };
 
 enum {
-	REASON_COUNT = REASON_OUTER_EXTENSION + 1,
+	REASON_COUNT = REASON_NO_REDIRECT + 1,
 };
 
 /* GO_ON is what a step returns that did not decide. It is no reason and is never counted. */

@@ -142,15 +142,12 @@ static __always_inline bool learn_ipv4(struct facts *f, struct cursor *c)
 	return true;
 }
 
-#define IPV6_EXTENSIONS 4 /* that are looked behind */
-
-/* learn_ipv6 looks behind hop-by-hop, routing and destination options and the first fragment's header. */
+/* learn_ipv6: the header was parsed before, and is whole. */
 static __always_inline bool learn_ipv6(struct facts *f, struct cursor *c)
 {
 	struct ipv6hdr *ip = take(c, sizeof(*ip));
 	__be64 halves[4];
 	__u8 protocol;
-	__u8 *header;
 	__u32 first;
 
 	if (!ip)
@@ -166,23 +163,10 @@ static __always_inline bool learn_ipv6(struct facts *f, struct cursor *c)
 		f->remote[i] = f->direction == UPLINK ? destination : source;
 		f->local[i] = f->direction == UPLINK ? source : destination;
 	}
-	for (int i = 0; i < IPV6_EXTENSIONS; i++) {
-		bool fragment = protocol == IPPROTO_FRAGMENT;
-
-		if (protocol != IPPROTO_HOPOPTS && protocol != IPPROTO_ROUTING && protocol != IPPROTO_DSTOPTS && !fragment)
-			break;
-		header = take(c, 8);
-		if (!header)
-			goto without_ports;
-		protocol = header[0];
-		if (fragment ? (header[2] << 8 | header[3]) & 0xfff8 : !take(c, bounded(header[1] * 8, 0x7ff)))
-			goto without_ports;
-	}
-	learn_ports(f, c, protocol);
-	return true;
-
-without_ports:
-	f->traits |= protocol << TRAIT_PROTOCOL_SHIFT;
+	if (skip_to_upper(c, &protocol))
+		learn_ports(f, c, protocol);
+	else
+		f->traits |= protocol << TRAIT_PROTOCOL_SHIFT;
 	return true;
 }
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* This file contains the way of whole packets to user space: those that a FAR buffers. */
+/* This file contains the way of whole packets to user space: those that a FAR buffers, and copies of those that it
+ * duplicates, which XDP cannot make: see docs/decisions. */
 #ifndef XEPC_SLOWPATH_H
 #define XEPC_SLOWPATH_H
 
+#include "maps.h"
 #include "parse.h"
 
 enum {
@@ -49,6 +51,89 @@ __noinline int park(struct xdp_md *ctx, const struct park_head *head, __u32 offs
 	}
 	bpf_ringbuf_submit(p, 0);
 	return true;
+}
+
+/* A copy on its way to a tunnel. The addresses stand here, since the peer may be another's when user space reads it. */
+struct copy_head {
+	__be64 local6[2];
+	__be64 remote6[2];
+	__be32 local;
+	__be32 remote; /* 0: IPv6 */
+	__be32 teid;
+	__u32 octets;
+	__u8 tos; /* of the outer header */
+	__u8 pad[7];
+};
+
+struct copy {
+	struct copy_head head;
+	__u8 packet[PARKED_OCTETS]; /* the inner IP packet as it came */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} copies SEC(".maps");
+
+enum copy_outcome {
+	COPY_MADE,
+	COPY_LOST, /* the ring was full, or the packet longer than fits */
+	COPY_OUTCOMES,
+};
+
+/* Copies by outcome. Per CPU, like reasons. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, enum copy_outcome);
+	__type(value, __u64);
+	__uint(max_entries, COPY_OUTCOMES);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} copy_outcomes SEC(".maps");
+
+static __always_inline bool make_copy(struct xdp_md *ctx, const struct word *to, __u32 offset, __u32 octets)
+{
+	__u32 index = to->to;
+	struct peer *peer = bpf_map_lookup_elem(&peers, &index);
+	struct copy *copy;
+
+	if (!peer || octets < 1 || octets > PARKED_OCTETS)
+		return false;
+	copy = bpf_ringbuf_reserve(&copies, sizeof(*copy), 0);
+	if (!copy)
+		return false;
+	__builtin_memcpy(copy->head.local6, peer->local6, sizeof(peer->local6));
+	__builtin_memcpy(copy->head.remote6, peer->remote6, sizeof(peer->remote6));
+	copy->head.local = peer->local;
+	copy->head.remote = peer->remote;
+	copy->head.teid = to->value;
+	copy->head.octets = octets;
+	copy->head.tos = peer->tos;
+	__builtin_memset(copy->head.pad, 0, sizeof(copy->head.pad));
+	if (bpf_xdp_load_bytes(ctx, offset, copy->packet, bounded(octets - 1, PARKED_OCTETS - 1) + 1)) {
+		bpf_ringbuf_discard(copy, 0);
+		return false;
+	}
+	bpf_ringbuf_submit(copy, 0);
+	return true;
+}
+
+/* make_copies hands the copies that a rule wants of the packet to the slow path. What becomes of the packet does not
+ * depend on it. */
+__noinline int make_copies(struct xdp_md *ctx, __u32 index, __u32 offset, __u32 octets)
+{
+	struct special *special = bpf_map_lookup_elem(&specials, &index);
+
+	if (!special)
+		return 0;
+	for (int i = 0; i < RULE_COPIES && special->copies[i].flags; i++) {
+		enum copy_outcome outcome = make_copy(ctx, &special->copies[i], offset, octets) ? COPY_MADE : COPY_LOST;
+		__u64 *packets = bpf_map_lookup_elem(&copy_outcomes, &outcome);
+
+		if (packets)
+			(*packets)++;
+	}
+	return 0;
 }
 
 #endif

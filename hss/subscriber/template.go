@@ -57,12 +57,6 @@ func (p Profile) over(base Profile) Profile {
 	if p.Charging == "" {
 		p.Charging = base.Charging
 	}
-	if len(p.Barring) == 0 {
-		p.Barring = base.Barring
-	}
-	if p.OIReplacement == "" {
-		p.OIReplacement = base.OIReplacement
-	}
 	if p.AMF == "" {
 		p.AMF = base.AMF
 	}
@@ -102,9 +96,6 @@ func (a APN) over(base APN) APN {
 	a.AMBR = a.AMBR.over(base.AMBR)
 	if a.Charging == "" {
 		a.Charging = base.Charging
-	}
-	if a.OIReplacement == "" {
-		a.OIReplacement = base.OIReplacement
 	}
 	return a
 }

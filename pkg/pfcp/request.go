@@ -155,14 +155,11 @@ func (e *Endpoint) refusal(t MessageType, fault *Error) Message {
 	case TypeSessionEstablishmentRequest:
 		return &SessionEstablishmentResponse{
 			NodeID: node, Cause: fault.Cause, Offending: offending, FailedRuleID: fault.FailedRule,
-			Overload: fault.Overload,
 		}
 	case TypeSessionModificationRequest:
-		return &SessionModificationResponse{
-			Cause: fault.Cause, Offending: offending, FailedRuleID: fault.FailedRule, Overload: fault.Overload,
-		}
+		return &SessionModificationResponse{Cause: fault.Cause, Offending: offending, FailedRuleID: fault.FailedRule}
 	case TypeSessionDeletionRequest:
-		return &SessionDeletionResponse{Cause: fault.Cause, Offending: offending, Overload: fault.Overload}
+		return &SessionDeletionResponse{Cause: fault.Cause, Offending: offending}
 	case TypeSessionReportRequest:
 		return &SessionReportResponse{Cause: fault.Cause, Offending: offending}
 	case TypePFDManagementRequest:

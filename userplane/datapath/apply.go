@@ -23,6 +23,14 @@ type peerKey struct {
 	tos, qfi      uint8
 }
 
+// check refuses a tunnel that cannot be.
+func (k peerKey) check() error {
+	if !k.local.IsValid() || !k.remote.IsValid() || k.local.Is4() != k.remote.Is4() {
+		return fmt.Errorf("%w: tunnel from %v to %v", ErrUnsupported, k.local, k.remote)
+	}
+	return nil
+}
+
 // put is one entry ready to be written.
 type put struct {
 	at     place
@@ -31,7 +39,6 @@ type put struct {
 	cell   uint32
 	prefix uint64
 	rate   uint32
-	watch  uint32
 	origin pgwuOrigin
 	fresh  bool // the place was free
 	stale  []route
@@ -118,7 +125,7 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 	if err != nil {
 		return err
 	}
-	next := put{key: c.key, origin: c.origin, watch: watchOf(e.Watch), fresh: !ok}
+	next := put{key: c.key, origin: c.origin, fresh: !ok}
 	if !ok {
 		if at, err = d.reserve(p, e.Key); err != nil {
 			return err
@@ -314,7 +321,6 @@ func (d *Datapath) write(w *put) {
 	if w.word.Flags&flagSet == 0 {
 		atomic.StoreUint32(&e.Meter.Rate, w.rate)
 	}
-	atomic.StoreUint32(&e.Meter.Watch, w.watch)
 	storeWord(&e.Word, w.word)
 	d.storeKey(w.at, w.key)
 	if !w.fresh {
@@ -405,7 +411,7 @@ func (d *Datapath) equal(at place, e session.Entry) bool {
 	raw := d.tables.entry(at)
 	w := loadWord(&raw.Word)
 	c, err := compileAs(e, w.Flags&flagSet == 0)
-	if err != nil || *d.tables.origin(at) != c.origin || !d.equalRoutes(at, e) || !equalWatch(raw, e.Watch) {
+	if err != nil || *d.tables.origin(at) != c.origin || !d.equalRoutes(at, e) {
 		return false
 	}
 	if w.Flags&flagSet != 0 {
@@ -473,6 +479,9 @@ func (d *Datapath) equalSet(w pgwuWord, c *compiled) bool {
 	}
 	for i, index := range rules {
 		raw, r := &d.tables.rules.slots[index], &c.rules[i]
+		if !d.equalSpecial(raw.Special, r) {
+			return false
+		}
 		account := &d.tables.accounts.slots[raw.Account]
 		if atomic.LoadUint32(&account.Meter.Rate) != r.rate || d.tables.accountOrigins.slots[raw.Account] != r.origin {
 			return false

@@ -31,8 +31,19 @@ type compiledRule struct {
 	cells    []session.CellID
 	tos      uint8
 	tosMask  uint8
+	redirect session.Redirect
+	copies   []copyTo
 	origin   pgwuOrigin
 }
+
+// copyTo is a tunnel that gets a copy.
+type copyTo struct {
+	teid uint32 // as it stands in the packet
+	peer peerKey
+}
+
+// isSpecial says whether the rule wants something beside sending the packet.
+func (c *compiledRule) isSpecial() bool { return c.redirect != session.Redirect{} || len(c.copies) > 0 }
 
 // compile refuses what the program cannot do, with ErrUnsupported.
 func compile(e session.Entry) (compiled, error) { return compileAs(e, true) }
@@ -47,9 +58,6 @@ func compileAs(e session.Entry, plain bool) (compiled, error) {
 		rule, err := compileRule(e.Key, r)
 		if err != nil {
 			return c, fmt.Errorf("rule %d: %w", i, err)
-		}
-		if e.Celled {
-			rule.flags |= flagCelled
 		}
 		c.rules = append(c.rules, rule)
 	}
@@ -88,11 +96,11 @@ const (
 	flagCheckSource = uint16(pgwuEntryFlagENTRY_CHECK_SOURCE)
 	flagTunnel      = uint16(pgwuEntryFlagENTRY_TUNNEL)
 	flagSet         = uint16(pgwuEntryFlagENTRY_SET)
-	flagCelled      = uint16(pgwuEntryFlagENTRY_CELLED)
 
 	maxFilters    = 32 // SET_LARGE of bpf/layout.h
 	maxRuleMeters = 4
 	maxRuleCells  = 6
+	maxRuleCopies = 4
 
 	keyPrefix6 = uint32(pgwuUeKeyUE_PREFIX6)
 	keyRouted  = uint32(pgwuUeKeyUE_ROUTED)
@@ -126,7 +134,7 @@ func byTEID(key session.Key) bool { return key.Direction == session.Uplink || ke
 // setPlain makes the entry one without set, if it can be.
 func (c *compiled) setPlain(e session.Entry) bool {
 	r := &c.rules[0]
-	if len(e.More)+len(e.Filters)+len(e.QFIs)+len(r.meters) > 0 || len(r.cells) > 1 || r.tosMask != 0 {
+	if len(e.More)+len(e.Filters)+len(e.QFIs)+len(r.meters) > 0 || len(r.cells) > 1 || r.tosMask != 0 || r.isSpecial() {
 		return false
 	}
 	if byTEID(e.Key) && e.Key.Direction == session.Uplink {
@@ -173,13 +181,15 @@ func compileRule(key session.Key, r *session.Rule) (compiledRule, error) {
 	if r.GateClosed {
 		c.flags |= uint16(pgwuEntryFlagENTRY_GATE_CLOSED)
 	}
-	switch {
-	case r.KeepHeader:
-		return c, fmt.Errorf("%w: forwarding with the header it came with", ErrUnsupported)
-	case r.Redirect.IsValid():
-		return c, fmt.Errorf("%w: redirection", ErrUnsupported)
-	case len(r.Copies) > 0:
-		return c, fmt.Errorf("%w: duplicates", ErrUnsupported)
+	if c.redirect = r.Redirect; c.redirect != (session.Redirect{}) {
+		c.flags |= uint16(pgwuEntryFlagENTRY_REDIRECT)
+	}
+	for _, to := range r.Copies {
+		peer := peerKey{local: to.Local, remote: to.Remote, tos: to.ToS, qfi: noQFI}
+		if err := peer.check(); err != nil {
+			return c, err
+		}
+		c.copies = append(c.copies, copyTo{teidOnWire(to.TEID), peer})
 	}
 	switch r.Action {
 	case session.ActionForward:
@@ -207,12 +217,15 @@ func (c *compiledRule) setWay(key session.Key, r *session.Rule) error {
 		}
 		return nil
 	}
-	if !r.Local.IsValid() || r.Local.Is4() != r.Remote.Is4() {
-		return fmt.Errorf("%w: tunnel from %v to %v", ErrUnsupported, r.Local, r.Remote)
-	}
 	c.flags |= flagTunnel
+	if r.KeepHeader {
+		c.flags |= uint16(pgwuEntryFlagENTRY_WHOLE)
+	}
 	c.value = teidOnWire(r.RemoteTEID)
 	c.peer = peerKey{local: r.Local, remote: r.Remote, qfi: noQFI}
+	if err := c.peer.check(); err != nil {
+		return err
+	}
 	if r.Marking.Present {
 		c.peer.tos = mark & mask
 	}

@@ -30,12 +30,13 @@ const (
 	placeLimits
 	placeMeter
 	placeAccount
+	placeSpecial
 )
 
 func (k placeKind) String() string {
 	return [...]string{
 		"TEIDs", "UE addresses", "address blocks", "peers", "next hops", "entries", "entries", "rules", "small rule sets",
-		"medium rule sets", "large rule sets", "usage cells", "limits", "meters", "accounts of rules",
+		"medium rule sets", "large rule sets", "usage cells", "limits", "meters", "accounts of rules", "special rules",
 	}[k]
 }
 

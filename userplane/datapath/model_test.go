@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -18,8 +19,11 @@ import (
 // model is the data path as a slow, obviously right function: it shares no code and no layout with the program. It
 // knows no policing, since that depends on the clock.
 type model struct {
+	t       testing.TB
 	entries map[session.Key]session.Entry
 	packets map[session.Key]int
+	rules   map[string]int   // packets of each rule: see ruleOf
+	copies  int              // made or lost
 	macs    net.HardwareAddr // of the frame: destination, source
 	blocks  map[uint64]bool  // nil: every /24 in which a UE is
 }
@@ -36,7 +40,7 @@ var (
 )
 
 func newModel(entries []session.Entry) *model {
-	m := &model{entries: map[session.Key]session.Entry{}, packets: map[session.Key]int{}}
+	m := &model{entries: map[session.Key]session.Entry{}, packets: map[session.Key]int{}, rules: map[string]int{}}
 	for _, e := range entries {
 		m.entries[e.Key] = e
 	}
@@ -131,27 +135,8 @@ func modelMatch(f session.Filter, d session.Direction, p ip, rest []byte) bool {
 	if d == session.Uplink {
 		remote, local = local, remote
 	}
-	protocol, payload, later := p.protocol, rest[p.header:], p.later
-	for n := 0; p.version == 6 && n < 4; n++ { // hop-by-hop, routing, fragment, destination options
-		if protocol != 0 && protocol != 43 && protocol != 44 && protocol != 60 {
-			break
-		}
-		if len(payload) < 8 {
-			later = true
-			break
-		}
-		size := 8 + 8*int(payload[1])
-		if protocol == 44 {
-			size = 8
-			later = binary.BigEndian.Uint16(payload[2:])&0xfff8 != 0
-		}
-		protocol = int(payload[0])
-		if later || len(payload) < size {
-			later = true
-			break
-		}
-		payload = payload[size:]
-	}
+	protocol, offset, has := p.upper(rest)
+	payload, later := rest[offset:], !has
 	switch {
 	case f.Protocol.Present && int(f.Protocol.Value) != protocol,
 		f.Remote.IsValid() && !f.Remote.Contains(remote), f.Local.IsValid() && !f.Local.Contains(local),
@@ -192,7 +177,7 @@ func inRanges(ranges []session.Ports, port uint16) bool {
 
 // forward returns the reason and, when the packet is forwarded, the frame.
 func (m *model) forward(t testing.TB, port string, frame []byte) (reason string, out []byte) {
-	m.macs = frame[:12]
+	m.t, m.macs = t, frame[:12]
 	switch binary.BigEndian.Uint16(frame[12:]) {
 	case 0x8100, 0x88a8:
 		if len(frame) < 18 {
@@ -343,7 +328,7 @@ func (m *model) gtpu(p ip, g []byte, ours bool, rest []byte) (reason string, out
 }
 
 func (m *model) uplink(outer ip, id pfcp.TEID, payload, rest []byte) (reason string, out []byte) {
-	e, known := m.entries[session.Key{Direction: session.Uplink, Local: modelSlices[outer.destination], TEID: id}]
+	e, known := m.byTEID(modelSlices[outer.destination], id)
 	if !known {
 		return "unknown_teid", nil
 	}
@@ -368,8 +353,17 @@ func (m *model) uplink(outer ip, id pfcp.TEID, payload, rest []byte) (reason str
 		return modelMismatch(e), nil
 	}
 	if reason := modelFlags(r); reason != "" {
+		m.copyDropped(r)
 		return reason, nil
 	}
+	if r.Remote.IsValid() {
+		return m.relay(e, r, outer, p)
+	}
+	return m.toNetwork(e, r, p, rest)
+}
+
+// toNetwork sends what came from a tunnel to the gateway of its network instance.
+func (m *model) toNetwork(e session.Entry, r *session.Rule, p ip, rest []byte) (reason string, out []byte) {
 	gateway, resolved := modelGateways[r.Instance]
 	if p.version == 6 {
 		gateway, resolved = modelGateways6[r.Instance]
@@ -382,7 +376,131 @@ func (m *model) uplink(outer ip, id pfcp.TEID, payload, rest []byte) (reason str
 	case p.total > accessMTU:
 		return "too_big", nil
 	}
+	m.copies += len(r.Copies)
+	if r.Redirect != (session.Redirect{}) {
+		var ok bool
+		if p, ok = p.redirected(r.Redirect, rest); !ok {
+			return "no_redirect", nil
+		}
+	}
+	m.count(e, r)
 	return "uplink_forwarded", framed(p, gateway.local, gateway.remote, p.routed())
+}
+
+func (m *model) byTEID(slice netip.Addr, id pfcp.TEID) (e session.Entry, ok bool) {
+	for _, d := range []session.Direction{session.Uplink, session.Downlink} {
+		if e, ok = m.entries[session.Key{Direction: d, Local: slice, TEID: id}]; ok {
+			return e, ok
+		}
+	}
+	return e, false
+}
+
+// ruleOf names a rule of an entry.
+func ruleOf(e session.Entry, r *session.Rule) string {
+	return fmt.Sprintf("%v PDR %d", e.Key, r.Origin.PDRID)
+}
+
+func (m *model) count(e session.Entry, r *session.Rule) {
+	m.packets[e.Key]++
+	m.rules[ruleOf(e, r)]++
+}
+
+// copyDropped: a packet that a FAR drops is copied, unless it would not have come so far.
+func (m *model) copyDropped(r *session.Rule) {
+	if r.Action == session.ActionDrop && !r.GateClosed {
+		m.copies += len(r.Copies)
+	}
+}
+
+// relay sends what came from a tunnel into another, between UE and control plane.
+func (m *model) relay(e session.Entry, r *session.Rule, outer, p ip) (reason string, out []byte) {
+	packet := p.packet
+	if r.KeepHeader {
+		packet = outer.packet
+	}
+	overhead, resolved := modelOverhead[r.Remote]
+	switch {
+	case !resolved:
+		return "next_hop_unresolved", nil
+	case len(packet)+overhead > accessMTU:
+		return "too_big", nil
+	}
+	m.copies += len(r.Copies)
+	n := m.packets[e.Key]
+	m.count(e, r)
+	return [...]string{"uplink_forwarded", "downlink_forwarded"}[e.Key.Direction], m.encapsulated(r, n, packet)
+}
+
+// redirected is the packet with another destination; false when there is none of its family. rest is what the frame
+// holds from the packet on.
+func (p ip) redirected(to session.Redirect, rest []byte) (ip, bool) {
+	a := to.IPv4
+	if p.version == 6 {
+		a = to.IPv6
+	}
+	if !a.IsValid() {
+		return p, false
+	}
+	whole := append([]byte(nil), rest...) // checksums beyond the packet's end are mended, and then cut off
+	at := map[int]int{4: 16, 6: 24}[p.version]
+	old := append([]byte(nil), whole[at:at+a.BitLen()/8]...)
+	copy(whole[at:], a.AsSlice())
+	if p.version == 4 {
+		adjust(whole[10:], old, a.AsSlice())
+	}
+	protocol, offset, has := p.upper(whole)
+	if check, known := map[int]int{6: 16, 17: 6, 33: 6, 136: 6, 58: 2}[protocol]; has && known && (protocol != 58 || p.version == 6) {
+		size := map[int]int{6: 20, 58: 4}[protocol]
+		none := protocol == 17 && len(whole) >= offset+8 && whole[offset+check] == 0 && whole[offset+check+1] == 0
+		if len(whole) >= offset+max(size, map[bool]int{true: 8}[size == 0]) && !none {
+			adjust(whole[offset+check:], old, a.AsSlice())
+			if protocol == 17 && whole[offset+check] == 0 && whole[offset+check+1] == 0 {
+				whole[offset+check], whole[offset+check+1] = 0xff, 0xff
+			}
+		}
+	}
+	p.packet = whole[:p.total]
+	return p, true
+}
+
+// adjust mends a checksum for octets that changed, RFC 1624 equation 3.
+func adjust(check, old, next []byte) {
+	sum := uint64(^binary.BigEndian.Uint16(check))
+	for i := 0; i < len(old); i += 2 {
+		sum += uint64(^binary.BigEndian.Uint16(old[i:])) + uint64(binary.BigEndian.Uint16(next[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	binary.BigEndian.PutUint16(check, ^uint16(sum))
+}
+
+// upper is where the upper layer's header begins; has is false when there is none here, as in a later fragment.
+func (p ip) upper(rest []byte) (protocol, offset int, has bool) {
+	protocol, offset = p.protocol, p.header
+	if p.version == 4 {
+		return protocol, offset, !p.later
+	}
+	for range 4 { // hop-by-hop, routing, fragment, destination options
+		if protocol != 0 && protocol != 43 && protocol != 44 && protocol != 60 {
+			break
+		}
+		if len(rest) < offset+8 {
+			return protocol, offset, false
+		}
+		header, size := rest[offset:], 8
+		later := protocol == 44 && binary.BigEndian.Uint16(header[2:])&0xfff8 != 0
+		if protocol != 44 {
+			size = 8 + 8*int(header[1])
+		}
+		protocol = int(header[0])
+		if later || len(header) < size {
+			return protocol, offset, false
+		}
+		offset += size
+	}
+	return protocol, offset, true
 }
 
 // modelMismatch is why no rule takes a packet: a single rule without filters only looks at the source.
@@ -407,6 +525,7 @@ func (m *model) downlink(t testing.TB, port string, e session.Entry, p ip, rest 
 		return "no_rule", nil
 	}
 	if reason := modelFlags(r); reason != "" {
+		m.copyDropped(r)
 		return reason, nil
 	}
 	overhead, resolved := modelOverhead[r.Remote]
@@ -425,11 +544,17 @@ func (m *model) downlink(t testing.TB, port string, e session.Entry, p ip, rest 
 		return "too_big", nil
 	}
 	n := m.packets[e.Key]
-	m.packets[e.Key]++
+	m.copies += len(r.Copies)
+	m.count(e, r)
+	return "downlink_forwarded", m.encapsulated(r, n, p.routed())
+}
+
+// encapsulated is a packet in the tunnel of a rule, the n-th of the rule's entry.
+func (m *model) encapsulated(r *session.Rule, n int, packet []byte) []byte {
 	if r.Remote.Is6() {
-		return "downlink_forwarded", encapsulated6(t, r.Local, r.Remote, r.RemoteTEID, p.routed(), modelOuter(r))
+		return encapsulated6(m.t, r.Local, r.Remote, r.RemoteTEID, packet, modelOuter(r))
 	}
-	return "downlink_forwarded", encapsulated(t, r.Remote, r.RemoteTEID, n, p.routed())
+	return encapsulated(m.t, r.Remote, r.RemoteTEID, n, packet)
 }
 
 // modelOuter is what a rule says of the outer header.
@@ -481,16 +606,18 @@ func modelFlags(e *session.Rule) string {
 func (w *world) compare(t testing.TB, m *model, port string, frame []byte) {
 	t.Helper()
 	w.t = t
+	before, copies, made := w.reasons(), w.copies(), m.copies
 	reason, out := m.forward(t, port, frame)
-	before := w.reasons()
 	verdict, got := w.run(port, frame, 0)
 	counted := difference(before, w.reasons())
+	require.Equal(t, copies+m.copies-made, w.copies(), "copies of %s: % x", port, frame)
 	if reason == "source_mismatch" && counted["no_rule"] == 1 {
 		reason = "no_rule" // the rule changed while it was in use, and stands in a set since
 	}
 	require.Equal(t, map[string]uint64{reason: 1}, counted, "%s: % x", port, frame)
 	if out != nil {
-		require.EqualValues(t, map[bool]int{true: xdpTx, false: xdpRedirect}[reason == "too_big_answered"], verdict)
+		back := port == "access0" && out[4] == accessGW[4] || reason == "too_big_answered"
+		require.EqualValues(t, map[bool]int{true: xdpTx, false: xdpRedirect}[back], verdict)
 		require.Equal(t, spacedHex(out), spacedHex(got), "%s: % x", port, frame)
 		return
 	}
@@ -498,9 +625,17 @@ func (w *world) compare(t testing.TB, m *model, port string, frame []byte) {
 	require.Equal(t, spacedHex(frame), spacedHex(got), "a packet that is not forwarded is not touched")
 }
 
+// copies is how many the program has made or lost.
+func (w *world) copies() int {
+	w.t.Helper()
+	counts, err := w.d.Reader().Copies()
+	require.NoError(w.t, err)
+	return int(counts.Made + counts.Lost)
+}
+
 // modelEntries are packetEntries without policers.
 func modelEntries() (entries []session.Entry) {
-	for _, e := range slices.Concat(packetEntries(), outer6Entries()) {
+	for _, e := range slices.Concat(packetEntries(), outer6Entries(), specialEntries()) {
 		if e.MBR == 0 {
 			entries = append(entries, e)
 		}
@@ -510,7 +645,7 @@ func modelEntries() (entries []session.Entry) {
 
 // seedFrames are the frames of the packet tests.
 func seedFrames(t testing.TB) (frames [][]byte) {
-	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), outer6Rows(t)) {
+	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), outer6Rows(t), specialRows(t)) {
 		frames = append(frames, row.frame)
 	}
 	return frames
@@ -520,7 +655,7 @@ var modelPorts = []string{"access0", "core0", "core1"}
 
 // TestModel sends mutated frames through the program and the model, which must agree on reason and octets.
 func TestModel(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldWith(t, func(c *Config) { c.Peers = 8 })
 	w.apply(modelEntries()...)
 	m, r, seeds := newModel(modelEntries()), random(2), seedFrames(t)
 	for range 20_000 {
@@ -563,7 +698,7 @@ func FuzzFrames(f *testing.F) {
 			f.Add(uint8(port), frame)
 		}
 	}
-	w := newWorld(f)
+	w := newWorldWith(f, func(c *Config) { c.Peers = 8 })
 	w.apply(modelEntries()...)
 	m := newModel(modelEntries())
 	f.Fuzz(func(t *testing.T, port uint8, frame []byte) {

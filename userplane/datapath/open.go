@@ -147,6 +147,8 @@ func (c Config) size(maps *pgwuMapSpecs) {
 	maps.Routes.MaxEntries = uint32(c.Routes)
 	maps.Rules.MaxEntries = uint32(c.Rules) + 1
 	maps.Accounts.MaxEntries, maps.AccountOrigins.MaxEntries = uint32(c.Rules)+1, uint32(c.Rules)+1
+	maps.Specials.MaxEntries = uint32(max(c.Rules/8, 64)) + 1
+	maps.Copies.MaxEntries = copiesOctets
 	maps.SetsSmall.MaxEntries = uint32(c.Rules)/2 + 1
 	maps.SetsMedium.MaxEntries = uint32(c.Rules)/8 + 1
 	maps.SetsLarge.MaxEntries = uint32(c.Rules)/32 + 1
@@ -161,6 +163,9 @@ func (c Config) size(maps *pgwuMapSpecs) {
 
 // parkingOctets is the ring of packets to the slow path: a power of two.
 const parkingOctets = 1 << 20
+
+// copiesOctets is the ring of copies likewise.
+const copiesOctets = 1 << 20
 
 // peers is the size of the peer table: one more than configured, since index 0 means none.
 func (c Config) peers() uint32 { return uint32(min(c.Peers+1, maxPeers)) }
@@ -292,6 +297,7 @@ func (d *Datapath) newIndices() {
 	d.peerIndex = map[peerKey]uint32{}
 	t := d.tables
 	d.rules = newSlab(placeRule, uint32(len(t.rules.slots)))
+	d.specials = newSlab(placeSpecial, uint32(len(t.specials.slots)))
 	d.accounts, d.accountRefs = newSlab(placeAccount, uint32(len(t.accounts.slots))), map[uint32]int{}
 	d.sets = [3]*slab{
 		newSlab(placeSetSmall, uint32(len(t.small.slots))), newSlab(placeSetMedium, uint32(len(t.medium.slots))),

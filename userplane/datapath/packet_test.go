@@ -417,13 +417,13 @@ func packetEntries() []session.Entry {
 // TestPackets sends frames through the program and checks verdict, frame and reason; and that every reason of the
 // enum is the result of at least one row.
 func TestPackets(t *testing.T) {
-	w := newWorld(t)
+	w := newWorldWith(t, func(c *Config) { c.Peers = 8 })
 	require.NoError(t, w.d.Apply(session.Changes{Cells: []session.Cell{{
 		ID: session.CellID{SEID: 31, URRID: 1}, Limits: session.VolumeLimits{TotalQuota: 1},
 	}}}))
-	w.apply(slices.Concat(packetEntries(), ruleEntries(), outer6Entries())...)
+	w.apply(slices.Concat(packetEntries(), ruleEntries(), outer6Entries(), specialEntries())...)
 	missing := w.reasons()
-	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t), outer6Rows(t)) {
+	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t), outer6Rows(t), specialRows(t)) {
 		t.Run(row.name, func(t *testing.T) {
 			if row.before != nil {
 				row.before(w)

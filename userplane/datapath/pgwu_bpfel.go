@@ -45,6 +45,26 @@ type pgwuCellOrigin struct {
 	Limits uint32
 }
 
+type pgwuCopyHead struct {
+	_       structs.HostLayout
+	Local6  [2]uint64
+	Remote6 [2]uint64
+	Local   uint32
+	Remote  uint32
+	Teid    uint32
+	Octets  uint32
+	Tos     uint8
+	Pad     [7]uint8
+}
+
+type pgwuCopyOutcome uint32
+
+const (
+	pgwuCopyOutcomeCOPY_MADE     pgwuCopyOutcome = 0
+	pgwuCopyOutcomeCOPY_LOST     pgwuCopyOutcome = 1
+	pgwuCopyOutcomeCOPY_OUTCOMES pgwuCopyOutcome = 2
+)
+
 type pgwuDirection uint32
 
 const (
@@ -73,7 +93,8 @@ const (
 	pgwuEntryFlagENTRY_SET          pgwuEntryFlag = 32
 	pgwuEntryFlagENTRY_TUNNEL       pgwuEntryFlag = 64
 	pgwuEntryFlagENTRY_BUFFER       pgwuEntryFlag = 128
-	pgwuEntryFlagENTRY_CELLED       pgwuEntryFlag = 32768
+	pgwuEntryFlagENTRY_WHOLE        pgwuEntryFlag = 256
+	pgwuEntryFlagENTRY_REDIRECT     pgwuEntryFlag = 512
 )
 
 type pgwuEvent struct {
@@ -97,7 +118,6 @@ const (
 	pgwuEventKindEVENT_UNKNOWN_TEID pgwuEventKind = 0
 	pgwuEventKindEVENT_THRESHOLD    pgwuEventKind = 1
 	pgwuEventKindEVENT_QUOTA        pgwuEventKind = 2
-	pgwuEventKindEVENT_WATCH        pgwuEventKind = 3
 )
 
 type pgwuFilter struct {
@@ -150,7 +170,7 @@ type pgwuInstance struct {
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 4
+	pgwuLayoutLAYOUT pgwuLayout = 5
 )
 
 type pgwuLimited uint32
@@ -175,7 +195,7 @@ type pgwuMeter struct {
 	Tokens int64
 	Last   uint64
 	Rate   uint32
-	Watch  uint32
+	Pad    uint32
 }
 
 type pgwuMeterOrigin struct {
@@ -270,6 +290,7 @@ const (
 	pgwuReasonREASON_BUFFERED            pgwuReason = 30
 	pgwuReasonREASON_BUFFER_FULL         pgwuReason = 31
 	pgwuReasonREASON_OUTER_EXTENSION     pgwuReason = 32
+	pgwuReasonREASON_NO_REDIRECT         pgwuReason = 33
 )
 
 type pgwuRouteKey struct {
@@ -283,11 +304,12 @@ type pgwuRule struct {
 	_       structs.HostLayout
 	Word    pgwuWord
 	Account uint32
+	Special uint32
 	Cells   [6]uint32
 	Meters  [4]uint32
 	Tos     uint8
 	TosMask uint8
-	Pad     [10]uint8
+	Pad     [6]uint8
 }
 
 type pgwuService struct {
@@ -327,6 +349,14 @@ const (
 	pgwuSideSIDE_CORE   pgwuSide = 2
 )
 
+type pgwuSpecial struct {
+	_         structs.HostLayout
+	Redirect6 [2]uint64
+	Copies    [4]pgwuWord
+	Redirect4 uint32
+	Pad       [3]uint32
+}
+
 type pgwuSumPiece struct {
 	_      structs.HostLayout
 	Octets [516]uint8
@@ -349,14 +379,12 @@ type pgwuTypes struct {
 	_            structs.HostLayout
 	EntryFlag    uint32
 	UeKey        uint32
-	Watch        uint32
 	FilterFamily uint32
 	Trait        uint32
 	Direction    uint32
 	Limited      uint32
 	Side         uint32
 	EventKind    uint32
-	_            [4]byte
 	Event        struct {
 		_          structs.HostLayout
 		Kind       uint32
@@ -382,6 +410,23 @@ type pgwuTypes struct {
 		}
 		Packet [2048]uint8
 	}
+	Copy struct {
+		_    structs.HostLayout
+		Head struct {
+			_       structs.HostLayout
+			Local6  [2]uint64
+			Remote6 [2]uint64
+			Local   uint32
+			Remote  uint32
+			Teid    uint32
+			Octets  uint32
+			Tos     uint8
+			Pad     [7]uint8
+		}
+		Packet [2048]uint8
+	}
+	CopyOutcome uint32
+	_           [4]byte
 }
 
 type pgwuUeKey uint32
@@ -403,13 +448,6 @@ type pgwuUsageCell struct {
 	Packets [2]uint64
 }
 
-type pgwuWatch uint32
-
-const (
-	pgwuWatchWATCH_NONE pgwuWatch = 0
-	pgwuWatchWATCH_TOLD pgwuWatch = 1
-)
-
 type pgwuWord struct {
 	_     structs.HostLayout
 	Value uint32
@@ -427,6 +465,8 @@ const (
 	pgwuMapBlocks           = "blocks"
 	pgwuMapCellOrigins      = "cell_origins"
 	pgwuMapCells            = "cells"
+	pgwuMapCopies           = "copies"
+	pgwuMapCopyOutcomes     = "copy_outcomes"
 	pgwuMapDownlink         = "downlink"
 	pgwuMapDownlinkOrigin   = "downlink_origin"
 	pgwuMapEvents           = "events"
@@ -447,6 +487,7 @@ const (
 	pgwuMapSetsMedium       = "sets_medium"
 	pgwuMapSetsSmall        = "sets_small"
 	pgwuMapSlices           = "slices"
+	pgwuMapSpecials         = "specials"
 	pgwuMapSumPieces        = "sum_pieces"
 	pgwuMapTeids            = "teids"
 	pgwuMapTxPorts          = "tx_ports"
@@ -522,6 +563,8 @@ type pgwuMapSpecs struct {
 	Blocks         *ebpf.MapSpec `ebpf:"blocks"`
 	CellOrigins    *ebpf.MapSpec `ebpf:"cell_origins"`
 	Cells          *ebpf.MapSpec `ebpf:"cells"`
+	Copies         *ebpf.MapSpec `ebpf:"copies"`
+	CopyOutcomes   *ebpf.MapSpec `ebpf:"copy_outcomes"`
 	Downlink       *ebpf.MapSpec `ebpf:"downlink"`
 	DownlinkOrigin *ebpf.MapSpec `ebpf:"downlink_origin"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
@@ -542,6 +585,7 @@ type pgwuMapSpecs struct {
 	SetsMedium     *ebpf.MapSpec `ebpf:"sets_medium"`
 	SetsSmall      *ebpf.MapSpec `ebpf:"sets_small"`
 	Slices         *ebpf.MapSpec `ebpf:"slices"`
+	Specials       *ebpf.MapSpec `ebpf:"specials"`
 	SumPieces      *ebpf.MapSpec `ebpf:"sum_pieces"`
 	Teids          *ebpf.MapSpec `ebpf:"teids"`
 	TxPorts        *ebpf.MapSpec `ebpf:"tx_ports"`
@@ -593,6 +637,8 @@ type pgwuMaps struct {
 	Blocks         *ebpf.Map `ebpf:"blocks"`
 	CellOrigins    *ebpf.Map `ebpf:"cell_origins"`
 	Cells          *ebpf.Map `ebpf:"cells"`
+	Copies         *ebpf.Map `ebpf:"copies"`
+	CopyOutcomes   *ebpf.Map `ebpf:"copy_outcomes"`
 	Downlink       *ebpf.Map `ebpf:"downlink"`
 	DownlinkOrigin *ebpf.Map `ebpf:"downlink_origin"`
 	Events         *ebpf.Map `ebpf:"events"`
@@ -613,6 +659,7 @@ type pgwuMaps struct {
 	SetsMedium     *ebpf.Map `ebpf:"sets_medium"`
 	SetsSmall      *ebpf.Map `ebpf:"sets_small"`
 	Slices         *ebpf.Map `ebpf:"slices"`
+	Specials       *ebpf.Map `ebpf:"specials"`
 	SumPieces      *ebpf.Map `ebpf:"sum_pieces"`
 	Teids          *ebpf.Map `ebpf:"teids"`
 	TxPorts        *ebpf.Map `ebpf:"tx_ports"`
@@ -628,6 +675,8 @@ func (m *pgwuMaps) Close() error {
 		m.Blocks,
 		m.CellOrigins,
 		m.Cells,
+		m.Copies,
+		m.CopyOutcomes,
 		m.Downlink,
 		m.DownlinkOrigin,
 		m.Events,
@@ -648,6 +697,7 @@ func (m *pgwuMaps) Close() error {
 		m.SetsMedium,
 		m.SetsSmall,
 		m.Slices,
+		m.Specials,
 		m.SumPieces,
 		m.Teids,
 		m.TxPorts,

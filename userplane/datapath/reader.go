@@ -72,7 +72,8 @@ type NextHop struct {
 type Reader struct {
 	tables  *tables
 	reasons *ebpf.Map
-	names   []string // of reasons
+	copies  *ebpf.Map // by outcome
+	names   []string  // of reasons
 	closers []func() error
 }
 
@@ -81,7 +82,7 @@ func newReader(t *tables, maps *pgwuMaps) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{tables: t, reasons: maps.Reasons, names: names}, nil
+	return &Reader{tables: t, reasons: maps.Reasons, copies: maps.CopyOutcomes, names: names}, nil
 }
 
 // OpenReader opens what is pinned in pinDir. It never writes, but needs the right to: the kernel maps the memory of a
@@ -103,6 +104,7 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 		pgwuMapSetsMedium: &maps.SetsMedium, pgwuMapSetsLarge: &maps.SetsLarge, pgwuMapCells: &maps.Cells,
 		pgwuMapCellOrigins: &maps.CellOrigins, pgwuMapLimits: &maps.Limits, pgwuMapMeters: &maps.Meters,
 		pgwuMapMeterOrigins: &maps.MeterOrigins, pgwuMapAccounts: &maps.Accounts, pgwuMapAccountOrigins: &maps.AccountOrigins,
+		pgwuMapSpecials: &maps.Specials, pgwuMapCopyOutcomes: &maps.CopyOutcomes,
 	} {
 		*m, err = ebpf.LoadPinnedMap(filepath.Join(pinDir, name), nil)
 		if errors.Is(err, os.ErrNotExist) {
@@ -132,7 +134,7 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 func (r *Reader) Entries() iter.Seq[EntryState] {
 	return func(yield func(EntryState) bool) {
 		for at, e := range r.tables.entries {
-			if !yield(EntryState{e, r.tables.shownAt(at), r.tables.ruleUsages(at)}) {
+			if !yield(EntryState{e, r.tables.usageAt(at), r.tables.ruleUsages(at)}) {
 				return
 			}
 		}

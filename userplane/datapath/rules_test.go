@@ -274,6 +274,11 @@ func TestRandomTables(t *testing.T) {
 		m := newModel(next)
 		for _, e := range w.entries() {
 			m.packets[e.Key] = int(e.Packets)
+			for _, r := range e.Rules {
+				u, ok := e.UsageOf(func(o *session.Rule) bool { return o.Origin.PDRID == r.Origin.PDRID })
+				require.True(t, ok)
+				m.rules[ruleOf(e.Entry, r)] = int(u.Packets)
+			}
 		}
 		m.blocks = map[uint64]bool{}
 		for cell := range w.d.tables.blocks.all {
@@ -283,6 +288,12 @@ func TestRandomTables(t *testing.T) {
 			e := next[r.IntN(len(next))]
 			frame, port := randomFrame(t, r, e)
 			w.compare(t, m, port, frame)
+		}
+		for _, e := range w.entries() {
+			for _, r := range e.Rules {
+				u, _ := e.UsageOf(func(o *session.Rule) bool { return o.Origin.PDRID == r.Origin.PDRID })
+				require.EqualValues(t, m.rules[ruleOf(e.Entry, r)], u.Packets, ruleOf(e.Entry, r))
+			}
 		}
 		held = next
 	}
@@ -317,6 +328,7 @@ func randomUplink(r *rand.Rand, n int) session.Entry {
 	if r.IntN(2) == 0 {
 		e.Sources = append(e.Sources, ue6)
 	}
+	addSpecials(r, &e)
 	addRules(r, &e)
 	return e
 }
@@ -327,7 +339,13 @@ func randomDownlink(r *rand.Rand, n int) session.Entry {
 	if r.IntN(2) == 0 {
 		e.Local, e.Remote = slice1v6, sgw6
 	}
-	switch r.IntN(4) {
+	if r.IntN(6) == 0 {
+		e.Copies = []session.Copy{{Tunnel: session.Tunnel{Local: e.Local, Remote: e.Remote, TEID: 0x6600}}}
+	}
+	switch r.IntN(5) {
+	case 4:
+		e.Key = session.Key{Direction: session.Downlink, Local: slice1, TEID: pfcp.TEID(r.Uint32N(8) | 0x2000)}
+		e.Copies = nil
 	case 0:
 		e.Key.UE = session.UE(netip.AddrFrom4([4]byte{10, byte(r.IntN(3)), byte(r.IntN(40)), byte(r.IntN(4))}))
 	case 1:
@@ -342,12 +360,39 @@ func randomDownlink(r *rand.Rand, n int) session.Entry {
 	return e
 }
 
+// addSpecials has some rules redirect, duplicate, or go to the control plane.
+func addSpecials(r *rand.Rand, e *session.Entry) {
+	switch r.IntN(5) {
+	case 0:
+		e.Redirect = session.Redirect{IPv4: portal, IPv6: portal6}
+		if r.IntN(3) == 0 {
+			e.Redirect.IPv6 = netip.Addr{}
+		}
+	case 1:
+		e.Instance, e.Remote, e.RemoteTEID, e.Local = "", sgw, cpTEID, slice1
+		if r.IntN(2) == 0 {
+			e.Remote, e.Local = sgw6, slice1v6
+		}
+		e.KeepHeader = r.IntN(2) == 0
+	}
+	for n := range r.IntN(2) * r.IntN(maxRuleCopies+1) {
+		e.Copies = append(e.Copies, session.Copy{Tunnel: session.Tunnel{Local: slice1, Remote: sgw, TEID: pfcp.TEID(0x5500 + n)}})
+	}
+}
+
 // addRules gives an entry up to three rules with filters before its own.
 func addRules(r *rand.Rand, e *session.Entry) {
 	last := e.Rule
 	all := []session.Rule{last}
-	for range r.IntN(3) {
+	for n := range r.IntN(3) {
 		rule := last
+		rule.Origin.PDRID = pfcp.PDRID(10 + n)
+		if r.IntN(2) == 0 {
+			rule.Copies = nil
+		}
+		if e.Key.Direction == session.Uplink && !rule.Remote.IsValid() && r.IntN(2) == 0 {
+			rule.Redirect = session.Redirect{}
+		}
 		rule.RemoteTEID += pfcp.TEID(1 + r.IntN(100))
 		rule.Action = []session.Action{session.ActionForward, session.ActionForward, session.ActionDrop}[r.IntN(3)]
 		for range 1 + r.IntN(3) {

@@ -3,8 +3,10 @@ package datapath
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 
+	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
 )
 
@@ -138,6 +140,11 @@ func (d *Datapath) putRule(p *plan, c *compiledRule, held map[uint16]uint32) (ui
 			return 0, err
 		}
 	}
+	if c.isSpecial() {
+		if raw.Special, err = d.putSpecial(p, c); err != nil {
+			return 0, err
+		}
+	}
 	index, err := d.rules.take(d.grace)
 	if err != nil {
 		return 0, err
@@ -145,6 +152,65 @@ func (d *Datapath) putRule(p *plan, c *compiledRule, held map[uint16]uint32) (ui
 	p.undo = append(p.undo, func() { d.rules.give(d.grace, index) })
 	d.tables.rules.slots[index] = raw
 	return index, nil
+}
+
+// putSpecial writes what a rule wants beside sending the packet.
+func (d *Datapath) putSpecial(p *plan, c *compiledRule) (uint32, error) {
+	var raw pgwuSpecial
+	raw.Redirect4 = onWire(c.redirect.IPv4)
+	if c.redirect.IPv6.IsValid() {
+		raw.Redirect6 = halves(c.redirect.IPv6)
+	}
+	if len(c.copies) > maxRuleCopies {
+		return 0, fmt.Errorf("%w: %d copies, at most %d", ErrUnsupported, len(c.copies), maxRuleCopies)
+	}
+	for i, to := range c.copies {
+		peer, err := d.holdPeer(p, to.peer)
+		if err != nil {
+			return 0, err
+		}
+		raw.Copies[i] = pgwuWord{Value: to.teid, To: peer, Flags: uint16(pgwuEntryFlagENTRY_VALID) | flagTunnel}
+	}
+	index, err := d.specials.take(d.grace)
+	if err != nil {
+		return 0, err
+	}
+	p.undo = append(p.undo, func() { d.specials.give(d.grace, index) })
+	d.tables.specials.slots[index] = raw
+	return index, nil
+}
+
+func (d *Datapath) equalSpecial(index uint32, c *compiledRule) bool {
+	if index == 0 || !c.isSpecial() {
+		return index == 0 && !c.isSpecial()
+	}
+	r := session.Rule{}
+	d.tables.decodeSpecial(index, &r)
+	return r.Redirect == c.redirect && slices.EqualFunc(r.Copies, c.copies, func(have session.Copy, want copyTo) bool {
+		return have.Tunnel == session.Tunnel{Local: want.peer.local, Remote: want.peer.remote, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(want.teid)))} &&
+			have.ToS == want.peer.tos
+	})
+}
+
+func (d *Datapath) releaseSpecial(index uint32) {
+	if index == 0 {
+		return
+	}
+	for _, to := range d.tables.specials.slots[index].Copies {
+		d.releaseWord(to)
+	}
+	d.specials.give(d.grace, index)
+}
+
+// holdPeer is the index of a tunnel's ends, held until undo or releaseWord.
+func (d *Datapath) holdPeer(p *plan, key peerKey) (uint16, error) {
+	index, err := d.peer(key)
+	if err != nil {
+		return 0, err
+	}
+	d.peerPool.hold(index)
+	p.undo = append(p.undo, func() { d.peerPool.release(index) })
+	return uint16(index), nil
 }
 
 // wordOf is the word of a rule, with its peer held.
@@ -158,14 +224,9 @@ func (d *Datapath) wordOf(p *plan, c *compiledRule) (pgwuWord, error) {
 		w.To = uint16(number)
 		return w, nil
 	}
-	index, err := d.peer(c.peer)
-	if err != nil {
-		return w, err
-	}
-	d.peerPool.hold(index)
-	p.undo = append(p.undo, func() { d.peerPool.release(index) })
-	w.To = uint16(index)
-	return w, nil
+	var err error
+	w.To, err = d.holdPeer(p, c.peer)
+	return w, err
 }
 
 // releaseWord lets go of what the word of an entry or a rule held.
@@ -187,6 +248,7 @@ func (d *Datapath) releaseSet(w pgwuWord) {
 			}
 		}
 		d.releaseAccount(raw.Account)
+		d.releaseSpecial(raw.Special)
 		d.releaseWord(raw.Word)
 		d.rules.give(d.grace, index)
 	}
@@ -234,7 +296,7 @@ func (d *Datapath) setRate(r meterRate) {
 
 // adoptSets learns from the entries which sets, rules and meters are in use.
 func (d *Datapath) adoptSets() {
-	rules, meters := map[uint32]bool{}, map[uint32]int{}
+	rules, specials, meters := map[uint32]bool{}, map[uint32]bool{}, map[uint32]int{}
 	sets := [3]map[uint32]bool{{}, {}, {}}
 	for at := range d.tables.entries {
 		w := loadWord(&d.tables.entry(at).Word)
@@ -246,8 +308,14 @@ func (d *Datapath) adoptSets() {
 			rules[index] = true
 			raw := &d.tables.rules.slots[index]
 			d.accountRefs[raw.Account]++
-			if raw.Word.Flags&flagTunnel != 0 {
-				d.peerPool.hold(uint32(raw.Word.To))
+			words := append([]pgwuWord{raw.Word}, d.tables.specials.slots[raw.Special].Copies[:]...)
+			for _, w := range words {
+				if w.Flags&flagTunnel != 0 {
+					d.peerPool.hold(uint32(w.To))
+				}
+			}
+			if raw.Special != 0 {
+				specials[raw.Special] = true
 			}
 			for _, meter := range raw.Meters {
 				if meter != 0 {
@@ -257,6 +325,7 @@ func (d *Datapath) adoptSets() {
 		}
 	}
 	d.rules.adopt(func(i uint32) bool { return rules[i] })
+	d.specials.adopt(func(i uint32) bool { return specials[i] })
 	d.accounts.adopt(func(i uint32) bool { return d.accountRefs[i] > 0 })
 	d.meters.adopt(func(i uint32) bool { return meters[i] > 0 })
 	for class := range sets {

@@ -30,6 +30,7 @@ type tables struct {
 	rules          table[pgwuRule]
 	accounts       table[pgwuAccount]
 	accountOrigins table[pgwuOrigin]
+	specials       table[pgwuSpecial]
 	small          table[pgwuSetSmall]
 	medium         table[pgwuSetMedium]
 	large          table[pgwuSetLarge]
@@ -76,6 +77,7 @@ func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
 		mapInto(t, &t.rules, maps.Rules, protection),
 		mapInto(t, &t.accounts, maps.Accounts, protection),
 		mapInto(t, &t.accountOrigins, maps.AccountOrigins, protection),
+		mapInto(t, &t.specials, maps.Specials, protection),
 		mapInto(t, &t.small, maps.SetsSmall, protection),
 		mapInto(t, &t.medium, maps.SetsMedium, protection),
 		mapInto(t, &t.large, maps.SetsLarge, protection),
@@ -128,34 +130,16 @@ func nameOf(in pgwuInstance) pfcp.NetworkInstance {
 
 // entry is what a place holds.
 func (t *tables) entry(at place) *pgwuEntry {
-	return &t.table(at).slots[at.index]
-}
-
-func (t *tables) table(at place) *table[pgwuEntry] {
 	if at.kind == placeUplink {
-		return &t.uplink
+		return &t.uplink.slots[at.index]
 	}
-	return &t.downlink
+	return &t.downlink.slots[at.index]
 }
 
 // keyAt is the key that a place holds, as it stands in packets; 0: free.
 func (t *tables) keyAt(at place) uint32 { return atomic.LoadUint32(&t.entry(at).Key) }
 
 func (t *tables) usageAt(at place) session.Usage { return loadUsage(&t.entry(at).Usage) }
-
-// shownAt is what a place has counted, for people: a plain rule that counts in a cell has its count there.
-func (t *tables) shownAt(at place) session.Usage {
-	u, e := t.usageAt(at), t.entry(at)
-	if w := loadWord(&e.Word); w.Flags&flagSet == 0 && w.Flags&flagCelled != 0 && int(e.Cell) < len(t.cells.slots) {
-		v := t.volume(e.Cell)
-		if at.kind == placeUplink && w.Flags&flagTunnel == 0 {
-			u.Packets, u.Octets = u.Packets+v.UplinkPackets, u.Octets+v.UplinkOctets
-		} else {
-			u.Packets, u.Octets = u.Packets+v.DownlinkPackets, u.Octets+v.DownlinkOctets
-		}
-	}
-	return u
-}
 
 func loadUsage(u *pgwuUsage) session.Usage {
 	return session.Usage{Packets: atomic.LoadUint64(&u.Packets), Octets: atomic.LoadUint64(&u.Octets)}
@@ -217,7 +201,7 @@ func (t *tables) rule(w pgwuWord) session.Rule {
 		r.Instance = nameOf(t.names[uint32(w.To)])
 		return r
 	}
-	r.RemoteTEID = pfcp.TEID(teidOnWire(pfcp.TEID(w.Value)))
+	r.RemoteTEID, r.KeepHeader = pfcp.TEID(teidOnWire(pfcp.TEID(w.Value))), w.Flags&uint16(pgwuEntryFlagENTRY_WHOLE) != 0
 	if int(w.To) < len(t.peers.slots) {
 		key := peerOf(&t.peers.slots[w.To])
 		r.Local, r.Remote = key.local, key.remote
@@ -254,7 +238,7 @@ func (t *tables) decode(at place, e *session.Entry) bool {
 	if w.Flags&flagSet != 0 {
 		t.decodeSet(w, e)
 	} else {
-		e.Rule, e.Celled = t.rule(w), w.Flags&flagCelled != 0
+		e.Rule = t.rule(w)
 		e.MBR = uint64(atomic.LoadUint32(&raw.Meter.Rate))
 		if raw.Cell != 0 {
 			e.Cells = []session.CellID{t.cellID(raw.Cell)}
@@ -271,7 +255,6 @@ func (t *tables) decode(at place, e *session.Entry) bool {
 	if w.Flags&flagSet == 0 {
 		e.Origin = t.origin(at).session()
 	}
-	e.Watch = watchAt(raw)
 	return true
 }
 
@@ -305,6 +288,7 @@ func (t *tables) decodeSet(w pgwuWord, e *session.Entry) {
 		r := t.rule(raw.Word)
 		r.MBR = uint64(atomic.LoadUint32(&t.accounts.slots[raw.Account].Meter.Rate))
 		r.Origin = t.accountOrigins.slots[raw.Account].session()
+		t.decodeSpecial(raw.Special, &r)
 		if raw.TosMask != 0 {
 			r.Marking = pfcp.Some(uint16(raw.Tos)<<8 | uint16(raw.TosMask))
 		}
@@ -324,10 +308,34 @@ func (t *tables) decodeSet(w pgwuWord, e *session.Entry) {
 			}
 		}
 		if i == 0 {
-			e.Rule, e.Celled = r, raw.Word.Flags&flagCelled != 0
+			e.Rule = r
 		} else {
 			e.More = append(e.More, r)
 		}
+	}
+}
+
+// decodeSpecial reads what a rule wants beside sending the packet; index 0: nothing.
+func (t *tables) decodeSpecial(index uint32, r *session.Rule) {
+	if index == 0 || int(index) >= len(t.specials.slots) {
+		return
+	}
+	raw := &t.specials.slots[index]
+	if raw.Redirect4 != 0 {
+		r.Redirect.IPv4 = fromWire(raw.Redirect4)
+	}
+	if raw.Redirect6 != [2]uint64{} {
+		r.Redirect.IPv6 = fromHalves(raw.Redirect6)
+	}
+	for _, to := range raw.Copies {
+		if to.Flags == 0 || int(to.To) >= len(t.peers.slots) {
+			continue
+		}
+		peer := peerOf(&t.peers.slots[to.To])
+		r.Copies = append(r.Copies, session.Copy{
+			Tunnel: session.Tunnel{Local: peer.local, Remote: peer.remote, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(to.Value)))},
+			ToS:    peer.tos,
+		})
 	}
 }
 

@@ -64,6 +64,12 @@ type world struct {
 // newWorld makes the namespace and opens the data path in it, on this test's locked thread.
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldWith(t, func(*Config) {})
+}
+
+// newWorldWith has its configuration changed.
+func newWorldWith(t testing.TB, change func(*Config)) *world {
+	t.Helper()
 	w := &world{t: t, ifindex: map[string]int{}}
 	w.ns = newNamespace(t)
 	w.port("access0", accessMAC, "10.20.11.2/24", "10.20.11.1", accessGW)
@@ -93,6 +99,7 @@ func newWorld(t testing.TB) *world {
 		{Name: "core0", Side: SideCore, Instance: "internet"},
 		{Name: "core1", Side: SideCore, Instance: "corp"},
 	}
+	change(&w.cfg)
 	w.open()
 	t.Cleanup(func() {
 		require.NoError(t, w.d.Close())

@@ -162,10 +162,12 @@ func (w *encoder) far(f *FAR) {
 	w.string(string(f.Instance))
 	encodeOpt(w, f.Outer, w.outer)
 	encodeOpt(w, f.Marking, func(v uint16) { w.uint(uint64(v)) })
-	w.addr(f.Redirect)
+	w.addr(f.Redirect.IPv4)
+	w.addr(f.Redirect.IPv6)
 	w.uint(uint64(len(f.Duplicates)))
-	for _, o := range f.Duplicates {
-		w.outer(o)
+	for _, d := range f.Duplicates {
+		w.outer(d.Outer)
+		encodeOpt(w, d.Marking, func(v uint16) { w.uint(uint64(v)) })
 	}
 	encodeOpt(w, f.BARID, func(v pfcp.BARID) { w.uint(uint64(v)) })
 	w.uint(uint64(f.Unserved))
@@ -291,7 +293,10 @@ func (r *decoder) far() FAR {
 		Instance:    pfcp.NetworkInstance(r.string()),
 		Outer:       decodeOpt(r, r.outer),
 		Marking:     decodeOpt(r, func() uint16 { return uint16(r.u32()) }),
-		Redirect:    r.addr(), Duplicates: list(r, r.outer),
+		Redirect:    Redirect{IPv4: r.addr(), IPv6: r.addr()},
+		Duplicates: list(r, func() Duplicate {
+			return Duplicate{Outer: r.outer(), Marking: decodeOpt(r, func() uint16 { return uint16(r.u32()) })}
+		}),
 		BARID:    decodeOpt(r, func() pfcp.BARID { return pfcp.BARID(r.octet()) }),
 		Unserved: uint16(r.u32()),
 	}

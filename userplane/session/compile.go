@@ -55,7 +55,6 @@ func (s Session) Compile(instances Instances) (Table, error) {
 		}
 	}
 	c.limit(t)
-	c.count(t)
 	return t, nil
 }
 
@@ -198,6 +197,7 @@ func (c *compiler) usage(r *Rule, p *PDR) error {
 		if err := c.s.URRs[at].check(); err != nil {
 			return err
 		}
+		r.Cells = append(r.Cells, CellID{c.s.SEID, id})
 		if !r.Origin.URRID.Present {
 			r.Origin.URRID = pfcp.Some(id)
 		}
@@ -291,14 +291,8 @@ func (c *compiler) apply(r *Rule, far *FAR, want ...pfcp.Interface) (forwards bo
 		return false, err
 	}
 	r.Notify = far.Action&pfcp.ActionNotifyCP != 0 && r.Action == ActionBuffer
-	if far.Action&pfcp.ActionDuplicate != 0 {
-		for _, o := range far.Duplicates {
-			t, err := c.tunnel(far, o)
-			if err != nil {
-				return false, err
-			}
-			r.Copies = append(r.Copies, t)
-		}
+	if err := c.copies(r, far); err != nil {
+		return false, err
 	}
 	if r.Action != ActionForward {
 		return false, nil
@@ -320,6 +314,33 @@ func (c *compiler) apply(r *Rule, far *FAR, want ...pfcp.Interface) (forwards bo
 	}
 	r.Redirect = far.Redirect
 	return true, nil
+}
+
+// MaxCopies bounds the duplicates of a packet.
+const MaxCopies = 4
+
+// copies resolves where a FAR's duplicates go.
+func (c *compiler) copies(r *Rule, far *FAR) error {
+	if far.Action&pfcp.ActionDuplicate == 0 {
+		return nil
+	}
+	if len(far.Duplicates) == 0 {
+		return &pfcp.Error{
+			Cause: pfcp.CauseConditionalIEMissing, Offending: pfcp.IEDuplicatingParameters,
+			FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RuleFAR, ID: uint32(far.ID)}),
+		}
+	}
+	if len(far.Duplicates) > MaxCopies {
+		return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEDuplicatingParameters, "%d duplicates: at most %d", len(far.Duplicates), MaxCopies)
+	}
+	for _, d := range far.Duplicates {
+		t, err := c.tunnel(far, d.Outer)
+		if err != nil {
+			return err
+		}
+		r.Copies = append(r.Copies, Copy{Tunnel: t, ToS: uint8(d.Marking.Value>>8) & uint8(d.Marking.Value)})
+	}
+	return nil
 }
 
 // Tunnel is the remote end that an Outer Header Creation names, with the slice's address of the same family. Of two
@@ -379,6 +400,9 @@ func (c *compiler) uplink(r *Rule, p *PDR, far *FAR) error {
 		if !far.Outer.Present {
 			return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEOuterHeaderCreation, "to the control plane without a tunnel")
 		}
+		if r.Redirect != (Redirect{}) {
+			return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IERedirectInformation, "only packets from the UE to a network are redirected")
+		}
 		t, err := c.tunnel(far, far.Outer.Value)
 		r.into(t)
 		r.KeepHeader = !p.removesGTPU()
@@ -410,6 +434,9 @@ func (c *compiler) downlink(r *Rule, p *PDR, far *FAR) error {
 	forwards, err := c.apply(r, far, pfcp.InterfaceAccess, pfcp.InterfaceCPFunction)
 	if err != nil || !forwards {
 		return err
+	}
+	if r.Redirect != (Redirect{}) {
+		return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IERedirectInformation, "only packets from the UE to a network are redirected")
 	}
 	if !far.Outer.Present {
 		r.Action = ActionNoHeader // free5GC before the access side is known: never leak plain IP

@@ -256,7 +256,7 @@ func (f *FAR) set(with pfcp.Opt[pfcp.ForwardingParameters]) {
 		f.Marking = v.TransportLevelMarking
 	}
 	if v.Removed.Has(pfcp.IERedirectInformation) {
-		f.Redirect = netip.Addr{}
+		f.Redirect = Redirect{}
 	} else if v.Redirect.Present {
 		f.redirect(v.Redirect.Value)
 	}
@@ -268,31 +268,62 @@ func (f *FAR) set(with pfcp.Opt[pfcp.ForwardingParameters]) {
 	}
 }
 
-// redirect takes a redirection to an address. One to a URL is for somebody who speaks HTTP: it is not served.
+// redirect takes a redirection to addresses. One to a URL or a SIP URI is for somebody who speaks HTTP or SIP: it is not
+// served, TS 29.244 8.2.20.
 func (f *FAR) redirect(r pfcp.RedirectInformation) {
-	a, err := netip.ParseAddr(r.Server)
-	switch {
-	case err == nil && a.Is4() && (r.Type == pfcp.RedirectIPv4 || r.Type == pfcp.RedirectIPv4v6):
-		f.Redirect = a
-	case err == nil && a.Is6() && r.Type == pfcp.RedirectIPv6:
-		f.Redirect = a
-	default:
-		f.Unserved = pfcp.IERedirectInformation
+	var to Redirect
+	served := false
+	switch r.Type {
+	case pfcp.RedirectIPv4:
+		to.IPv4, served = redirectTo(r.Server, netip.Addr.Is4)
+	case pfcp.RedirectIPv6:
+		to.IPv6, served = redirectTo(r.Server, netip.Addr.Is6)
+	case pfcp.RedirectIPv4v6:
+		var other bool
+		to.IPv4, served = redirectTo(r.Server, netip.Addr.Is4)
+		to.IPv6, other = redirectTo(r.Other, netip.Addr.Is6)
+		served = served && other
+	case pfcp.RedirectURL, pfcp.RedirectSIPURI:
+	}
+	if f.Redirect = to; !served {
+		f.Redirect, f.Unserved = Redirect{}, pfcp.IERedirectInformation
+	} else if f.Unserved == pfcp.IERedirectInformation {
+		f.Unserved = 0
 	}
 }
 
-// duplicate replaces the tunnels that get copies.
+// redirectTo reads the address of a redirect server.
+func redirectTo(text string, family func(netip.Addr) bool) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(text)
+	if err != nil || !family(a) || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
+		return netip.Addr{}, false
+	}
+	return a, true
+}
+
+// duplicate replaces what gets copies. An update of one changes what it says; of several it cannot say which it means,
+// so that all are meant anew.
 func (f *FAR) duplicate(with []pfcp.DuplicatingParameters) {
 	if len(with) == 0 {
 		return
 	}
+	var old Duplicate
+	if len(f.Duplicates) == 1 && len(with) == 1 {
+		old = f.Duplicates[0]
+	}
 	f.Duplicates = nil
 	for i := range with {
-		if outer := with[i].OuterHeaderCreation; outer.Present {
-			f.Duplicates = append(f.Duplicates, outer.Value)
-		} else {
-			f.Unserved = pfcp.IEDuplicatingParameters
+		d := old
+		if outer := with[i].OuterHeaderCreation; outer.Present || with[i].Removed.Has(pfcp.IEOuterHeaderCreation) {
+			d.Outer = outer.Value
 		}
+		if mark := with[i].TransportLevelMarking; mark.Present || with[i].Removed.Has(pfcp.IETransportLevelMarking) {
+			d.Marking = mark
+		}
+		if with[i].ForwardingPolicy.Present {
+			f.Unserved = pfcp.IEForwardingPolicy
+		}
+		f.Duplicates = append(f.Duplicates, d)
 	}
 }
 

@@ -135,7 +135,7 @@ func TestWhatRulesCompileTo(t *testing.T) {
 			func(r request) {
 				r.CreateFARs[0].ForwardingParameters.Value.Redirect = pfcp.Some(pfcp.RedirectInformation{Server: "192.0.2.80"})
 			},
-			func(up, _ *Entry, _ Table) { up.Redirect = netip.MustParseAddr("192.0.2.80") },
+			func(up, _ *Entry, _ Table) { up.Redirect.IPv4 = netip.MustParseAddr("192.0.2.80") },
 		},
 		"a duplicate": {
 			func(r request) {
@@ -144,7 +144,7 @@ func TestWhatRulesCompileTo(t *testing.T) {
 					OuterHeaderCreation: pfcp.Some(pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv4, TEID: 3, IPv4: remote}),
 				}}
 			},
-			func(up, _ *Entry, _ Table) { up.Copies = []Tunnel{{slice, remote, 3}} },
+			func(up, _ *Entry, _ Table) { up.Copies = []Copy{{Tunnel: Tunnel{slice, remote, 3}}} },
 		},
 		"Open5GS's tunnels from and to the control plane": {
 			func(r request) {
@@ -170,7 +170,6 @@ func TestWhatRulesCompileTo(t *testing.T) {
 					Remote:  cp.IPv4, RemoteTEID: 0xcc, Local: slice, Origin: Origin{SEID: 9, PDRID: 4, FARID: 3, Precedence: 255},
 				}
 				up.More = []Rule{more}
-				up.Celled, up.Cells, up.More[0].Cells = true, []CellID{{9, rest}}, []CellID{{9, 1}}
 				key := Key{Direction: Downlink, Local: slice, TEID: 0x1002}
 				t[key] = Entry{Key: key, Rule: Rule{
 					Remote: remote, RemoteTEID: 0xaa, Local: slice,

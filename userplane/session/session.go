@@ -30,9 +30,7 @@ type Session struct {
 	FQCSIDs         []pfcp.FQCSID      // sets that the session shares the fate of
 	InactivityTimer uint32             // User Plane Inactivity Timer, seconds; 0: none
 	LastPacket      Time               // as the session's settlements saw it; first its establishment
-	Packets         uint64             // that all entries had counted at the last one
-	Watches         []uint64           // octets at which the entries that count for URRs tell, in the order of their keys
-	Rest            bool               // there is a cell for rules without URRs
+	Packets         uint64             // that all entries had counted at the last one, with an inactivity timer
 	Inactive        bool               // as the control plane was told
 	Unconfirmed     []pfcp.UsageReport // reports that the control plane has not confirmed
 }
@@ -78,10 +76,16 @@ type FAR struct {
 	Instance    pfcp.NetworkInstance // "" when absent or of length zero
 	Outer       pfcp.Opt[pfcp.OuterHeaderCreation]
 	Marking     pfcp.Opt[uint16]
-	Redirect    netip.Addr
-	Duplicates  []pfcp.OuterHeaderCreation
+	Redirect    Redirect
+	Duplicates  []Duplicate
 	BARID       pfcp.Opt[pfcp.BARID]
 	Unserved    uint16 // type of an IE that asks for what is not done here; 0: none
+}
+
+// Duplicate is what Duplicating Parameters say, TS 29.244 7.5.2.3.
+type Duplicate struct {
+	Outer   pfcp.OuterHeaderCreation
+	Marking pfcp.Opt[uint16]
 }
 
 // QER is a QoS enforcement rule, TS 29.244 5.2.1.

@@ -189,12 +189,14 @@ func bearerTable() Table {
 			Key: uplinkKey,
 			Rule: Rule{
 				Action: ActionForward, Sources: []netip.Prefix{UE(ue)}, Instance: "internet", MBR: 5_000, Origin: origin(1, 1),
+				Cells: []CellID{{9, 1}},
 			},
 		},
 		downlinkKey: {
 			Key: downlinkKey,
 			Rule: Rule{
 				Action: ActionForward, Remote: remote, RemoteTEID: 0xaa, Local: slice, MBR: 10_000, Origin: origin(2, 2),
+				Cells: []CellID{{9, 1}},
 			},
 		},
 	}

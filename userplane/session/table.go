@@ -52,9 +52,6 @@ type Entry struct {
 	// Routes are further destinations that lead here, besides Key.UE: framed routes, TS 29.244 8.2.109. Longest
 	// prefix first.
 	Routes []netip.Prefix
-
-	Celled bool   // the rules count in Cells, and the entry's own count stands still
-	Watch  uint64 // octets of the entry's own count at which to tell, once; 0: never
 }
 
 // Rule is a PDR with its FAR, QERs and URRs resolved.
@@ -82,16 +79,17 @@ type Rule struct {
 	// KeepHeader forwards a tunnelled packet with the GTP-U header that it came with as the inner packet: no Outer
 	// Header Removal was asked for.
 	KeepHeader bool
-	// Redirect replaces the destination of a packet to a network, TS 29.244 8.2.20. Zero: none.
-	Redirect netip.Addr
-	// Copies are tunnels that get a duplicate, TS 29.244 5.2.3.
-	Copies []Tunnel
+	// Redirect replaces the destination of a packet to a network. Zero: none.
+	Redirect Redirect
+	// Copies are the tunnels that get a duplicate of a packet as it came, TS 29.244 5.2.3: of one that is forwarded, and
+	// of one that the FAR drops. One that is buffered gets its duplicates when it is forwarded.
+	Copies []Copy
 
 	GateClosed bool
 	MBR        uint64  // kbit/s of the one QER whose limit is this rule's alone; 0: not limited by it
 	Meters     []Meter // limits that it shares. A packet passes when all allow it, and only then counts in any
-	// Cells are those of its URRs where several rules share the entry, or a URR has a quota. Any other needs none: what
-	// the entry counts is what its URRs count, and the packet touches no other memory for it.
+	// Cells are those of URRs that several rules of a direction share, or that have limits. Any other needs none: what
+	// the entry counts is what its URR counts, and the packet touches no other memory for it.
 	Cells []CellID
 
 	Origin Origin
@@ -102,6 +100,16 @@ type Tunnel struct {
 	Local, Remote netip.Addr
 	TEID          pfcp.TEID
 }
+
+// Copy is where a duplicate goes.
+type Copy struct {
+	Tunnel
+	ToS uint8 // of the outer header
+}
+
+// Redirect is where packets go instead of their destination, by family, TS 29.244 8.2.20. A packet of a family that it has
+// no address of is dropped.
+type Redirect struct{ IPv4, IPv6 netip.Addr }
 
 // Filter is an SDF filter, TS 29.244 8.2.5, seen from the UE: remote is the far end, whatever the direction of the
 // packet. A zero field matches everything.
@@ -134,7 +142,7 @@ type Meter struct {
 	MBR uint64 // kbit/s
 }
 
-// CellID names the cell that a URR counts in.
+// CellID names what a URR counts in.
 type CellID struct {
 	SEID  pfcp.SEID
 	URRID pfcp.URRID
@@ -179,7 +187,7 @@ type Changes struct {
 	EndMarkers []Tunnel
 }
 
-// Usage is what an entry has counted since it was made, while it was not celled. It only rises.
+// Usage is what a rule has counted since its entry was made. It only rises.
 type Usage struct {
 	Packets uint64
 	Octets  uint64 // of inner IP packets, from the first octet of the inner IP header
@@ -203,7 +211,7 @@ func (e *Entry) Rules(yield func(int, *Rule) bool) {
 // Equal says whether two entries are the same.
 func (e Entry) Equal(other Entry) bool {
 	return e.Key == other.Key && e.Rule.Equal(other.Rule) && slices.EqualFunc(e.More, other.More, Rule.Equal) &&
-		slices.Equal(e.Routes, other.Routes) && e.Celled == other.Celled && e.Watch == other.Watch
+		slices.Equal(e.Routes, other.Routes)
 }
 
 // Equal says whether two rules are the same.

@@ -39,6 +39,7 @@ const (
 	ExtensionsReceived              // a Supported Extension Headers Notification
 	EndMarker                       // an uplink path ends: nothing to do at a PGW
 	EndMarkerSent                   // of a tunnel that no packet of ours goes into any more
+	CopySent                        // a duplicate that a FAR asked for
 	Reassembled                     // a G-PDU that the kernel put together from fragments: the data path has it
 	ReassemblyFull                  // the same, but too many wait: dropped
 	ReassemblyRefused               // the same, but the data path cannot take it: dropped
@@ -57,7 +58,7 @@ var outcomeNames = [outcomes]string{
 	EchoResponse: "echo_response", ErrorIndicationSent: "error_indication_sent",
 	ErrorIndicationLimited: "error_indication_limited", ErrorIndicationHeld: "error_indication_held",
 	ErrorIndicationUnlikely: "error_indication_unlikely", ErrorIndicationReceived: "error_indication_received",
-	ExtensionsNotified: "extensions_notified", ExtensionsReceived: "extensions_received", EndMarker: "end_marker", EndMarkerSent: "end_marker_sent",
+	ExtensionsNotified: "extensions_notified", ExtensionsReceived: "extensions_received", EndMarker: "end_marker", EndMarkerSent: "end_marker_sent", CopySent: "copy_sent",
 	Reassembled: "reassembled", ReassemblyFull: "reassembly_full", ReassemblyRefused: "reassembly_refused",
 	GPDU: "g_pdu", SocketFull: "socket_full", UnknownType: "unknown_type", Malformed: "malformed", QueueFull: "queue_full",
 	SendFailed: "send_failed", Panicked: "panicked",
@@ -114,6 +115,7 @@ type Slowpath struct {
 	echoes  chan echo
 	counts  [outcomes]atomic.Uint64
 	limiter limiter // of the goroutine that sends Error Indications
+	copy    []byte  // reused by SendCopy
 }
 
 type unknown struct {

@@ -145,10 +145,8 @@ func (d *fakeDataPath) reconcile(want func(func(session.Entry) bool)) {
 func (d *fakeDataPath) count(key session.Key, packets, octets uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.table[key].Celled {
-		u := d.usage[key]
-		d.usage[key] = session.Usage{Packets: u.Packets + packets, Octets: u.Octets + octets}
-	}
+	u := d.usage[key]
+	d.usage[key] = session.Usage{Packets: u.Packets + packets, Octets: u.Octets + octets}
 	for _, id := range d.table[key].Cells {
 		v := d.cells[id]
 		if key.Direction == session.Uplink {
@@ -178,9 +176,8 @@ func (d *fakeDataPath) keepCells(want []session.Cell) {
 	d.cells = cells
 }
 
-// exceeded are the sessions of cells that have reached a limit and of entries that have reached their watch, as the data
-// path tells of them.
-func (d *fakeDataPath) exceeded() (all []pfcp.SEID) {
+// exceeded are the cells that have reached a limit, as the data path tells of them.
+func (d *fakeDataPath) exceeded() (all []session.CellID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id, l := range d.limits {
@@ -189,13 +186,8 @@ func (d *fakeDataPath) exceeded() (all []pfcp.SEID) {
 			l.TotalThreshold: v.UplinkOctets + v.DownlinkOctets, l.TotalQuota: v.UplinkOctets + v.DownlinkOctets,
 		} {
 			if limit != 0 && octets >= limit {
-				all = append(all, id.SEID)
+				all = append(all, id)
 			}
-		}
-	}
-	for key, e := range d.table {
-		if e.Watch != 0 && d.usage[key].Octets >= e.Watch {
-			all = append(all, e.Origin.SEID)
 		}
 	}
 	return all

@@ -208,13 +208,13 @@ func TestThePageNamesEveryCommandAndColumn(t *testing.T) {
 				walk(name, c.Subcommands)
 				continue
 			}
-			require.True(t, strings.Contains(pages, "`"+name), name)
+			require.Contains(t, pages, "`"+name)
 			require.NotEmpty(t, c.Usage, name)
 		}
 	}
 	walk(nodeName, newApp().Commands)
 	for _, column := range provision.ColumnNames() {
-		require.True(t, strings.Contains(pages, "`"+column+"`"), column)
+		require.Contains(t, pages, "`"+column+"`")
 	}
 }
 
@@ -242,7 +242,7 @@ func TestAlertsAreOverMetricsThatExist(t *testing.T) {
 			require.NotEmpty(t, r.Annotations["reason"], r.Alert)
 			require.NotEmpty(t, r.Annotations["do"], r.Alert)
 			for _, name := range metric.FindAllString(r.Expr, -1) {
-				require.True(t, strings.Contains(string(page), "`"+strings.TrimSuffix(name, "_bucket")+"`"), "%s in %s", name, r.Alert)
+				require.Contains(t, string(page), "`"+strings.TrimSuffix(name, "_bucket")+"`", r.Alert)
 			}
 		}
 	}

@@ -21,6 +21,7 @@ func metric(name, help string, labels ...string) *prometheus.Desc {
 // The metrics, each described once. They are only read.
 var (
 	descPackets = metric("packets_total", "Packets by the reason why they left the data path the way they did.", "reason")
+	descCopies  = metric("copies_total", "Duplicates of packets that FARs asked for, by outcome.", "outcome")
 	descSlow    = metric("slowpath_total", "GTP-U signalling by its outcome in the slow path.", "outcome")
 	descAnswers = metric("pfcp_responses_total", "PFCP requests answered, by procedure and cause.", "procedure", "cause")
 	descWire    = metric("pfcp_received_total", "PFCP messages received, by type, duplicates among them.", "message")
@@ -42,7 +43,7 @@ var (
 // Describe sends the descriptions.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descPackets, descSlow, descAnswers, descWire, descFaults, descOdd, descPeer, descSession, descPurged, descSlots, descPools,
+		descPackets, descCopies, descSlow, descAnswers, descWire, descFaults, descOdd, descPeer, descSession, descPurged, descSlots, descPools,
 		descWait, descWaits, descWaitMax, descJournal, descRepairs, descStamp,
 	} {
 		ch <- d
@@ -63,6 +64,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	} else {
 		ch <- prometheus.NewInvalidMetric(descPackets, err)
+	}
+	if copies, err := c.d.dp.Reader().Copies(); err == nil {
+		counter(descCopies, float64(copies.Made), "made")
+		counter(descCopies, float64(copies.Lost), "lost")
+	} else {
+		ch <- prometheus.NewInvalidMetric(descCopies, err)
 	}
 	slow := c.d.slow.Counts()
 	for _, o := range slowpath.Outcomes() {

@@ -178,10 +178,12 @@ func (d *daemon) run(n *node.Node) {
 			switch e.Kind {
 			case datapath.EventUnknownTEID:
 				d.slow.UnknownTEID(e.Local, e.Remote, uint32(e.TEID))
-			case datapath.EventThreshold, datapath.EventQuota, datapath.EventWatch:
-				d.edge.LimitReached(e.SEID)
+			case datapath.EventThreshold, datapath.EventQuota:
+				d.edge.LimitReached(e.Cell)
 			case datapath.EventBuffered:
 				d.edge.Buffered(e.SEID, e.Packet)
+			case datapath.EventCopy:
+				d.slow.SendCopy(slowpath.Path{Local: e.Tunnel.Local, Remote: e.Tunnel.Remote}, uint32(e.Tunnel.TEID), e.ToS, e.Packet)
 			case datapath.EventEndMarker:
 				d.slow.SendEndMarker(slowpath.Path{Local: e.Tunnel.Local, Remote: e.Tunnel.Remote}, uint32(e.Tunnel.TEID))
 			}
@@ -200,7 +202,7 @@ func (d *daemon) sweepLimits(ctx context.Context) error {
 	defer clock.Stop()
 	for {
 		for _, e := range d.dp.Exceeded() {
-			d.edge.LimitReached(e.SEID)
+			d.edge.LimitReached(e.Cell)
 		}
 		select {
 		case <-clock.C:

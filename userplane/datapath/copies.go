@@ -1,0 +1,78 @@
+package datapath
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// CopyCounts are duplicates that rules asked for, TS 29.244 5.2.3.
+type CopyCounts struct {
+	Made uint64 // and handed over
+	Lost uint64 // the ring was full, or the packet longer than fits. The packet itself went its way
+}
+
+// Copies returns how many duplicates there were since the maps were made.
+func (r *Reader) Copies() (CopyCounts, error) {
+	var sums [pgwuCopyOutcomeCOPY_OUTCOMES]uint64
+	for i := range sums {
+		var perCPU []uint64
+		if err := r.copies.Lookup(uint32(i), &perCPU); err != nil {
+			return CopyCounts{}, fmt.Errorf("read the counts of copies: %w", err)
+		}
+		for _, n := range perCPU {
+			sums[i] += n
+		}
+	}
+	return CopyCounts{Made: sums[pgwuCopyOutcomeCOPY_MADE], Lost: sums[pgwuCopyOutcomeCOPY_LOST]}, nil
+}
+
+// readCopies hands over the duplicates that the program made.
+func (d *Datapath) readCopies(ctx context.Context, onEvent func(Event)) error {
+	reader, err := ringbuf.NewReader(d.objects.Copies)
+	if err != nil {
+		return fmt.Errorf("read copies: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = reader.Close() })
+	defer stop()
+	defer func() { _ = reader.Close() }()
+	var record ringbuf.Record
+	for {
+		if err := reader.ReadInto(&record); err != nil {
+			if errors.Is(err, os.ErrClosed) {
+				return nil
+			}
+			return fmt.Errorf("read copies: %w", err)
+		}
+		if event, ok := decodeCopy(record.RawSample); ok {
+			onEvent(event)
+		}
+	}
+}
+
+func decodeCopy(sample []byte) (e Event, ok bool) {
+	var head pgwuCopyHead
+	const size = int(unsafe.Sizeof(head))
+	if len(sample) < size {
+		return e, false
+	}
+	if _, err := binary.Decode(sample[:size], binary.NativeEndian, &head); err != nil {
+		return e, false
+	}
+	if int(head.Octets) > len(sample)-size {
+		return e, false
+	}
+	peer := peerOf(&pgwuPeer{Local: head.Local, Remote: head.Remote, Local6: head.Local6, Remote6: head.Remote6})
+	return Event{
+		Kind: EventCopy, Packet: sample[size : size+int(head.Octets)], ToS: head.Tos,
+		Tunnel: session.Tunnel{Local: peer.local, Remote: peer.remote, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(head.Teid)))},
+	}, true
+}
