@@ -181,7 +181,7 @@ func (d *Datapath) planRules(p *plan, next *put, e session.Entry, c compiled) (e
 		next.word.Flags |= flagTunnel // tells the program the direction
 	}
 	next.cell, next.prefix = 0, c.prefix
-	if inUse { // for programs that saw the word of before
+	if !next.fresh { // for programs that saw the word of before, or one from before that
 		next.cell, next.prefix = old.Cell, old.Prefix
 	}
 	return err

@@ -156,3 +156,24 @@ func TestRefusedSetsLeaveNothing(t *testing.T) {
 	w.apply(good)
 	require.Len(t, w.entries(), 1)
 }
+
+// TestFieldsOutliveTheirWord changes an entry twice while a program that saw its first word may still run: that one counts where
+// its word says.
+func TestFieldsOutliveTheirWord(t *testing.T) {
+	w := newWorld(t)
+	counts := func(e *session.Entry) { e.Cells = []session.CellID{{SEID: 5, URRID: 1}} }
+	filtered := func(e *session.Entry) { dnsOnly(&e.Rule) }
+	w.apply(with(uplinkOf(5), counts))
+	at, _, err := w.d.find(uplinkOf(5).Key)
+	require.NoError(t, err)
+	cell, prefix := w.d.tables.entry(at).Cell, w.d.tables.entry(at).Prefix
+	require.NotZero(t, cell)
+	for range 2 {
+		w.apply(with(uplinkOf(5), filtered))
+		require.Equal(t, cell, w.d.tables.entry(at).Cell)
+		require.Equal(t, prefix, w.d.tables.entry(at).Prefix)
+	}
+	w.apply(uplinkOf(5)) // a word that looks beside itself again: when nobody looks there any more
+	require.Zero(t, w.d.tables.entry(at).Cell)
+	require.False(t, w.d.grace.rests(fieldsOf(at)))
+}
