@@ -25,9 +25,12 @@ func bad(format string, args ...any) error { return refuse(http.StatusBadRequest
 
 // refusal gives an error of the store its status. what is the object of the request.
 func refusal(what string, err error) error {
+	var taken *store.TakenError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &taken):
+		return refuse(http.StatusConflict, "%v", taken)
 	case errors.Is(err, store.ErrUnknown):
 		return refuse(http.StatusNotFound, "no %s", what)
 	case errors.Is(err, store.ErrExists):

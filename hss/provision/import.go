@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
@@ -149,6 +150,9 @@ func (v *Service) importChecked(ctx context.Context, rows []row, o ImportOptions
 		}
 	}
 	if o.DryRun {
+		if fresh, err = v.withAddresses(ctx, fresh, result); err != nil {
+			return err
+		}
 		result.Added = len(fresh)
 	} else {
 		again, err := v.addRows(ctx, fresh, result)
@@ -211,6 +215,31 @@ func (v *Service) takenMSISDNs(ctx context.Context, rows []row) (map[int]identit
 
 func sameCard(a, b store.New) bool {
 	return a.Profile.Card.ICCID != "" && a.Profile.Card.ICCID == b.Profile.Card.ICCID
+}
+
+// withAddresses returns the rows whose static addresses are nobody's, for a dry run: else the store says so.
+func (v *Service) withAddresses(ctx context.Context, rows []row, result *ImportResult) ([]row, error) {
+	var all []store.Address
+	for _, r := range rows {
+		all = append(all, store.AddressesOf(r.new.Profile)...)
+	}
+	holders, err := v.store.AddressHolders(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(rows, func(r row) bool {
+		addresses := store.AddressesOf(r.new.Profile)
+		for _, a := range addresses {
+			if by := holders[a]; by != "" && by != r.new.IMSI {
+				result.refuse(r.number, string(r.new.IMSI), &store.TakenError{Address: a, By: by})
+				return true
+			}
+		}
+		for _, a := range addresses {
+			holders[a] = r.new.IMSI
+		}
+		return false
+	}), nil
 }
 
 // addRows puts new SIMs in, and returns those that came in otherwise meanwhile.

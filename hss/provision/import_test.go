@@ -26,7 +26,7 @@ import (
 const head = "IMSI,iccid,msisdn,k,opc,status,apns,plmns\n"
 
 func csvRow(i int) string {
-	return fmt.Sprintf("99970%010d,%d,%d,%s,%s,,internet=10.0.0.%d meters,001-01 262-02\n", i, 8988211000000000000+i, 882120000000+i, kHex, opcHex, i%250+1)
+	return fmt.Sprintf("99970%010d,%d,%d,%s,%s,,internet=10.0.%d.%d meters,001-01 262-02\n", i, 8988211000000000000+i, 882120000000+i, kHex, opcHex, i/250, i%250+1)
 }
 
 func TestImport(t *testing.T) {
@@ -85,6 +85,29 @@ func TestImport(t *testing.T) {
 	b.refused(400, "stands twice", http.MethodPost, "/import", "imsi,imsi\n")
 	b.refused(400, "no column imsi", http.MethodPost, "/import", "k\n")
 	b.refused(400, "body is required", http.MethodPost, "/import", "")
+}
+
+func TestStaticAddressOfAnotherSIMIsRefused(t *testing.T) {
+	b := newBed(t)
+	const addressHead = "imsi,k,opc,apns\n"
+	line := func(imsi, apns string) string { return imsi + "," + kHex + "," + opcHex + "," + apns + "\n" }
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, `,"apns":[{"name":"internet","static_ipv4":"10.0.0.1"}]`))
+	status, text := b.do(Admin, http.MethodPost, "/sims", newSIM(imsi2, `,"apns":[{"name":"internet","static_ipv4":"10.0.0.1"}]`))
+	require.Equal(t, http.StatusConflict, status)
+	require.Contains(t, text, "static address 10.0.0.1 of APN internet is that of IMSI "+imsi1)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi2, ""))
+	status, text = b.do(Admin, http.MethodPatch, "/sims/"+imsi2, `{"apns":[{"name":"internet","static_ipv4":"10.0.0.1"}]}`)
+	require.Equal(t, http.StatusConflict, status, text)
+	for _, query := range []string{"?dry_run=true", ""} {
+		got := ok[ImportResult](b, http.MethodPost, "/import"+query, addressHead+line("999700000000011", "internet=10.0.0.1")+
+			line("999700000000012", "internet=10.0.0.2 meters=10.0.0.1")+line("999700000000013", "internet=10.0.0.3 meters=10.0.0.1"))
+		require.Equal(t, 1, got.Added, query)
+		require.Len(t, got.Errors, 2)
+		require.Contains(t, got.Errors[0].Reason, "is that of IMSI "+imsi1)
+		require.Contains(t, got.Errors[1].Reason, "APN meters is that of IMSI 999700000000012")
+	}
+	got := ok[ImportResult](b, http.MethodPost, "/import?update=true", addressHead+line(imsi2, "internet=10.0.0.2"))
+	require.Contains(t, got.Errors[0].Reason, "is that of IMSI 999700000000012")
 }
 
 func TestImportUnderATransportKey(t *testing.T) {

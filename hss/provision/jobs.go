@@ -101,10 +101,13 @@ func (j *jobs) list() []Job {
 func (v *Service) startRepair() (Job, error) {
 	r := new(store.Repaired)
 	return v.jobs.begin("repair", func() map[string]int64 {
-		return map[string]int64{"sims": r.Seen.Load(), "added": r.Added.Load(), "removed": r.Removed.Load()}
+		return map[string]int64{"sims": r.Seen.Load(), "added": r.Added.Load(), "removed": r.Removed.Load(), "conflicts": r.Conflicts.Load()}
 	}, func(ctx context.Context) error {
 		if err := v.store.Repair(ctx, r); err != nil {
 			return err
+		}
+		if n := r.Conflicts.Load(); n > 0 {
+			return fmt.Errorf("%d static addresses are those of two SIMs each: the log names them", n)
 		}
 		v.log.Info("the indexes were compared with the records", "sims", r.Seen.Load(), "added", r.Added.Load(), "removed", r.Removed.Load())
 		return nil

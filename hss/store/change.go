@@ -15,10 +15,19 @@ import (
 )
 
 // Change puts next in the place of the profile at rev, and returns where the SIM is registered. The error is ErrUnknown,
-// or ErrChanged when the profile is no longer at rev.
+// ErrChanged when the profile is no longer at rev, or a *TakenError.
 func (s *Store) Change(ctx context.Context, imsi identity.IMSI, rev Revision, before, next subscriber.Profile) (mme, sgsn subscriber.Registration, err error) {
 	j, err := encodeProfile(next)
 	if err != nil {
+		return mme, sgsn, err
+	}
+	had, has := AddressesOf(before), AddressesOf(next)
+	gone := difference(had, has)
+	read, err := s.occupants(ctx, gone)
+	if err != nil {
+		return mme, sgsn, err
+	}
+	if err := s.occupyOne(ctx, imsi, difference(has, had)); err != nil {
 		return mme, sgsn, err
 	}
 	answer, err := s.run(ctx, s.change, imsi, string(rev), j)
@@ -29,6 +38,7 @@ func (s *Store) Change(ctx context.Context, imsi identity.IMSI, rev Revision, be
 		return mme, sgsn, ErrChanged
 	}
 	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) { s.reindex(ctx, pipe, imsi, before, next) })
+	s.vacate(ctx, imsi, gone, read)
 	return decodeBoth(answer)
 }
 

@@ -75,12 +75,12 @@ func (s *Store) reindex(ctx context.Context, pipe redis.Pipeliner, imsi identity
 	}
 }
 
-// indexed runs what fill puts into a pipeline. That it fails is logged, not returned: the record stands, and Repair finds
+// indexed runs what fill puts into a pipeline; scripts are those of its scripts that are not index. That it fails is logged, not returned: the record stands, and Repair finds
 // what the index lacks.
-func (s *Store) indexed(ctx context.Context, fill func(context.Context, redis.Pipeliner)) {
+func (s *Store) indexed(ctx context.Context, fill func(context.Context, redis.Pipeliner), scripts ...*redis.Script) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.within)
 	defer cancel()
-	if err := s.inPipeline(ctx, []*redis.Script{s.index}, fill); err != nil {
+	if err := s.inPipeline(ctx, append(scripts, s.index), fill); err != nil {
 		s.log.Warn("an index lacks what a record has: hss repair", "err", err)
 	}
 }

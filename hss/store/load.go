@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -23,8 +24,8 @@ type New struct {
 
 const loadAtOnce = 500 // SIMs in one pipeline
 
-// AddMany puts SIMs in, many in one exchange with Redis. The errors stand in the order of the SIMs: nil, ErrExists, or
-// what happened to that one; the last error is of Redis, and then the SIMs from the first nil on may or may not be in.
+// AddMany puts SIMs in, many in one exchange with Redis. The errors stand in the order of the SIMs: nil, ErrExists, a
+// *TakenError, or what happened to that one; the last error is of Redis, and then the SIMs from the first nil on may or may not be in.
 func (s *Store) AddMany(ctx context.Context, sims []New, now time.Time) ([]error, error) {
 	results := make([]error, 0, len(sims))
 	for chunk := range slices.Chunk(sims, loadAtOnce) {
@@ -38,8 +39,6 @@ func (s *Store) AddMany(ctx context.Context, sims []New, now time.Time) ([]error
 }
 
 func (s *Store) addChunk(ctx context.Context, sims []New, now time.Time) ([]error, error) {
-	within, cancel := context.WithTimeout(ctx, s.within)
-	defer cancel()
 	answers := make([]*redis.BoolCmd, len(sims))
 	records := make([][]byte, len(sims))
 	for i, n := range sims {
@@ -48,10 +47,17 @@ func (s *Store) addChunk(ctx context.Context, sims []New, now time.Time) ([]erro
 			return nil, err
 		}
 	}
-	results := make([]error, len(sims))
-	_, err := s.redis.Pipelined(within, func(pipe redis.Pipeliner) error {
+	results, err := s.occupyMany(ctx, sims)
+	if err != nil {
+		return results, err
+	}
+	within, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	_, err = s.redis.Pipelined(within, func(pipe redis.Pipeliner) error {
 		for i, n := range sims {
-			answers[i] = pipe.SetNX(within, key(n.IMSI), records[i], 0)
+			if results[i] == nil {
+				answers[i] = pipe.SetNX(within, key(n.IMSI), records[i], 0)
+			}
 		}
 		return nil
 	})
@@ -59,7 +65,7 @@ func (s *Store) addChunk(ctx context.Context, sims []New, now time.Time) ([]erro
 		return results, unavailable(err)
 	}
 	for i, a := range answers {
-		if !a.Val() {
+		if a != nil && !a.Val() {
 			results[i] = ErrExists
 		}
 	}
@@ -71,6 +77,23 @@ func (s *Store) addChunk(ctx context.Context, sims []New, now time.Time) ([]erro
 		}
 	})
 	return results, nil
+}
+
+// occupyMany gives new SIMs their static addresses; the errors stand in the order of the SIMs.
+func (s *Store) occupyMany(ctx context.Context, sims []New) ([]error, error) {
+	results := make([]error, len(sims))
+	var wishes []*wish
+	var of []int
+	for i, n := range sims {
+		for _, w := range wishesOf(n.IMSI, AddressesOf(n.Profile)) {
+			wishes, of = append(wishes, w), append(of, i)
+		}
+	}
+	err := s.occupy(ctx, wishes)
+	for i, w := range wishes {
+		results[of[i]] = cmp.Or(results[of[i]], w.err)
+	}
+	return results, err
 }
 
 // encodeNew returns the record of a SIM to be put in.

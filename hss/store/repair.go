@@ -16,6 +16,8 @@ import (
 // Repaired counts what Repair does, for who watches it.
 type Repaired struct {
 	Seen, Added, Removed atomic.Int64
+
+	Conflicts atomic.Int64 // static addresses that two SIMs have
 }
 
 // Repair compares the indexes with the records, puts in what lacks and takes out what is stale.
@@ -24,6 +26,17 @@ func (s *Store) Repair(ctx context.Context, r *Repaired) error {
 		return err
 	}
 	return s.eachMaster(ctx, func(ctx context.Context, master redis.Cmdable) error {
+		err := s.eachName(ctx, master, addressPrefix+"*", func(names []string) error {
+			for _, name := range names {
+				if err := s.repairAddressBucket(ctx, name, r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		return s.eachName(ctx, master, indexPrefix+"*", func(names []string) error {
 			for _, name := range names {
 				if err := s.repairBucket(ctx, name, r); err != nil {
@@ -38,6 +51,9 @@ func (s *Store) Repair(ctx context.Context, r *Repaired) error {
 // repairPage puts in what the indexes lack of a page of records.
 func (s *Store) repairPage(ctx context.Context, page []Record, r *Repaired) error {
 	r.Seen.Add(int64(len(page)))
+	if err := s.repairAddresses(ctx, page, r); err != nil {
+		return err
+	}
 	type entry struct {
 		record Record
 		by     Name

@@ -79,6 +79,10 @@ var (
 	changeLua string
 	//go:embed lua/index.lua
 	indexLua string
+	//go:embed lua/occupy.lua
+	occupyLua string
+	//go:embed lua/vacate.lua
+	vacateLua string
 	//go:embed lua/reseal.lua
 	resealLua string
 	//go:embed lua/request.lua
@@ -106,6 +110,7 @@ type Store struct {
 	advance, register, purge, remove, upgrade *redis.Script
 	change, index, reseal                     *redis.Script
 	request, take, claim, edit, finish        *redis.Script
+	occupyScript, vacateScript                *redis.Script
 
 	log       *slog.Logger
 	templates templates
@@ -132,6 +137,7 @@ func Open(cfg Config, keyring *Keyring, log *slog.Logger) (*Store, error) {
 		purge: onRecord(purgeLua), remove: onRecord(removeLua), change: onRecord(changeLua), reseal: onRecord(resealLua),
 		request: onRecord(requestLua), edit: onRecord(editLua), index: redis.NewScript(indexLua),
 		take: redis.NewScript(takeLua), claim: redis.NewScript(claimLua), finish: redis.NewScript(finishLua), log: log,
+		occupyScript: redis.NewScript(occupyLua), vacateScript: redis.NewScript(vacateLua),
 	}
 	s.batcher.send = s.sendCalls
 	if len(cfg.Addresses) == 0 {
@@ -201,10 +207,13 @@ func (s *Store) run(ctx context.Context, script *redis.Script, imsi identity.IMS
 }
 
 // Add puts a new SIM in. seq is the last SEQ that the card may have seen, 0 for a new one. The error is ErrExists for
-// a SIM that is there.
+// a SIM that is there, or a *TakenError.
 func (s *Store) Add(ctx context.Context, imsi identity.IMSI, p subscriber.Profile, c aka.Credentials, seq uint64, now time.Time) error {
 	record, err := s.encodeNew(New{IMSI: imsi, Profile: p, Keys: c, SEQ: seq}, now)
 	if err != nil {
+		return err
+	}
+	if err := s.occupyOne(ctx, imsi, AddressesOf(p)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.within)
@@ -329,10 +338,20 @@ func (s *Store) Purge(ctx context.Context, imsi identity.IMSI, host string, side
 
 // Remove takes a SIM out and returns where it was registered. The error is ErrUnknown.
 func (s *Store) Remove(ctx context.Context, imsi identity.IMSI) (mme, sgsn subscriber.Registration, err error) {
+	w, err := s.stored(ctx, imsi)
+	if err != nil {
+		return mme, sgsn, err
+	}
+	before, _ := decodeProfile(w.profile) // what cannot be read has no addresses to give back
+	read, err := s.occupants(ctx, AddressesOf(before))
+	if err != nil {
+		return mme, sgsn, err
+	}
 	answer, err := s.run(ctx, s.remove, imsi)
 	if err != nil {
 		return mme, sgsn, err
 	}
+	s.vacate(ctx, imsi, AddressesOf(before), read)
 	p, errProfile := decodeProfile(answer[2])
 	mme, sgsn, err = decodeBoth(answer)
 	err = errors.Join(errProfile, err)
