@@ -162,7 +162,8 @@ func features(list uint32) uint32 {
 // supported answers each Supported-Features of the request with the features that both sides have, TS 29.229 7.2.1.
 func supported(req diameter.Request) []diameter.AVP {
 	var all []diameter.AVP
-	for _, a := range req.AVPs {
+	for i := range req.AVPs {
+		a := &req.AVPs[i]
 		if !a.Is(supportedFeatures) {
 			continue
 		}

@@ -95,28 +95,48 @@ func members(text string, f func(name, value string) error) error {
 
 // valueLength returns how many characters the value has with which the text begins; 0 when it has no end.
 func valueLength(text string) int {
-	depth, quoted := 0, false
+	depth := 0
 	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
+		switch text[i] {
+		case '"':
+			n := textLength(text[i:])
+			if n == 0 {
+				return 0
+			}
+			i += n - 1
+		case '{', '[':
 			depth++
-		case c == '}' || c == ']':
+		case '}', ']':
 			if depth--; depth < 0 {
 				return 0
 			}
-		case c == ',' && depth == 0:
-			return i
+		case ',':
+			if depth == 0 {
+				return i
+			}
 		}
 	}
-	if depth != 0 || quoted {
+	if depth != 0 {
 		return 0
 	}
 	return len(text)
+}
+
+// textLength returns how many characters the JSON string has with which the text begins; 0 when it has no end.
+func textLength(text string) int {
+	for at := 1; ; {
+		end := strings.IndexByte(text[at:], '"')
+		if end < 0 {
+			return 0
+		}
+		escape := strings.IndexByte(text[at:at+end], '\\')
+		if escape < 0 {
+			return at + end + 1
+		}
+		if at += escape + 2; at > len(text) {
+			return 0
+		}
+	}
 }
 
 // textOf returns the text of a JSON string.

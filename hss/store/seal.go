@@ -141,8 +141,8 @@ func (r *Keyring) open(imsi identity.IMSI, b []byte) (aka.Credentials, error) {
 	if len(b) < 2 || (b[0] != sealVersion && b[0] != version1) || len(b) < 2+int(b[1])+nonceOctets {
 		return aka.Credentials{}, errors.New("the sealed keys are of an unknown form")
 	}
-	id, rest := string(b[2:2+b[1]]), b[2+b[1]:]
-	aead := r.aeads[id]
+	id, rest := b[2:2+b[1]], b[2+b[1]:]
+	aead := r.aeads[string(id)]
 	if aead == nil {
 		return aka.Credentials{}, fmt.Errorf("the keys are sealed with KEK %q, which is not among ours", id)
 	}

@@ -68,10 +68,7 @@ func (a Admission) MayAuthenticate(plmn identity.PLMN, eutran bool) error {
 
 // allows compares the whole PLMN: 001-01 does not allow 001-010.
 func (a Admission) allows(plmn identity.PLMN) bool {
-	return len(a.PLMNs) == 0 || slices.ContainsFunc(a.PLMNs, func(s string) bool {
-		allowed, err := identity.ParsePLMN(s)
-		return err == nil && allowed == plmn
-	})
+	return len(a.PLMNs) == 0 || slices.ContainsFunc(a.PLMNs, plmn.Is)
 }
 
 // AMFOf returns the AMF of a vector: eps sets the separation bit, TS 33.102 annex H.

@@ -14,6 +14,7 @@ import (
 type milenage struct {
 	block cipher.Block
 	opc   [16]byte
+	work  [16]byte // of encrypt
 }
 
 // The constants of TS 35.206 4.1: rotations in octets and the last octet of the cn, whose others are 0.
@@ -35,8 +36,9 @@ func newMilenage(c Credentials) (*milenage, error) {
 
 // encrypt returns E(x).
 func (m *milenage) encrypt(x [16]byte) [16]byte {
-	m.block.Encrypt(x[:], x[:])
-	return x
+	m.work = x // x itself would be allocated, since an interface could keep it
+	m.block.Encrypt(m.work[:], m.work[:])
+	return m.work
 }
 
 func xor16(a, b [16]byte) (out [16]byte) {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -388,6 +389,7 @@ func (c *conn) write(ctx context.Context) error {
 	for {
 		select {
 		case b := <-c.out:
+			runtime.Gosched() // workers that can go on do so first, and their answers go out with this one
 			batch = c.gather(append(batch[:0], b...))
 			if err := c.put(batch); err != nil {
 				return err

@@ -130,6 +130,12 @@ func (p PLMN) Octets() [3]byte {
 	}
 }
 
+// Is says whether ParsePLMN of that text would return p.
+func (p PLMN) Is(text string) bool {
+	mnc, ok := strings.CutPrefix(text, p.MCC)
+	return ok && strings.TrimPrefix(mnc, "-") == p.MNC
+}
+
 // String returns MCC-MNC.
 func (p PLMN) String() string { return p.MCC + "-" + p.MNC }
 

@@ -106,3 +106,13 @@ func FuzzAPNFromOctets(f *testing.F) {
 		}
 	})
 }
+
+func TestPLMNIs(t *testing.T) {
+	texts := []string{"", "0", "001", "00101", "001-01", "001-001", "001001", "001-1", "001--01", "01-001", "262-01", "001-01 ", "-001-01"}
+	for _, p := range []PLMN{{MCC: "001", MNC: "01"}, {MCC: "001", MNC: "001"}, {MCC: "262", MNC: "01"}} {
+		for _, text := range texts {
+			parsed, err := ParsePLMN(text)
+			require.Equal(t, err == nil && parsed == p, p.Is(text), "%v is %q", p, text)
+		}
+	}
+}

@@ -49,7 +49,7 @@ for i, key in ipairs(KEYS) do
       local node = char(n1, n2, n3, n4)
       local ind = placeOf(octets, nodes, node)
       if ind and not moved then
-        redis.call('SETRANGE', key, 1, octetsOf(last, 6))
+        redis.call('SETRANGE', key, '1', octetsOf(last, 6))
       else
         local slot, tags, rest = byte(octets, 14), sub(octets, headOctets + 1, headOctets + 4 * nodes), sub(octets, headOctets + 4 * nodes + 1)
         if not ind then
