@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
 )
 
@@ -26,7 +27,7 @@ type peerKey struct {
 // check refuses a tunnel that cannot be.
 func (k peerKey) check() error {
 	if !k.local.IsValid() || !k.remote.IsValid() || k.local.Is4() != k.remote.Is4() {
-		return fmt.Errorf("%w: tunnel from %v to %v", ErrUnsupported, k.local, k.remote)
+		return fmt.Errorf("%w: tunnel from %v to %v", ErrInvalid, k.local, k.remote)
 	}
 	return nil
 }
@@ -64,8 +65,19 @@ func (p *plan) rollBack() {
 	}
 }
 
+// PutError is an entry that could not be put.
+type PutError struct {
+	Key session.Key
+	PDR pfcp.PDRID // of its first rule
+	Err error
+}
+
+func (e *PutError) Error() string { return fmt.Sprintf("put %s: %v", describe(e.Key), e.Err) }
+
+func (e *PutError) Unwrap() error { return e.Err }
+
 // Apply makes all of changes or nothing: ErrTableFull, ErrSlotTaken, ErrUnknownSlice, ErrUnknownInstance,
-// ErrUnsupported. Puts are in the kernel before deletes; a put of a key that is there keeps its counters; the
+// ErrInvalid; what could not be put, in a *PutError. Puts are in the kernel before deletes; a put of a key that is there keeps its counters; the
 // delete of a key that is not there is nothing. A put over an entry of another session is ErrSlotTaken.
 func (d *Datapath) Apply(changes session.Changes) error {
 	d.mu.Lock()
@@ -97,13 +109,13 @@ func (d *Datapath) plan(changes session.Changes, overwrite bool) (*plan, error) 
 	for _, e := range changes.Puts {
 		if err := d.planPut(p, e, overwrite); err != nil {
 			p.rollBack()
-			return nil, fmt.Errorf("put %s: %w", describe(e.Key), err)
+			return nil, &PutError{Key: e.Key, PDR: e.Origin.PDRID, Err: err}
 		}
 	}
 	for _, key := range changes.Deletes {
 		at, ok, err := d.find(key)
 		switch {
-		case errors.Is(err, ErrUnknownSlice), errors.Is(err, ErrUnknownInstance), errors.Is(err, ErrUnsupported):
+		case errors.Is(err, ErrUnknownSlice), errors.Is(err, ErrUnknownInstance), errors.Is(err, ErrInvalid):
 			continue // then it cannot be there
 		case ok && d.tables.keyAt(at) == wireKey(key) && !p.taken[at]:
 			p.deletes = append(p.deletes, at)
@@ -215,7 +227,7 @@ func (d *Datapath) planRoutes(p *plan, next *put, e session.Entry) error {
 	}
 	for _, prefix := range e.Routes {
 		if prefix.Masked() != prefix {
-			return fmt.Errorf("%w: route %v", ErrUnsupported, prefix)
+			return fmt.Errorf("%w: route %v", ErrInvalid, prefix)
 		}
 		r := route{number, prefix}
 		wanted[r] = true

@@ -45,7 +45,7 @@ type copyTo struct {
 // isSpecial says whether the rule wants something beside sending the packet.
 func (c *compiledRule) isSpecial() bool { return c.redirect != session.Redirect{} || len(c.copies) > 0 }
 
-// compile refuses what the program cannot do, with ErrUnsupported.
+// compile refuses what session.Compile never makes, with ErrInvalid.
 func compile(e session.Entry) (compiled, error) { return compileAs(e, true) }
 
 // compileAs: a rule that needs no set may have one all the same.
@@ -69,38 +69,38 @@ func compileAs(e session.Entry, plain bool) (compiled, error) {
 	for i, r := range e.Rules {
 		own := &all[i]
 		own.flags &^= flagCheckSource
-		if len(own.meters) > maxRuleMeters || len(own.cells) > maxRuleCells {
-			return c, fmt.Errorf("%w: rule %d has %d meters and %d cells, at most %d and %d", ErrUnsupported,
-				i, len(own.meters), len(own.cells), maxRuleMeters, maxRuleCells)
+		if len(own.meters) > session.MaxMeters || len(own.cells) > session.MaxCells || len(own.copies) > session.MaxCopies {
+			return c, fmt.Errorf("%w: rule %d has %d meters, %d cells and %d copies", ErrInvalid, i, len(own.meters), len(own.cells), len(own.copies))
 		}
-		filters, err := expand(r, e.Key.Direction)
-		if err != nil {
-			return c, fmt.Errorf("rule %d: %w", i, err)
-		}
-		if len(filters) == 0 {
+		matches := r.Matches(e.Key.Direction)
+		if len(matches) == 0 {
 			continue // no packet matches it
 		}
-		for _, f := range filters {
+		for i := range matches {
+			f := filterOf(&matches[i])
 			f.Rule = uint32(len(c.rules))
 			c.filters = append(c.filters, f)
 		}
 		c.rules = append(c.rules, *own)
 	}
-	if len(c.filters) > maxFilters {
-		return c, fmt.Errorf("%w: %d filters, at most %d", ErrUnsupported, len(c.filters), maxFilters)
+	if len(c.filters) > session.MaxMatches {
+		return c, fmt.Errorf("%w: %d filters", ErrInvalid, len(c.filters))
 	}
 	return c, nil
 }
+
+// The program's tables are made for as much as session.Compile lets pass.
+var (
+	_ = [1]struct{}{}[len(pgwuRule{}.Meters)-session.MaxMeters]
+	_ = [1]struct{}{}[len(pgwuRule{}.Cells)-session.MaxCells]
+	_ = [1]struct{}{}[len(pgwuSpecial{}.Copies)-session.MaxCopies]
+	_ = [1]struct{}{}[len(pgwuSetLarge{}.Filters)-session.MaxMatches]
+)
 
 const (
 	flagCheckSource = uint16(pgwuEntryFlagENTRY_CHECK_SOURCE)
 	flagTunnel      = uint16(pgwuEntryFlagENTRY_TUNNEL)
 	flagSet         = uint16(pgwuEntryFlagENTRY_SET)
-
-	maxFilters    = 32 // SET_LARGE of bpf/layout.h
-	maxRuleMeters = 4
-	maxRuleCells  = 6
-	maxRuleCopies = 4
 
 	keyPrefix6 = uint32(pgwuUeKeyUE_PREFIX6)
 	keyRouted  = uint32(pgwuUeKeyUE_ROUTED)
@@ -109,17 +109,17 @@ const (
 // setKey settles what identifies the entry in its slot.
 func (c *compiled) setKey(e session.Entry) error {
 	if e.Key.Direction > session.Downlink {
-		return fmt.Errorf("%w: direction %d", ErrUnsupported, e.Key.Direction)
+		return fmt.Errorf("%w: direction %d", ErrInvalid, e.Key.Direction)
 	}
 	if byTEID(e.Key) {
 		if e.Key.TEID == 0 {
-			return fmt.Errorf("%w: TEID 0", ErrUnsupported)
+			return fmt.Errorf("%w: TEID 0", ErrInvalid)
 		}
 		c.key = teidOnWire(e.Key.TEID)
 		return nil
 	}
 	if !e.Key.UE.IsValid() || e.Key.UE.Addr().IsUnspecified() || e.Key.UE.Masked() != e.Key.UE {
-		return fmt.Errorf("%w: UE address %v", ErrUnsupported, e.Key.UE)
+		return fmt.Errorf("%w: UE address %v", ErrInvalid, e.Key.UE)
 	}
 	c.key = wireKey(e.Key)
 	if c.key == keyPrefix6 {
@@ -194,7 +194,7 @@ func compileRule(key session.Key, r *session.Rule) (compiledRule, error) {
 	switch r.Action {
 	case session.ActionForward:
 		if key.Direction == session.Downlink && !r.Remote.IsValid() {
-			return c, fmt.Errorf("%w: forwarding to access without tunnel", ErrUnsupported)
+			return c, fmt.Errorf("%w: forwarding to access without tunnel", ErrInvalid)
 		}
 	case session.ActionDrop:
 		c.flags |= uint16(pgwuEntryFlagENTRY_DROP)
@@ -203,7 +203,7 @@ func compileRule(key session.Key, r *session.Rule) (compiledRule, error) {
 	case session.ActionBuffer:
 		c.flags |= uint16(pgwuEntryFlagENTRY_BUFFER)
 	default:
-		return c, fmt.Errorf("%w: action %d", ErrUnsupported, r.Action)
+		return c, fmt.Errorf("%w: action %d", ErrInvalid, r.Action)
 	}
 	return c, c.setWay(key, r)
 }
@@ -235,78 +235,34 @@ func (c *compiledRule) setWay(key session.Key, r *session.Rule) error {
 	return nil
 }
 
-// expand turns the filters of a rule into those of the program, which have one range of ports, one source and one QFI
-// each.
-func expand(r *session.Rule, d session.Direction) ([]pgwuFilter, error) {
-	filters := r.Filters
-	if len(filters) == 0 {
-		filters = []session.Filter{{}}
+// filterOf is a match as the program has it.
+func filterOf(m *session.Match) pgwuFilter {
+	c := pgwuFilter{
+		RemoteFirst: m.Remotes.First, RemoteMore: m.Remotes.Last - m.Remotes.First,
+		LocalFirst: m.Locals.First, LocalMore: m.Locals.Last - m.Locals.First,
+		RemoteShift: 64, LocalShift: 64,
 	}
-	var all []pgwuFilter
-	for _, f := range filters {
-		base, ok := filterOf(f)
-		if !ok {
-			continue
-		}
-		for _, locals := range localsOf(f.Local, r.Sources, d) {
-			at := base
-			if !setPrefix(&at, &at.Local, &at.LocalBits, &at.LocalShift, locals) {
-				continue // of the other family than the remote end
-			}
-			for _, remotePorts := range rangesOf(f.RemotePorts) {
-				for _, localPorts := range rangesOf(f.LocalPorts) {
-					at.RemoteFirst, at.RemoteMore = remotePorts.First, remotePorts.Last-remotePorts.First
-					at.LocalFirst, at.LocalMore = localPorts.First, localPorts.Last-localPorts.First
-					all = append(all, withQFIs(at, r.QFIs)...)
-					if len(all) > maxFilters {
-						return nil, fmt.Errorf("%w: more than %d filters", ErrUnsupported, maxFilters)
-					}
-				}
-			}
-		}
+	demand(&c, uint32(m.ToS&m.ToSMask)<<pgwuTraitTRAIT_TOS_SHIFT, uint32(m.ToSMask)<<pgwuTraitTRAIT_TOS_SHIFT)
+	if m.Protocol.Present {
+		demand(&c, uint32(m.Protocol.Value)<<pgwuTraitTRAIT_PROTOCOL_SHIFT, 0xff<<pgwuTraitTRAIT_PROTOCOL_SHIFT)
 	}
-	return all, nil
-}
-
-func withQFIs(f pgwuFilter, qfis []uint8) []pgwuFilter {
-	if len(qfis) == 0 {
-		return []pgwuFilter{f}
+	if m.HasPorts {
+		demand(&c, uint32(pgwuTraitTRAIT_PORTS), uint32(pgwuTraitTRAIT_PORTS))
 	}
-	var all []pgwuFilter
-	for _, qfi := range qfis {
-		at := f
-		demand(&at, uint32(qfi)<<pgwuTraitTRAIT_QFI_SHIFT, 0xff<<pgwuTraitTRAIT_QFI_SHIFT)
-		all = append(all, at)
+	if m.SPI.Present {
+		demand(&c, uint32(pgwuTraitTRAIT_SPI), uint32(pgwuTraitTRAIT_SPI))
+		c.Spi = m.SPI.Value
 	}
-	return all
-}
-
-// localsOf are the UE's ends that a filter allows: of an uplink packet its own and the rule's sources at once.
-func localsOf(local netip.Prefix, sources []netip.Prefix, d session.Direction) []netip.Prefix {
-	if d == session.Downlink || len(sources) == 0 {
-		return []netip.Prefix{local}
+	if m.FlowLabel.Present {
+		demand(&c, traitIPv6, traitIPv6|uint32(pgwuTraitTRAIT_FLOW_LABEL))
+		c.FlowLabel = m.FlowLabel.Value
 	}
-	if !local.IsValid() {
-		return sources
+	if m.QFI.Present {
+		demand(&c, uint32(m.QFI.Value)<<pgwuTraitTRAIT_QFI_SHIFT, 0xff<<pgwuTraitTRAIT_QFI_SHIFT)
 	}
-	var both []netip.Prefix
-	for _, s := range sources {
-		switch {
-		case !s.Overlaps(local):
-		case s.Bits() > local.Bits():
-			both = append(both, s)
-		default:
-			both = append(both, local)
-		}
-	}
-	return both
-}
-
-func rangesOf(ports []session.Ports) []session.Ports {
-	if len(ports) == 0 {
-		return []session.Ports{{First: 0, Last: math.MaxUint16}}
-	}
-	return ports
+	setPrefix(&c, &c.Remote, &c.RemoteBits, &c.RemoteShift, m.Remote)
+	setPrefix(&c, &c.Local, &c.LocalBits, &c.LocalShift, m.Local)
+	return c
 }
 
 // demand has a filter look at those bits of the packet's traits.
@@ -315,47 +271,22 @@ func demand(f *pgwuFilter, traits, mask uint32) {
 	f.Mask |= mask
 }
 
-// filterOf is what filters that come of f have in common; false when no packet matches: an IPv4 address with a flow label.
-func filterOf(f session.Filter) (pgwuFilter, bool) {
-	c := pgwuFilter{RemoteShift: 64, LocalShift: 64}
-	demand(&c, uint32(f.ToS&f.ToSMask)<<pgwuTraitTRAIT_TOS_SHIFT, uint32(f.ToSMask)<<pgwuTraitTRAIT_TOS_SHIFT)
-	if f.Protocol.Present {
-		demand(&c, uint32(f.Protocol.Value)<<pgwuTraitTRAIT_PROTOCOL_SHIFT, 0xff<<pgwuTraitTRAIT_PROTOCOL_SHIFT)
-	}
-	if len(f.RemotePorts)+len(f.LocalPorts) > 0 {
-		demand(&c, uint32(pgwuTraitTRAIT_PORTS), uint32(pgwuTraitTRAIT_PORTS))
-	}
-	if f.SPI.Present {
-		demand(&c, uint32(pgwuTraitTRAIT_SPI), uint32(pgwuTraitTRAIT_SPI))
-		c.Spi = f.SPI.Value
-	}
-	if f.FlowLabel.Present {
-		demand(&c, traitIPv6, traitIPv6|uint32(pgwuTraitTRAIT_FLOW_LABEL))
-		c.FlowLabel = f.FlowLabel.Value
-	}
-	return c, setPrefix(&c, &c.Remote, &c.RemoteBits, &c.RemoteShift, f.Remote)
-}
-
 const traitIPv6 = uint32(pgwuTraitTRAIT_IPV6)
 
-// setPrefix has a filter look at an address, and so at its family; false when it wants the other one already.
-func setPrefix(f *pgwuFilter, words *[2]uint64, bits, shift *uint8, p netip.Prefix) bool {
+// setPrefix has a filter look at an address, and so at its family.
+func setPrefix(f *pgwuFilter, words *[2]uint64, bits, shift *uint8, p netip.Prefix) {
 	if !p.IsValid() {
-		return true
+		return
 	}
 	family := uint32(0)
 	if p.Addr().Is6() {
 		family = traitIPv6
-	}
-	if f.Mask&traitIPv6 != 0 && f.Traits&traitIPv6 != family {
-		return false
 	}
 	demand(f, family, traitIPv6)
 	*words, *bits, *shift = addressWords(p.Masked().Addr()), uint8(p.Bits()), uint8(64-min(p.Bits(), 64))
 	if p.Bits() > 64 {
 		f.Mask |= uint32(pgwuTraitTRAIT_LONG)
 	}
-	return true
 }
 
 // addressWords is an address as struct filter has it.

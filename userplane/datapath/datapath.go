@@ -30,7 +30,7 @@ var (
 	ErrSlotTaken       = errors.New("the TEID's slot holds another TEID")
 	ErrUnknownSlice    = errors.New("no slice has this address")
 	ErrUnknownInstance = errors.New("no such network instance")
-	ErrUnsupported     = errors.New("the data path cannot do this")
+	ErrInvalid         = errors.New("not a possible entry") // session.Compile makes none
 	ErrNoEntry         = errors.New("no such entry")
 )
 

@@ -140,7 +140,7 @@ func (i *injector) close() error {
 // write gives the program an IP packet as if it had come in by the port that the tag stands for.
 func (i *injector) write(tag uint16, packet []byte) error {
 	if len(packet) == 0 || len(packet) > injectMTU {
-		return fmt.Errorf("%w: a packet of %d octets", ErrUnsupported, len(packet))
+		return fmt.Errorf("%w: a packet of %d octets", ErrInvalid, len(packet))
 	}
 	frame := make([]byte, linkHeader, linkHeader+len(packet))
 	frame[0], frame[6] = 2, 2 // locally administered; nobody looks at them

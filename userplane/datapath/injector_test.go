@@ -79,8 +79,8 @@ func TestTheInjectorLivesWithItsDaemon(t *testing.T) {
 
 func TestWhatCannotBeInjected(t *testing.T) {
 	w := newWorld(t)
-	require.ErrorIs(t, w.d.Inject("internet", nil), ErrUnsupported)
-	require.ErrorIs(t, w.d.Inject("internet", make([]byte, injectMTU+1)), ErrUnsupported)
+	require.ErrorIs(t, w.d.Inject("internet", nil), ErrInvalid)
+	require.ErrorIs(t, w.d.Inject("internet", make([]byte, injectMTU+1)), ErrInvalid)
 	require.ErrorIs(t, w.d.Inject("nowhere", make([]byte, 100)), ErrNoPort)
 	require.ErrorIs(t, w.d.Arrived(w.ifindex["core0"], make([]byte, 100)), ErrNoPort)
 	require.ErrorIs(t, w.d.Arrived(1, make([]byte, 100)), ErrNoPort)

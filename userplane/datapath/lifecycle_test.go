@@ -276,11 +276,11 @@ func TestApplyAllOrNothing(t *testing.T) {
 		"no such slice":              {with(uplinkOf(7), func(e *session.Entry) { e.Key.Local = sgw }), ErrUnknownSlice},
 		"no such instance":           {with(uplinkOf(7), func(e *session.Entry) { e.Instance = "x" }), ErrUnknownInstance},
 		"no such UE instance":        {with(downlinkOf(7), func(e *session.Entry) { e.Key.Instance = "x" }), ErrUnknownInstance},
-		"a UE prefix with host bits": {with(downlinkOf(7), func(e *session.Entry) { e.Key.UE = netip.PrefixFrom(ue(7), 24) }), ErrUnsupported},
-		"a duplicate":                {with(uplinkOf(7), func(e *session.Entry) { e.Copies = []session.Copy{{}} }), ErrUnsupported},
-		"an IPv6 peer":               {with(downlinkOf(7), func(e *session.Entry) { e.Remote = netip.IPv6LinkLocalAllNodes() }), ErrUnsupported},
-		"forwarding without peer":    {with(downlinkOf(7), func(e *session.Entry) { e.Remote = netip.Addr{} }), ErrUnsupported},
-		"TEID 0":                     {with(uplinkOf(7), func(e *session.Entry) { e.Key.TEID = 0 }), ErrUnsupported},
+		"a UE prefix with host bits": {with(downlinkOf(7), func(e *session.Entry) { e.Key.UE = netip.PrefixFrom(ue(7), 24) }), ErrInvalid},
+		"a duplicate":                {with(uplinkOf(7), func(e *session.Entry) { e.Copies = []session.Copy{{}} }), ErrInvalid},
+		"an IPv6 peer":               {with(downlinkOf(7), func(e *session.Entry) { e.Remote = netip.IPv6LinkLocalAllNodes() }), ErrInvalid},
+		"forwarding without peer":    {with(downlinkOf(7), func(e *session.Entry) { e.Remote = netip.Addr{} }), ErrInvalid},
+		"TEID 0":                     {with(uplinkOf(7), func(e *session.Entry) { e.Key.TEID = 0 }), ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, blocks := w.entries(), w.blockCount()

@@ -375,7 +375,7 @@ func addSpecials(r *rand.Rand, e *session.Entry) {
 		}
 		e.KeepHeader = r.IntN(2) == 0
 	}
-	for n := range r.IntN(2) * r.IntN(maxRuleCopies+1) {
+	for n := range r.IntN(2) * r.IntN(session.MaxCopies+1) {
 		e.Copies = append(e.Copies, session.Copy{Tunnel: session.Tunnel{Local: slice1, Remote: sgw, TEID: pfcp.TEID(0x5500 + n)}})
 	}
 }

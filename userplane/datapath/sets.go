@@ -12,7 +12,7 @@ import (
 
 // As in bpf/layout.h.
 const (
-	setSmall, setMedium, setLarge = 2, 8, 32
+	setSmall, setMedium, setLarge = 2, 8, session.MaxMatches
 	setClassShift                 = 28
 )
 
@@ -160,9 +160,6 @@ func (d *Datapath) putSpecial(p *plan, c *compiledRule) (uint32, error) {
 	raw.Redirect4 = onWire(c.redirect.IPv4)
 	if c.redirect.IPv6.IsValid() {
 		raw.Redirect6 = halves(c.redirect.IPv6)
-	}
-	if len(c.copies) > maxRuleCopies {
-		return 0, fmt.Errorf("%w: %d copies, at most %d", ErrUnsupported, len(c.copies), maxRuleCopies)
 	}
 	for i, to := range c.copies {
 		peer, err := d.holdPeer(p, to.peer)

@@ -264,9 +264,9 @@ func TestSpecialRulesComeAndGo(t *testing.T) {
 	before := slices.Clone(w.d.peerPool.refs)
 
 	five := with(entries[5], func(e *session.Entry) {
-		e.Copies = slices.Repeat(e.Copies, 3)[:maxRuleCopies+1]
+		e.Copies = slices.Repeat(e.Copies, 3)[:session.MaxCopies+1]
 	})
-	require.ErrorIs(t, w.d.Apply(session.Changes{Puts: []session.Entry{entries[0], five}}), ErrUnsupported)
+	require.ErrorIs(t, w.d.Apply(session.Changes{Puts: []session.Entry{entries[0], five}}), ErrInvalid)
 	require.Equal(t, before, w.d.peerPool.refs)
 	require.Equal(t, 6, w.d.specials.taken)
 

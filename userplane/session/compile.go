@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -55,7 +56,7 @@ func (s Session) Compile(instances Instances) (Table, error) {
 		}
 	}
 	c.limit(t)
-	return t, nil
+	return t, t.fits()
 }
 
 // at is the PDR with what a traffic endpoint says in its place.
@@ -316,9 +317,6 @@ func (c *compiler) apply(r *Rule, far *FAR, want ...pfcp.Interface) (forwards bo
 	return true, nil
 }
 
-// MaxCopies bounds the duplicates of a packet.
-const MaxCopies = 4
-
 // copies resolves where a FAR's duplicates go.
 func (c *compiler) copies(r *Rule, far *FAR) error {
 	if far.Action&pfcp.ActionDuplicate == 0 {
@@ -330,8 +328,15 @@ func (c *compiler) copies(r *Rule, far *FAR) error {
 			FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RuleFAR, ID: uint32(far.ID)}),
 		}
 	}
+	if far.Unserved != 0 {
+		return refuse(pfcp.RuleFAR, uint32(far.ID), far.Unserved, "IE type %d of a FAR is not served", far.Unserved)
+	}
 	if len(far.Duplicates) > MaxCopies {
-		return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEDuplicatingParameters, "%d duplicates: at most %d", len(far.Duplicates), MaxCopies)
+		return &pfcp.Error{
+			Cause: pfcp.CauseNoResourcesAvailable, Offending: pfcp.IEDuplicatingParameters,
+			FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RuleFAR, ID: uint32(far.ID)}),
+			Err:        fmt.Errorf("%d duplicates: at most %d", len(far.Duplicates), MaxCopies),
+		}
 	}
 	for _, d := range far.Duplicates {
 		t, err := c.tunnel(far, d.Outer)

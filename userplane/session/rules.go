@@ -111,10 +111,13 @@ func (m *maker) endpoint(t *pfcp.TrafficEndpoint, network pfcp.NetworkInstance, 
 	e = Endpoint{ID: t.ID, Instance: t.NetworkInstance.Value, QFIs: slices.Clone(t.QFI)}
 	if ue := t.UEIPAddress; ue.Present {
 		v := ue.Value
+		if v.IPv4.IsValid() && (v.IPv4.IsUnspecified() || v.IPv4.IsMulticast()) {
+			return fault(pfcp.IEUEIPAddress, "UE address %v", v.IPv4)
+		}
 		e.UE = v.IPv4
 		if v.IPv6.IsValid() {
-			if e.UE6, err = v.IPv6.Prefix(prefixLength(&v)); err != nil || e.UE6.Bits() == 0 {
-				return fault(pfcp.IEUEIPAddress, "prefix length %d", prefixLength(&v))
+			if e.UE6, err = v.IPv6.Prefix(prefixLength(&v)); err != nil || e.UE6.Bits() == 0 || e.UE6.Addr().IsUnspecified() || e.UE6.Addr().IsMulticast() {
+				return fault(pfcp.IEUEIPAddress, "UE prefix %v/%d", v.IPv6, prefixLength(&v))
 			}
 		}
 		if err := m.choose(&e, &v, network, pools); err != nil {

@@ -137,6 +137,29 @@ func TestWhatRulesCompileTo(t *testing.T) {
 			},
 			func(up, _ *Entry, _ Table) { up.Redirect.IPv4 = netip.MustParseAddr("192.0.2.80") },
 		},
+		"a redirection to addresses of both families": {
+			func(r request) {
+				r.CreateFARs[0].ForwardingParameters.Value.Redirect = pfcp.Some(pfcp.RedirectInformation{
+					Type: pfcp.RedirectIPv4v6, Server: "192.0.2.80", Other: "2001:db8::80",
+				})
+			},
+			func(up, _ *Entry, _ Table) {
+				up.Redirect = Redirect{netip.MustParseAddr("192.0.2.80"), netip.MustParseAddr("2001:db8::80")}
+			},
+		},
+		"a FAR that drops, and duplicates with a mark": {
+			func(r request) {
+				r.CreateFARs[0].ApplyAction = pfcp.ActionDrop | pfcp.ActionDuplicate
+				r.CreateFARs[0].Duplicating = []pfcp.DuplicatingParameters{{
+					OuterHeaderCreation:   pfcp.Some(pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv4, TEID: 3, IPv4: remote}),
+					TransportLevelMarking: pfcp.Some(uint16(0xbbfc)),
+				}}
+			},
+			func(up, _ *Entry, _ Table) {
+				up.Action, up.Instance = ActionDrop, ""
+				up.Copies = []Copy{{Tunnel: Tunnel{slice, remote, 3}, ToS: 0xb8}}
+			},
+		},
 		"a duplicate": {
 			func(r request) {
 				r.CreateFARs[0].ApplyAction |= pfcp.ActionDuplicate
@@ -243,6 +266,73 @@ func TestTrafficEndpointsChange(t *testing.T) {
 	without := modify(t, s, &pfcp.SessionModificationRequest{RemoveTrafficEndpoints: []pfcp.TrafficEndpointID{7}})
 	_, err = without.Compile(internet)
 	require.Error(t, err, "a PDR still names it")
+}
+
+// TestForwardingParametersChange follows what updates make of a redirection and of duplicates.
+func TestForwardingParametersChange(t *testing.T) {
+	s := establish(t, bearer(func(r request) {
+		sendTo(r, 0, pfcp.RedirectInformation{Server: "192.0.2.80"})
+		duplicate(r, 1)
+	}))
+	update := func(change func(*pfcp.UpdateFAR)) Entry {
+		u := pfcp.UpdateFAR{ID: 1}
+		change(&u)
+		s = modify(t, s, &pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{u}})
+		return compile(t, s)[uplinkKey]
+	}
+	e := update(func(u *pfcp.UpdateFAR) {
+		u.Duplicating = []pfcp.DuplicatingParameters{{TransportLevelMarking: pfcp.Some(uint16(0xb8ff))}}
+	})
+	require.Equal(t, []Copy{{Tunnel: Tunnel{slice, remote, 3}, ToS: 0xb8}}, e.Copies, "what is not said stays")
+	require.Equal(t, Redirect{IPv4: netip.MustParseAddr("192.0.2.80")}, e.Redirect)
+	e = update(func(u *pfcp.UpdateFAR) {
+		u.ForwardingParameters = pfcp.Some(pfcp.ForwardingParameters{
+			Redirect: pfcp.Some(pfcp.RedirectInformation{Type: pfcp.RedirectIPv6, Server: "2001:db8::80"}),
+		})
+	})
+	require.Equal(t, Redirect{IPv6: netip.MustParseAddr("2001:db8::80")}, e.Redirect, "a redirection replaces the one before")
+	e = update(func(u *pfcp.UpdateFAR) {
+		var gone pfcp.IETypes
+		gone.Add(pfcp.IERedirectInformation)
+		u.ForwardingParameters = pfcp.Some(pfcp.ForwardingParameters{Removed: gone})
+		u.ApplyAction = pfcp.Some(pfcp.ActionForward)
+	})
+	require.Zero(t, e.Redirect)
+	require.Empty(t, e.Copies, "without DUPL there are none")
+	e = update(func(u *pfcp.UpdateFAR) { u.ApplyAction = pfcp.Some(pfcp.ActionForward | pfcp.ActionDuplicate) })
+	require.Len(t, e.Copies, 1, "they were not forgotten")
+}
+
+// TestMatches multiplies filters out.
+func TestMatches(t *testing.T) {
+	r := Rule{
+		Filters: []Filter{
+			{RemotePorts: []Ports{{1, 2}, {5, 5}}, LocalPorts: []Ports{{7, 9}}},
+			{Remote: prefix("192.0.2.0/24")},
+			{Local: prefix("172.16.0.0/16")},
+			{FlowLabel: pfcp.Some(uint32(1)), Remote: prefix("192.0.2.0/24")}, // no packet is of both families
+		},
+		Sources: []netip.Prefix{UE(ue), ue6}, QFIs: []uint8{5, 6},
+	}
+	all := Ports{0, 65535}
+	var want []Match
+	for _, m := range []Match{
+		{Filter: Filter{Local: UE(ue)}, Remotes: Ports{1, 2}, Locals: Ports{7, 9}, HasPorts: true},
+		{Filter: Filter{Local: UE(ue)}, Remotes: Ports{5, 5}, Locals: Ports{7, 9}, HasPorts: true},
+		{Filter: Filter{Local: ue6}, Remotes: Ports{1, 2}, Locals: Ports{7, 9}, HasPorts: true},
+		{Filter: Filter{Local: ue6}, Remotes: Ports{5, 5}, Locals: Ports{7, 9}, HasPorts: true},
+		{Filter: Filter{Remote: prefix("192.0.2.0/24"), Local: UE(ue)}, Remotes: all, Locals: all},
+		{Filter: Filter{Local: UE(ue)}, Remotes: all, Locals: all},
+	} {
+		for _, m.QFI.Value = range []uint8{5, 6} {
+			m.QFI.Present = true
+			want = append(want, m)
+		}
+	}
+	require.Equal(t, want, r.Matches(Uplink))
+	r.Filters, r.QFIs = nil, nil
+	require.Equal(t, []Match{{Filter: Filter{Local: UE(ue)}, Remotes: all, Locals: all}, {Filter: Filter{Local: ue6}, Remotes: all, Locals: all}}, r.Matches(Uplink))
+	require.Equal(t, []Match{{Remotes: all, Locals: all}}, r.Matches(Downlink))
 }
 
 func TestWhatAnIEOfNoLengthTakesAway(t *testing.T) {

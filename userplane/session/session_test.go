@@ -376,6 +376,21 @@ func TestPDRsWithOneChooseIDShareAnFTEID(t *testing.T) {
 }
 
 // Each of these is refused, and never accepted in silence.
+func sendTo(r request, far int, to pfcp.RedirectInformation) {
+	r.CreateFARs[far].ForwardingParameters.Value.Redirect = pfcp.Some(to)
+}
+
+// duplicate has the first FAR duplicate so many times, and returns the parameters of the first.
+func duplicate(r request, times int) *pfcp.DuplicatingParameters {
+	r.CreateFARs[0].ApplyAction |= pfcp.ActionDuplicate
+	for range times {
+		r.CreateFARs[0].Duplicating = append(r.CreateFARs[0].Duplicating, pfcp.DuplicatingParameters{
+			OuterHeaderCreation: pfcp.Some(pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv4, TEID: 3, IPv4: remote}),
+		})
+	}
+	return &r.CreateFARs[0].Duplicating[0]
+}
+
 func TestRefusals(t *testing.T) {
 	type request = *pfcp.SessionEstablishmentRequest
 	pdr := func(id uint32) pfcp.FailedRuleID { return pfcp.FailedRuleID{Kind: pfcp.RulePDR, ID: id} }
@@ -518,9 +533,107 @@ func TestRefusals(t *testing.T) {
 			func(r request) { r.CreatePDRs[1].PDI.ApplicationID = pfcp.Some("video") },
 			creation, pfcp.IEApplicationID, pdr(2),
 		},
-		"redirection": {
-			func(r request) { r.CreateFARs[0].ForwardingParameters.Value.Redirect.Present = true },
+		"a redirection to a URL": {
+			func(r request) {
+				sendTo(r, 0, pfcp.RedirectInformation{Type: pfcp.RedirectURL, Server: "http://portal.example/"})
+			},
 			creation, pfcp.IERedirectInformation, far(1),
+		},
+		"a redirection to a SIP URI": {
+			func(r request) { sendTo(r, 0, pfcp.RedirectInformation{Type: pfcp.RedirectSIPURI, Server: "sip:a@b"}) },
+			creation, pfcp.IERedirectInformation, far(1),
+		},
+		"a redirection to a port, Rel-17": {
+			func(r request) { sendTo(r, 0, pfcp.RedirectInformation{Type: 5}) }, creation, pfcp.IERedirectInformation, far(1),
+		},
+		"a redirection to no address": {
+			func(r request) { sendTo(r, 0, pfcp.RedirectInformation{}) }, creation, pfcp.IERedirectInformation, far(1),
+		},
+		"a redirection to an address of another family": {
+			func(r request) {
+				sendTo(r, 0, pfcp.RedirectInformation{Type: pfcp.RedirectIPv6, Server: "192.0.2.80"})
+			},
+			creation, pfcp.IERedirectInformation, far(1),
+		},
+		"a redirection to two addresses, of which one is missing": {
+			func(r request) {
+				sendTo(r, 0, pfcp.RedirectInformation{Type: pfcp.RedirectIPv4v6, Server: "192.0.2.80"})
+			},
+			creation, pfcp.IERedirectInformation, far(1),
+		},
+		"a redirection of downlink packets": {
+			func(r request) { sendTo(r, 1, pfcp.RedirectInformation{Server: "192.0.2.80"}) },
+			creation, pfcp.IERedirectInformation, far(2),
+		},
+		"a redirection of what goes to the control plane": {
+			func(r request) {
+				toCP(r, 3)
+				r.CreatePDRs[0].FARID = pfcp.Some(pfcp.FARID(3))
+				sendTo(r, 2, pfcp.RedirectInformation{Server: "192.0.2.80"})
+			},
+			creation, pfcp.IERedirectInformation, far(3),
+		},
+		"DUPL without duplicating parameters": {
+			func(r request) { r.CreateFARs[0].ApplyAction |= pfcp.ActionDuplicate },
+			pfcp.CauseConditionalIEMissing, pfcp.IEDuplicatingParameters, far(1),
+		},
+		"a duplicate without tunnel": {
+			func(r request) { duplicate(r, 1).OuterHeaderCreation.Present = false },
+			creation, pfcp.IEOuterHeaderCreation, far(1),
+		},
+		"a duplicate by a policy": {
+			func(r request) { duplicate(r, 1).ForwardingPolicy = pfcp.Some("x") },
+			creation, pfcp.IEForwardingPolicy, far(1),
+		},
+		"a duplicate by a policy, of packets that are dropped": {
+			func(r request) {
+				duplicate(r, 1).ForwardingPolicy = pfcp.Some("x")
+				r.CreateFARs[0].ApplyAction = pfcp.ActionDrop | pfcp.ActionDuplicate
+			},
+			creation, pfcp.IEForwardingPolicy, far(1),
+		},
+		"more duplicates than a packet may have": {
+			func(r request) { duplicate(r, MaxCopies+1) },
+			pfcp.CauseNoResourcesAvailable, pfcp.IEDuplicatingParameters, far(1),
+		},
+		"more filters than fit, each range of ports by itself": {
+			func(r request) {
+				r.CreatePDRs[0].PDI.SDFFilters = []pfcp.SDFFilter{
+					{FlowDescription: "permit out 17 from any 1,3,5,7,9,11,13,15 to assigned 1,3,5,7"}, {FlowDescription: "permit out 6 from any to assigned"},
+				}
+			},
+			pfcp.CauseNoResourcesAvailable, pfcp.IESDFFilter, pdr(1),
+		},
+		"more URRs of a PDR than fit": {
+			func(r request) {
+				for n := range pfcp.URRID(MaxCells) {
+					r.CreateURRs = append(r.CreateURRs, pfcp.CreateURR{ID: 10 + n, MeasurementMethod: pfcp.MeasureVolume})
+					r.CreatePDRs[1].URRIDs = append(r.CreatePDRs[1].URRIDs, 10+n)
+				}
+			},
+			pfcp.CauseNoResourcesAvailable, pfcp.IEURRID, pdr(2),
+		},
+		"more limits of a PDR than fit": {
+			func(r request) {
+				for n := range pfcp.QERID(MaxMeters) {
+					r.CreateQERs = append(r.CreateQERs, pfcp.CreateQER{
+						ID: 10 + n, MBR: pfcp.Some(pfcp.BitRate{Uplink: 1, Downlink: 1}), CorrelationID: pfcp.Some(uint32(n + 1)),
+					})
+					r.CreatePDRs[0].QERIDs = append(r.CreatePDRs[0].QERIDs, 10+n)
+				}
+				r.CreateQERs[0].CorrelationID = pfcp.Some(uint32(99))
+			},
+			pfcp.CauseNoResourcesAvailable, pfcp.IEQERID, pdr(1),
+		},
+		"a UE address of zeros": {
+			func(r request) { r.CreatePDRs[1].PDI.UEIPAddress.Value.IPv4 = netip.IPv4Unspecified() },
+			creation, pfcp.IEUEIPAddress, pdr(2),
+		},
+		"a UE prefix of zeros": {
+			func(r request) {
+				r.CreatePDRs[1].PDI.UEIPAddress.Value = pfcp.UEIPAddress{IPv6: netip.MustParseAddr("::1"), IPv6PrefixLength: 64}
+			},
+			creation, pfcp.IEUEIPAddress, pdr(2),
 		},
 		"a forwarding policy": {
 			func(r request) { r.CreateFARs[0].ForwardingParameters.Value.ForwardingPolicy = pfcp.Some("x") },

@@ -250,17 +250,28 @@ type dataPath struct{ *datapath.Datapath }
 
 // Apply makes all of the changes or nothing.
 func (d dataPath) Apply(c session.Changes) error {
-	err := d.Datapath.Apply(c)
+	return toldToPeers(d.Datapath.Apply(c))
+}
+
+// toldToPeers gives an error of the data path its cause, and the PDR to blame.
+func toldToPeers(err error) error {
+	e := &pfcp.Error{Err: err}
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, datapath.ErrTableFull):
-		return &pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable, Err: err}
-	case errors.Is(err, datapath.ErrSlotTaken), errors.Is(err, datapath.ErrUnsupported),
+		e.Cause = pfcp.CauseNoResourcesAvailable
+	case errors.Is(err, datapath.ErrSlotTaken), errors.Is(err, datapath.ErrInvalid),
 		errors.Is(err, datapath.ErrUnknownInstance), errors.Is(err, datapath.ErrUnknownSlice):
-		return &pfcp.Error{Cause: pfcp.CauseRuleCreationFailure, Err: err}
+		e.Cause = pfcp.CauseRuleCreationFailure
+	default:
+		return err
 	}
-	return err
+	var put *datapath.PutError
+	if errors.As(err, &put) {
+		e.FailedRule = pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RulePDR, ID: uint32(put.PDR)})
+	}
+	return e
 }
 
 func datapathCommand() *cli.Command {
