@@ -3,6 +3,7 @@
 #ifndef XEPC_GTPU_H
 #define XEPC_GTPU_H
 
+#include "checksum.h"
 #include "layout.h"
 #include "parse.h"
 
@@ -191,69 +192,25 @@ static __always_inline void write_outer6(struct outer_header6 *h, const struct p
 	write_gtpu(&h->udp, &h->gtpu, peer, teid, octets);
 }
 
-enum {
-	SUM_AT_ONCE = 512, /* octets: what bpf_csum_diff takes */
-	SUM_PIECES = 32,   /* of a frame: more than any has */
-};
-
-/* Where add_up has its piece of a frame; the last words are for padding. */
-struct sum_piece {
-	__u8 octets[SUM_AT_ONCE + 4];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, struct sum_piece);
-	__uint(max_entries, 1);
-} sum_pieces SEC(".maps");
-
-/* add_up adds so many octets of the frame, at most SUM_AT_ONCE, to a ones' complement sum. (bpf_xdp_load_bytes: Linux
- * 5.18. Pointers into the packet would be as many cases to the verifier as there are lengths.) */
-__noinline int add_up(struct xdp_md *ctx, __u32 offset, __u32 octets, __u32 sum)
-{
-	__u32 zero = 0;
-	struct sum_piece *piece = bpf_map_lookup_elem(&sum_pieces, &zero);
-
-	if (!piece || octets < 1 || octets > SUM_AT_ONCE)
-		return sum;
-	octets = bounded(octets - 1, SUM_AT_ONCE - 1) + 1;
-	if (bpf_xdp_load_bytes(ctx, offset, piece->octets, octets))
-		return sum;
-	__builtin_memset(&piece->octets[octets], 0, 4);
-	return bpf_csum_diff(NULL, 0, (__be32 *)piece->octets, (octets + 3) & ~3U, sum);
-}
-
 /* finish_udp6 writes the checksum of the UDP datagram that begins offset octets into the frame and ends with it, RFC 8200
  * 8.1. sum: of the pseudo-header without length. */
 __noinline int finish_udp6(struct xdp_md *ctx, __u32 offset, __u32 sum)
 {
 	struct cursor c = cursor_of(ctx);
 	struct udphdr *udp;
-	__u32 left, at;
+	__u16 check;
 
 	offset &= 0xff;
 	c.pos += offset;
 	udp = take(&c, sizeof(*udp));
 	if (!udp)
 		return 0;
-	sum += udp->len;
-	left = distance(udp, c.end);
-	at = offset;
-	for (int i = 0; i < SUM_PIECES && left; i++) {
-		__u32 octets = left < SUM_AT_ONCE ? left : SUM_AT_ONCE;
-
-		sum = add_up(ctx, at, octets, sum);
-		at += octets;
-		left -= octets;
-	}
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
+	check = checksum_of(ctx, offset, distance(udp, c.end), sum + udp->len);
 	c = cursor_of(ctx);
 	c.pos += offset;
 	udp = take(&c, sizeof(*udp));
 	if (udp)
-		udp->check = sum == 0xffff ? 0xffff : ~sum;
+		udp->check = check ? check : 0xffff;
 	return 0;
 }
 

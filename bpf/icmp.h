@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* This file contains the ICMP message that the program sends itself: "fragmentation needed", RFC 792 and RFC 1191 4. */
+/* This file contains the ICMP messages that the program sends itself: "too big", in IPv4 "fragmentation needed" (RFC 792, RFC
+ * 1191 4), in IPv6 "packet too big" (RFC 4443 3.2). */
 #ifndef XEPC_ICMP_H
 #define XEPC_ICMP_H
 
+#include "checksum.h"
 #include "parse.h"
 
 #define IP_DONT_FRAGMENT 0x4000
@@ -10,23 +12,72 @@
 #define ICMP_UNREACHABLE 3
 #define ICMP_FRAGMENTATION_NEEDED 4 /* a code of it */
 
-struct icmp_header {
+#define ICMPV6_PACKET_TOO_BIG 2
+#define ICMPV6_INFORMATIONAL 128 /* types from here on are no errors, */
+#define ICMPV6_REDIRECT 137      /* but this is as good as one: RFC 4443 2.4 e.2 */
+
+#define IPV6_MINIMUM_MTU 1280 /* RFC 8200 5: no sender goes below */
+
+/* What stands before the quote. */
+struct icmp_message {
+	struct iphdr ip;
 	__u8 type;
 	__u8 code;
 	__sum16 checksum;
 	__be16 unused;
 	__be16 mtu;
+} __attribute__((packed));
+
+struct icmp6_message {
+	struct ipv6hdr ip;
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be32 mtu;
+} __attribute__((packed));
+
+/* How much of the packet is quoted: as much as the message may hold, RFC 1812 4.3.2.3 and RFC 4443 3.2. Packets that are
+ * smaller fit everywhere, or nothing can help their senders. */
+enum {
+	ICMP_QUOTE = 576 - sizeof(struct icmp_message),
+	ICMP6_QUOTE = IPV6_MINIMUM_MTU - sizeof(struct icmp6_message),
 };
 
-/* The header of the packet that did not fit, and 64 bits more. */
-#define ICMP_QUOTE (sizeof(struct iphdr) + 8)
+/* Messages a second on one CPU (RFC 4443 2.4 f, RFC 1812 4.3.2.8), and as many at once. */
+volatile const __u32 icmp_rate;
 
-/* What stands before the quote. */
-struct icmp_answer {
-	struct ethhdr eth;
-	struct iphdr ip;
-	struct icmp_header icmp;
-} __attribute__((packed));
+struct icmp_budget {
+	__u64 last; /* ns of CLOCK_MONOTONIC */
+	__u64 left; /* messages times 1e9 */
+};
+
+/* Per CPU, and XDP programs do not preempt each other on one: no atomics. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct icmp_budget);
+	__uint(max_entries, 1);
+} icmp_budgets SEC(".maps");
+
+static __always_inline bool may_tell(void)
+{
+	const __u64 second = 1000000000;
+	__u64 now = bpf_ktime_get_ns(), most = icmp_rate * second, passed;
+	__u32 zero = 0;
+	struct icmp_budget *budget = bpf_map_lookup_elem(&icmp_budgets, &zero);
+
+	if (!budget)
+		return false;
+	passed = now - budget->last;
+	budget->left += (passed < second ? passed : second) * icmp_rate;
+	if (budget->left > most)
+		budget->left = most;
+	budget->last = now;
+	if (budget->left < second)
+		return false;
+	budget->left -= second;
+	return true;
+}
 
 /* wants_too_big says whether the sender of a packet that does not fit is to be told: it forbade fragments, and RFC 1122
  * 3.2.2 does not forbid the answer. (Headers with options are not answered.) The cursor is behind the header. */
@@ -46,59 +97,119 @@ static __always_inline bool wants_too_big(struct cursor *c, const struct iphdr *
 	return *type == 0 || *type == 8 || *type > 12; /* an echo, or a query; not an error */
 }
 
-static __always_inline __sum16 checksum_of(const void *from, __u32 octets)
-{
-	__u32 sum = bpf_csum_diff(NULL, 0, (__be32 *)from, octets, 0);
+#define ICMP6_EXTENSIONS 4 /* that are looked behind */
 
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
+/* wants_too_big6 likewise: no answer to what is not from one node, or may be an error itself (RFC 4443 2.4 e). */
+static __always_inline bool wants_too_big6(struct cursor *c, const struct ipv6hdr *ip)
+{
+	__u8 next = ip->nexthdr, *header;
+	__be64 source[2];
+
+	__builtin_memcpy(source, &ip->saddr, sizeof(source));
+	if (ip->saddr.in6_u.u6_addr8[0] == 0xff || (!source[0] && !bpf_ntohl(ip->saddr.in6_u.u6_addr32[2])))
+		return false; /* multicast; unspecified, loopback and what stands for IPv4 */
+	if (ip->saddr.in6_u.u6_addr8[0] == 0xfe && (ip->saddr.in6_u.u6_addr8[1] & 0xc0) == 0x80)
+		return false; /* link-local */
+	for (int i = 0; i < ICMP6_EXTENSIONS && is_extension(next); i++) {
+		header = take(c, 8);
+		if (!header)
+			return false;
+		if (next == IPPROTO_FRAGMENT) {
+			if ((header[2] << 8 | header[3]) & 0xfff8)
+				return header[0] != IPPROTO_ICMPV6; /* not the first: its type is not here */
+		} else if (!take(c, bounded(header[1] * 8, 0x7ff))) {
+			return false;
+		}
+		next = header[0];
+	}
+	if (is_extension(next))
+		return false;
+	if (next != IPPROTO_ICMPV6)
+		return true;
+	header = c->pos;
+	return (void *)(header + 1) <= c->end && *header >= ICMPV6_INFORMATIONAL && *header != ICMPV6_REDIRECT;
 }
 
-/* answer_too_big turns the frame into the message from local to its sender. It is smaller than what it answers. */
-__noinline int answer_too_big(struct xdp_md *ctx, __be32 local, __u32 mtu, __u32 poison)
+/* write_too_big writes the message from local, offset octets into the frame and before the packet that it quotes, whose
+ * sender gets it. False: the frame is too short. */
+__noinline int write_too_big(struct xdp_md *ctx, __u32 offset, __be32 local, __u32 mtu, __u32 poison)
 {
-	struct icmp_answer *answer;
+	struct icmp_message *message;
 	struct cursor c = cursor_of(ctx);
-	int longer = distance(c.pos, c.end) - (sizeof(struct ethhdr) + ICMP_QUOTE);
-	struct ethhdr *old;
-	struct iphdr *quote;
-	__be32 sender;
+	__u16 header, whole;
 
-	if (bpf_xdp_adjust_tail(ctx, -longer) || bpf_xdp_adjust_head(ctx, -(int)(sizeof(*answer) - sizeof(*old))))
+	offset &= 0xff;
+	c.pos += offset;
+	message = take(&c, sizeof(*message) + sizeof(struct iphdr));
+	if (!message)
 		return false;
-	c = cursor_of(ctx);
-	answer = take(&c, sizeof(*answer) + ICMP_QUOTE);
-	if (!answer)
-		return false;
-	quote = (void *)(answer + 1);
-	old = (void *)quote - sizeof(*old);
-	sender = quote->saddr;
-	__builtin_memcpy(answer->eth.h_dest, old->h_source, ETH_ALEN);
-	__builtin_memcpy(answer->eth.h_source, old->h_dest, ETH_ALEN);
-	answer->eth.h_proto = bpf_htons(ETH_P_IP);
 	if (poison)
-		__builtin_memset(&answer->ip, 0xff, sizeof(answer->ip) + sizeof(answer->icmp));
+		__builtin_memset(message, 0xff, sizeof(*message));
+	message->ip.version = 4;
+	message->ip.ihl = 5;
+	message->ip.tos = 0;
+	message->ip.tot_len = bpf_htons(sizeof(*message) + ICMP_QUOTE);
+	message->ip.id = 0; /* RFC 6864: means nothing with DF */
+	message->ip.frag_off = bpf_htons(IP_DONT_FRAGMENT);
+	message->ip.ttl = IPDEFTTL;
+	message->ip.protocol = IPPROTO_ICMP;
+	message->ip.check = 0;
+	message->ip.saddr = local;
+	message->ip.daddr = ((struct iphdr *)(message + 1))->saddr;
+	message->type = ICMP_UNREACHABLE;
+	message->code = ICMP_FRAGMENTATION_NEEDED;
+	message->checksum = 0;
+	message->unused = 0;
+	message->mtu = bpf_htons(mtu);
 
-	answer->ip.version = 4;
-	answer->ip.ihl = 5;
-	answer->ip.tos = 0;
-	answer->ip.tot_len = bpf_htons(sizeof(answer->ip) + sizeof(answer->icmp) + ICMP_QUOTE);
-	answer->ip.id = 0; /* RFC 6864: means nothing with DF */
-	answer->ip.frag_off = bpf_htons(IP_DONT_FRAGMENT);
-	answer->ip.ttl = IPDEFTTL;
-	answer->ip.protocol = IPPROTO_ICMP;
-	answer->ip.check = 0;
-	answer->ip.saddr = local;
-	answer->ip.daddr = sender;
-	answer->ip.check = checksum_of(&answer->ip, sizeof(answer->ip));
+	header = checksum_of(ctx, offset, sizeof(message->ip), 0);
+	whole = checksum_of(ctx, offset + sizeof(message->ip), sizeof(*message) - sizeof(message->ip) + ICMP_QUOTE, 0);
+	c = cursor_of(ctx);
+	c.pos += offset;
+	message = take(&c, sizeof(*message));
+	if (!message)
+		return false;
+	message->ip.check = header;
+	message->checksum = whole;
+	return true;
+}
 
-	answer->icmp.type = ICMP_UNREACHABLE;
-	answer->icmp.code = ICMP_FRAGMENTATION_NEEDED;
-	answer->icmp.checksum = 0;
-	answer->icmp.unused = 0;
-	answer->icmp.mtu = bpf_htons(mtu);
-	answer->icmp.checksum = checksum_of(&answer->icmp, sizeof(answer->icmp) + ICMP_QUOTE);
+__noinline int write_too_big6(struct xdp_md *ctx, __u32 offset, const struct in6_addr *local, __u32 mtu, __u32 poison)
+{
+	const __u32 octets = sizeof(struct icmp6_message) - sizeof(struct ipv6hdr) + ICMP6_QUOTE;
+	struct icmp6_message *message;
+	struct cursor c = cursor_of(ctx);
+	__u32 addresses;
+	__u16 check;
+
+	if (!local)
+		return false;
+	offset &= 0xff;
+	c.pos += offset;
+	message = take(&c, sizeof(*message) + sizeof(struct ipv6hdr));
+	if (!message)
+		return false;
+	if (poison)
+		__builtin_memset(message, 0xff, sizeof(*message));
+	*(__be32 *)message = bpf_htonl(6U << 28);
+	message->ip.payload_len = bpf_htons(octets);
+	message->ip.nexthdr = IPPROTO_ICMPV6;
+	message->ip.hop_limit = IPDEFTTL;
+	message->ip.saddr = *local;
+	message->ip.daddr = ((struct ipv6hdr *)(message + 1))->saddr;
+	message->type = ICMPV6_PACKET_TOO_BIG;
+	message->code = 0;
+	message->checksum = 0;
+	message->mtu = bpf_htonl(mtu);
+
+	addresses = (__u16)~checksum_of(ctx, offset + offsetof(struct ipv6hdr, saddr), 32, 0);
+	check = checksum_of(ctx, offset + sizeof(message->ip), octets, addresses + bpf_htons(octets) + bpf_htons(IPPROTO_ICMPV6));
+	c = cursor_of(ctx);
+	c.pos += offset;
+	message = take(&c, sizeof(*message));
+	if (!message)
+		return false;
+	message->checksum = check;
 	return true;
 }
 

@@ -4,10 +4,10 @@
  * Life of an uplink packet: access port -> G-PDU to a slice -> entry by TEID -> its rule -> outer header off -> next
  * hop of its network instance. Of a downlink packet: core port -> entry by the port's network instance and the
  * destination -> its rule -> outer header on -> next hop of the peer. What both find is a job; forward() does it. */
+#include "choose.h"
 #include "entries.h"
 #include "event.h"
 #include "gtpu.h"
-#include "icmp.h"
 #include "job.h"
 #include "kernel.h"
 #include "maps.h"
@@ -18,13 +18,10 @@
 #include "redirect.h"
 #include "route.h"
 #include "rules.h"
+#include "send.h"
 #include "slowpath.h"
-#include "tcp.h"
+#include "toobig.h"
 #include "usage.h"
-
-/* Tests set it: the octets that adjust_head brings are then 0xff, as a driver may well leave them, so that an octet
- * that nobody writes shows. The test runner of the kernel would clear them. */
-volatile const bool poison_headroom;
 
 /* Types that user space shares and no map mentions: a variable keeps them in BTF. */
 volatile const struct types {
@@ -41,65 +38,6 @@ volatile const struct types {
 	struct copy copy;
 	enum copy_outcome copy_outcome;
 } types;
-
-/* trim cuts what follows the IP packet: Ethernet padding would end up inside the tunnel, or behind the packet that
- * was in it. */
-static __always_inline bool trim(struct xdp_md *ctx, __u32 excess)
-{
-	return likely(!excess) || bpf_xdp_adjust_tail(ctx, -(int)excess) == 0;
-}
-
-/* choose_of_set finds the rule of a set that takes the packet. */
-__noinline int choose_of_set(struct xdp_md *ctx, struct job *job)
-{
-	struct cursor c = cursor_of(ctx);
-	struct facts f = {};
-	struct rule *rule;
-
-	if (!job)
-		return REASON_NO_RESOURCES;
-	f.direction = job->direction;
-	f.traits = job->qfi << TRAIT_QFI_SHIFT;
-	c.pos += job->offset & MAX_OFFSET;
-	if (!(job->family == FILTER_IPV4 ? learn_ipv4(&f, &c) : learn_ipv6(&f, &c)))
-		return REASON_MALFORMED_INNER;
-	job->rule = match(&f, job->at.word.value, job->at.word.to);
-	if (!job->rule)
-		return REASON_NO_RULE;
-	rule = rule_of(job);
-	if (!rule)
-		return REASON_NO_RESOURCES;
-	job->at.whole = *(__u64 *)&rule->word;
-	return check_flags(job->at.word.flags);
-}
-
-/* choose settles which rule takes the packet, and whether it lets it through at all. */
-static __always_inline enum reason choose_ipv4(struct xdp_md *ctx, struct job *job, const struct iphdr *ip)
-{
-	__u32 flags = job->at.word.flags;
-
-	job->family = FILTER_IPV4;
-	if (unlikely(flags & ENTRY_SET))
-		return choose_of_set(ctx, job);
-	if (job->direction == UPLINK && flags & ENTRY_CHECK_SOURCE && ip->saddr != job->at.word.value)
-		return REASON_SOURCE_MISMATCH;
-	return check_flags(flags);
-}
-
-static __always_inline enum reason choose_ipv6(struct xdp_md *ctx, struct job *job, const struct entry *entry,
-						const struct ipv6hdr *ip)
-{
-	__u32 flags = job->at.word.flags;
-	__be64 prefix;
-
-	job->family = FILTER_IPV6;
-	if (unlikely(flags & ENTRY_SET))
-		return choose_of_set(ctx, job);
-	__builtin_memcpy(&prefix, &ip->saddr, sizeof(prefix));
-	if (job->direction == UPLINK && flags & ENTRY_CHECK_SOURCE && (!prefix || prefix != entry->prefix))
-		return REASON_SOURCE_MISMATCH;
-	return check_flags(flags);
-}
 
 static __always_inline struct account *account_of(const struct rule *rule)
 {
@@ -184,89 +122,6 @@ static __always_inline void charge(const struct job *job, struct entry *entry, c
 		count_in_cell(entry->cell, job->direction, job->octets);
 }
 
-static __always_inline __be16 ethertype_of(const struct job *job)
-{
-	return job->family == FILTER_IPV4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
-}
-
-/* send_plain leaves Ethernet and the inner packet. */
-static __always_inline enum reason send_plain(struct cursor *c, const struct job *job, const struct hop *hop)
-{
-	if (bpf_xdp_adjust_head(c->ctx, (int)job->offset - (int)link_length(hop)))
-		return REASON_NO_HEADROOM;
-	*c = cursor_of(c->ctx);
-	return write_link(c, hop, ethertype_of(job)) ? leave(c, hop) : REASON_NO_HEADROOM;
-}
-
-static __always_inline bool write_outer_header(struct cursor *c, const struct peer *peer, const struct job *job,
-					       __u32 packets)
-{
-	struct gtpu_container *container;
-	struct outer_header6 *outer6;
-	struct outer_header *outer;
-
-	if (likely(peer->remote)) {
-		outer = take(c, sizeof(*outer));
-		if (!outer)
-			return false;
-		if (poison_headroom)
-			__builtin_memset(outer, 0xff, sizeof(*outer));
-		/* The identification rises by one with each packet of a session and begins elsewhere for each, so that
-		 * fragments of two packets are seldom taken for one. */
-		write_outer(outer, peer, job->at.word.value, job->octets,
-			    packets + bpf_ntohl(job->at.word.value) * 40503);
-	} else {
-		outer6 = take(c, sizeof(*outer6));
-		if (!outer6)
-			return false;
-		if (poison_headroom)
-			__builtin_memset(outer6, 0xff, sizeof(*outer6));
-		write_outer6(outer6, peer, job->at.word.value, job->octets);
-	}
-	if (likely(peer->qfi == NO_QFI))
-		return true;
-	container = take(c, sizeof(*container));
-	if (container)
-		write_container(container, peer->qfi);
-	return container;
-}
-
-/* send_tunnelled puts the outer header before the inner packet. */
-static __always_inline enum reason send_tunnelled(struct cursor *c, const struct job *job, const struct peer *peer,
-						  const struct hop *hop, __u32 packets)
-{
-	__be16 proto = peer->remote ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
-
-	if (bpf_xdp_adjust_head(c->ctx, (int)job->offset - (int)(link_length(hop) + outer_length(peer))))
-		return REASON_NO_HEADROOM;
-	*c = cursor_of(c->ctx);
-	if (!write_link(c, hop, proto) || !write_outer_header(c, peer, job, packets))
-		return REASON_NO_HEADROOM;
-	if (unlikely(!peer->remote && !zero_checksum_ipv6))
-		finish_udp6(c->ctx, link_length(hop) + sizeof(struct ipv6hdr), peer->checksum);
-	return leave(c, hop);
-}
-
-/* too_big: a packet of more than mtu octets. Only senders on the core side are told. */
-static __always_inline enum reason too_big(struct cursor *c, const struct job *job, __u32 mtu)
-{
-	__u32 number = job->instance;
-	struct instance *instance;
-	struct iphdr *ip;
-
-	if (job->direction != DOWNLINK || job->family != FILTER_IPV4 || job->offset != sizeof(struct ethhdr))
-		return REASON_TOO_BIG;
-	instance = bpf_map_lookup_elem(&instances, &number);
-	*c = cursor_of(c->ctx);
-	if (!instance || !instance->local || !parse_ethernet(c))
-		return REASON_TOO_BIG;
-	ip = parse_ipv4(c);
-	if (!ip || !wants_too_big(c, ip) || !answer_too_big(c->ctx, instance->local, mtu, poison_headroom))
-		return REASON_TOO_BIG;
-	c->verdict = XDP_TX;
-	return REASON_TOO_BIG_ANSWERED;
-}
-
 static __always_inline enum reason buffer(struct cursor *c, const struct job *job)
 {
 	struct park_head head = {
@@ -309,7 +164,7 @@ static __always_inline enum reason specials_of(struct cursor *c, const struct jo
 
 /* forward sends the packet as job says, and charges inner for it: mostly the same job, another where a packet leaves
  * whole. It charges before, too: that of the sender when a packet goes from one UE of this node to another, else NULL. */
-static __always_inline enum reason forward(struct cursor *c, const struct job *before, struct job *job,
+static __always_inline enum reason forward(struct cursor *c, struct job *before, struct job *job,
 					   const struct job *inner)
 {
 	bool tunnel = job->at.word.flags & ENTRY_TUNNEL;
@@ -332,8 +187,10 @@ static __always_inline enum reason forward(struct cursor *c, const struct job *b
 	hop = find_hop(index);
 	if (!hop)
 		return REASON_NEXT_HOP_UNRESOLVED;
-	if (job->octets + outer > hop->mtu)
-		return too_big(c, job, hop->mtu - outer);
+	if (job->octets + outer > hop->mtu) {
+		(before ? before : job)->mtu = hop->mtu - outer;
+		return REASON_TOO_BIG;
+	}
 	if (unlikely(before)) {
 		first = entry_of(before);
 		if (!first)
@@ -738,6 +595,10 @@ int pgwu(struct xdp_md *ctx)
 		reason = execute(&c, &job);
 	else if (unlikely(reason == REASON_FAR_DROP))
 		copy_dropped(ctx, &job);
+	if (unlikely(reason == REASON_TOO_BIG)) {
+		reason = tell_too_big(ctx, &job);
+		c.verdict = job.verdict;
+	}
 	count_reason(reason);
 	return is_sent(reason) ? c.verdict : verdict_of(reason);
 }

@@ -40,7 +40,7 @@ enum reason {
 	REASON_PORT_GONE,           /* the next hop's interface is no port any more */
 
 	/* answered */
-	REASON_TOO_BIG_ANSWERED, /* downlink, with DF or IPv6: the sender was told by ICMP */
+	REASON_TOO_BIG_ANSWERED, /* from a network, with DF or IPv6: the sender was told by ICMP */
 
 	/* dropped */
 	REASON_NO_RULE,         /* no rule of the session matches; or a source that no rule allows */
@@ -56,10 +56,16 @@ enum reason {
 
 	/* dropped */
 	REASON_NO_REDIRECT, /* the FAR redirects, but to no address of the packet's family */
+
+	/* answered */
+	REASON_TOO_BIG_TOLD_UE, /* from a UE, with DF or IPv6: it was told by ICMP, through its own tunnel */
+
+	/* dropped */
+	REASON_TOO_BIG_LIMITED, /* the sender would have been told, but this CPU has told as many in this second as it may */
 };
 
 enum {
-	REASON_COUNT = REASON_NO_REDIRECT + 1,
+	REASON_COUNT = REASON_TOO_BIG_LIMITED + 1,
 };
 
 /* GO_ON is what a step returns that did not decide. It is no reason and is never counted. */
@@ -86,7 +92,7 @@ static __always_inline void count_reason(enum reason reason)
 static __always_inline bool is_sent(enum reason reason)
 {
 	return reason == REASON_UPLINK_FORWARDED || reason == REASON_DOWNLINK_FORWARDED ||
-	       reason == REASON_TOO_BIG_ANSWERED;
+	       reason == REASON_TOO_BIG_ANSWERED || reason == REASON_TOO_BIG_TOLD_UE;
 }
 
 /* The verdict of every other reason: what the node's kernel may still want, or nothing. */

@@ -68,6 +68,8 @@ type Config struct {
 	// ZeroChecksum6 leaves out the UDP checksum of what is sent over IPv6 (RFC 6935): only for SGWs that are known to take it.
 	ZeroChecksum6 bool
 
+	ICMPRate uint32 // "too big" messages a second on each CPU; 0: none
+
 	Burst uint32 // ms of the MBR that a policer lets through at once
 }
 
@@ -82,6 +84,7 @@ func Default() Config {
 		Limits:        16384,
 		Meters:        16384,
 		Routes:        4096,
+		ICMPRate:      100,
 		Burst:         250,
 	}
 }
@@ -134,6 +137,9 @@ func (c Config) Validate() error {
 	}
 	if c.Burst < 1 || c.Burst > maxBurst {
 		fault("burst", "%d ms is not in 1..%d", c.Burst, maxBurst)
+	}
+	if c.ICMPRate > 1_000_000 {
+		fault("icmp_rate", "%d is above 1000000", c.ICMPRate)
 	}
 	if c.MSS != 0 && (c.MSS < 536 || c.MSS > 65000) {
 		fault("mss", "%d is not in 536..65000", c.MSS)

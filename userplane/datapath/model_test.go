@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gopacket/gopacket/layers"
@@ -374,7 +375,7 @@ func (m *model) toNetwork(e session.Entry, r *session.Rule, p ip, rest []byte) (
 	case !resolved:
 		return "next_hop_unresolved", nil
 	case p.total > accessMTU:
-		return "too_big", nil
+		return m.tellUE(r.Instance, p)
 	}
 	m.copies += len(r.Copies)
 	if r.Redirect != (session.Redirect{}) {
@@ -537,11 +538,15 @@ func (m *model) downlink(t testing.TB, port string, e session.Entry, p ip, rest 
 		return "ttl_expired", nil
 	case !resolved:
 		return "next_hop_unresolved", nil
-	case p.total+overhead > accessMTU && modelTold(p):
-		local := map[string]netip.Addr{"core0": nodeCore, "core1": otherCore}[port]
-		return "too_big_answered", fragmentationNeeded(t, m.macs[:6], m.macs[6:], local, p.packet, accessMTU-overhead)
 	case p.total+overhead > accessMTU:
-		return "too_big", nil
+		local := map[string]netip.Addr{"core0": nodeCore, "core1": otherCore}[port]
+		if p.version == 6 {
+			local = map[string]netip.Addr{"core0": nodeCore6, "core1": otherCore6}[port]
+		}
+		if !modelTold(p) {
+			return "too_big", nil
+		}
+		return "too_big_answered", framed(p, m.macs[:6], m.macs[6:], tooBig(t, local, p.packet, accessMTU-overhead))
 	}
 	n := m.packets[e.Key]
 	m.copies += len(r.Copies)
@@ -568,10 +573,38 @@ func modelOuter(r *session.Rule) func(*layers.IPv6, *layers.GTPv1U) {
 	}
 }
 
-// modelTold says whether the sender of a packet that does not fit is to be told (RFC 1122 3.2.2).
+// tellUE is what a UE hears of a packet that does not fit the link to its network.
+func (m *model) tellUE(instance pfcp.NetworkInstance, p ip) (reason string, out []byte) {
+	local := map[pfcp.NetworkInstance]netip.Addr{"internet": nodeCore, "corp": otherCore}[instance]
+	if p.version == 6 {
+		local = map[pfcp.NetworkInstance]netip.Addr{"internet": nodeCore6, "corp": otherCore6}[instance]
+	}
+	down, known := m.byUE(instance, p.source)
+	if !modelTold(p) || !known {
+		return "too_big", nil
+	}
+	message := tooBig(m.t, local, p.packet, accessMTU)
+	var about ip
+	if p.version == 6 {
+		about, _ = parseIP6(message)
+	} else {
+		about, _ = parseIP(message)
+	}
+	r := choose(down, about, message)
+	if r == nil || modelFlags(r) != "" || modelOverhead[r.Remote] == 0 || r.Action == session.ActionBuffer {
+		return "too_big", nil
+	}
+	if r.Remote.Is6() {
+		return "too_big_told_ue", encapsulated6(m.t, r.Local, r.Remote, r.RemoteTEID, message, modelOuter(r))
+	}
+	return "too_big_told_ue", encapsulated(m.t, r.Remote, r.RemoteTEID, 0, message)
+}
+
+// modelTold says whether the sender of a packet that does not fit is to be told (RFC 1122 3.2.2, RFC 4443 2.4).
 func modelTold(p ip) bool {
 	if p.version == 6 {
-		return false
+		return p.total > 1280 && !p.source.IsMulticast() && !p.source.IsLinkLocalUnicast() &&
+			!netip.MustParsePrefix("::/96").Contains(p.source) && !mayBeError6(p)
 	}
 	flags := binary.BigEndian.Uint16(p.packet[6:])
 	if flags&0x4000 == 0 || flags&0x1fff != 0 || p.header != 20 {
@@ -588,6 +621,34 @@ func modelTold(p ip) bool {
 		return false
 	}
 	return true
+}
+
+// mayBeError6 says whether a packet is an ICMPv6 error, or one cannot tell.
+func mayBeError6(p ip) bool {
+	next, rest := p.protocol, p.payload
+	for range 4 {
+		if next != 0 && next != 43 && next != 44 && next != 60 {
+			break
+		}
+		size := 8
+		if next != 44 {
+			size += 8 * int(rest[1])
+		}
+		if next == 44 && binary.BigEndian.Uint16(rest[2:])&0xfff8 != 0 {
+			return rest[0] == 58
+		}
+		if len(rest) < size {
+			return true
+		}
+		next, rest = int(rest[0]), rest[size:]
+		if len(rest) < 8 {
+			return true
+		}
+	}
+	if next == 0 || next == 43 || next == 44 || next == 60 {
+		return true
+	}
+	return next == 58 && (rest[0] < 128 || rest[0] == 137)
 }
 
 func modelFlags(e *session.Rule) string {
@@ -616,12 +677,15 @@ func (w *world) compare(t testing.TB, m *model, port string, frame []byte) {
 	}
 	require.Equal(t, map[string]uint64{reason: 1}, counted, "%s: % x", port, frame)
 	if out != nil {
-		back := port == "access0" && out[4] == accessGW[4] || reason == "too_big_answered"
+		back := port == "access0" && out[4] == accessGW[4] || strings.HasPrefix(reason, "too_big")
 		require.EqualValues(t, map[bool]int{true: xdpTx, false: xdpRedirect}[back], verdict)
 		require.Equal(t, spacedHex(out), spacedHex(got), "%s: % x", port, frame)
 		return
 	}
 	require.Contains(t, []uint32{xdpPass, xdpDrop}, verdict)
+	if reason == "too_big" { // no message came of it, perhaps only in the end
+		return
+	}
 	require.Equal(t, spacedHex(frame), spacedHex(got), "a packet that is not forwarded is not touched")
 }
 
@@ -635,7 +699,7 @@ func (w *world) copies() int {
 
 // modelEntries are packetEntries without policers.
 func modelEntries() (entries []session.Entry) {
-	for _, e := range slices.Concat(packetEntries(), outer6Entries(), specialEntries()) {
+	for _, e := range slices.Concat(packetEntries(), outer6Entries(), specialEntries(), tooBigEntries()) {
 		if e.MBR == 0 {
 			entries = append(entries, e)
 		}
@@ -645,7 +709,7 @@ func modelEntries() (entries []session.Entry) {
 
 // seedFrames are the frames of the packet tests.
 func seedFrames(t testing.TB) (frames [][]byte) {
-	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), outer6Rows(t), specialRows(t)) {
+	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), outer6Rows(t), specialRows(t), tooBigRows(t)) {
 		frames = append(frames, row.frame)
 	}
 	return frames

@@ -181,6 +181,7 @@ func (c Config) set(parts *pgwuSpecs) error {
 		parts.ClampIpv4.Set(c.MSS),
 		parts.ClampIpv6.Set(max(c.MSS, 20)-20),
 		parts.HopsOfIpv6.Set(uint32(c.MaxInstances)+1),
+		parts.IcmpRate.Set(c.ICMPRate),
 		parts.ZeroChecksumIpv6.Set(c.ZeroChecksum6),
 		parts.HalfBurst.Set(uint64(c.Burst)*1_000_000/2),
 	)
@@ -371,7 +372,7 @@ func (d *Datapath) adoptEntries() {
 		if at.kind == placeDownlink && d.blockKeys[at.index/blockSize] != 0 {
 			d.blockPool.hold(at.index / blockSize)
 		}
-		if w := loadWord(&d.tables.entry(at).Word); w.Flags&flagSet == 0 && w.Flags&flagTunnel != 0 {
+		if w := loadWord(&d.tables.entry(at).Word); w.Flags&flagSet == 0 && w.Flags&flagTunnel != 0 && int(w.To) < len(d.peerKeys) {
 			d.peerPool.hold(uint32(w.To))
 		}
 	}

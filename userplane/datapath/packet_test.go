@@ -2,7 +2,6 @@ package datapath
 
 import (
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -324,7 +323,7 @@ func downlinkRows(t testing.TB) []packetRow {
 		{
 			name: "one octet too many, and fragments forbidden: the sender is told", port: "core0",
 			frame: plain(t, coreGW, coreMAC, unfragmentable), reason: "too_big_answered", verdict: xdpTx,
-			out: fragmentationNeeded(t, coreMAC, coreGW, nodeCore, unfragmentable, accessMTU-36),
+			out: plain(t, coreMAC, coreGW, tooBig(t, nodeCore, unfragmentable, accessMTU-36)),
 		},
 		{
 			name: "no ICMP error about an ICMP error", port: "core0",
@@ -421,9 +420,9 @@ func TestPackets(t *testing.T) {
 	require.NoError(t, w.d.Apply(session.Changes{Cells: []session.Cell{{
 		ID: session.CellID{SEID: 31, URRID: 1}, Limits: session.VolumeLimits{TotalQuota: 1},
 	}}}))
-	w.apply(slices.Concat(packetEntries(), ruleEntries(), outer6Entries(), specialEntries())...)
+	w.apply(slices.Concat(packetEntries(), ruleEntries(), outer6Entries(), specialEntries(), tooBigEntries())...)
 	missing := w.reasons()
-	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t), outer6Rows(t), specialRows(t)) {
+	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t), outer6Rows(t), specialRows(t), tooBigRows(t)) {
 		t.Run(row.name, func(t *testing.T) {
 			if row.before != nil {
 				row.before(w)
@@ -534,12 +533,4 @@ func tagged(t testing.TB, ethertype uint16) []byte {
 	eth.EthernetType = layers.EthernetType(ethertype)
 	return serialize(t, eth, &layers.Dot1Q{VLANIdentifier: 100, Type: layers.EthernetTypeIPv4},
 		gopacket.Payload(inner(t, server, ue(5), 64, 10)))
-}
-
-// fragmentationNeeded is the ICMP message to the sender of a packet for the access side.
-func fragmentationNeeded(t testing.TB, from, to net.HardwareAddr, local netip.Addr, packet []byte, mtu int) []byte {
-	answer := ipv4(local, netip.AddrFrom4([4]byte(packet[12:])), layers.IPProtocolICMPv4)
-	answer.Id, answer.Flags = 0, layers.IPv4DontFragment
-	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: uint16(mtu)}
-	return plain(t, from, to, serialize(t, answer, icmp, gopacket.Payload(packet[:28])))
 }

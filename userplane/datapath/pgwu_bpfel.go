@@ -156,6 +156,12 @@ type pgwuHop struct {
 	Pad2      uint32
 }
 
+type pgwuIcmpBudget struct {
+	_    structs.HostLayout
+	Last uint64
+	Left uint64
+}
+
 type pgwuInstance struct {
 	_        structs.HostLayout
 	Gateway  uint32
@@ -291,6 +297,8 @@ const (
 	pgwuReasonREASON_BUFFER_FULL         pgwuReason = 31
 	pgwuReasonREASON_OUTER_EXTENSION     pgwuReason = 32
 	pgwuReasonREASON_NO_REDIRECT         pgwuReason = 33
+	pgwuReasonREASON_TOO_BIG_TOLD_UE     pgwuReason = 34
+	pgwuReasonREASON_TOO_BIG_LIMITED     pgwuReason = 35
 )
 
 type pgwuRouteKey struct {
@@ -471,6 +479,7 @@ const (
 	pgwuMapDownlinkOrigin   = "downlink_origin"
 	pgwuMapEvents           = "events"
 	pgwuMapHosts            = "hosts"
+	pgwuMapIcmpBudgets      = "icmp_budgets"
 	pgwuMapInstances        = "instances"
 	pgwuMapLimits           = "limits"
 	pgwuMapMeterOrigins     = "meter_origins"
@@ -500,6 +509,7 @@ const (
 	pgwuVarHalfBurst        = "half_burst"
 	pgwuVarHopsOfIpv6       = "hops_of_ipv6"
 	pgwuVarHostsBuckets     = "hosts_buckets"
+	pgwuVarIcmpRate         = "icmp_rate"
 	pgwuVarPoisonHeadroom   = "poison_headroom"
 	pgwuVarPortsBuckets     = "ports_buckets"
 	pgwuVarSlicesBuckets    = "slices_buckets"
@@ -569,6 +579,7 @@ type pgwuMapSpecs struct {
 	DownlinkOrigin *ebpf.MapSpec `ebpf:"downlink_origin"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Hosts          *ebpf.MapSpec `ebpf:"hosts"`
+	IcmpBudgets    *ebpf.MapSpec `ebpf:"icmp_budgets"`
 	Instances      *ebpf.MapSpec `ebpf:"instances"`
 	Limits         *ebpf.MapSpec `ebpf:"limits"`
 	MeterOrigins   *ebpf.MapSpec `ebpf:"meter_origins"`
@@ -603,6 +614,7 @@ type pgwuVariableSpecs struct {
 	HalfBurst        *ebpf.VariableSpec `ebpf:"half_burst"`
 	HopsOfIpv6       *ebpf.VariableSpec `ebpf:"hops_of_ipv6"`
 	HostsBuckets     *ebpf.VariableSpec `ebpf:"hosts_buckets"`
+	IcmpRate         *ebpf.VariableSpec `ebpf:"icmp_rate"`
 	PoisonHeadroom   *ebpf.VariableSpec `ebpf:"poison_headroom"`
 	PortsBuckets     *ebpf.VariableSpec `ebpf:"ports_buckets"`
 	SlicesBuckets    *ebpf.VariableSpec `ebpf:"slices_buckets"`
@@ -643,6 +655,7 @@ type pgwuMaps struct {
 	DownlinkOrigin *ebpf.Map `ebpf:"downlink_origin"`
 	Events         *ebpf.Map `ebpf:"events"`
 	Hosts          *ebpf.Map `ebpf:"hosts"`
+	IcmpBudgets    *ebpf.Map `ebpf:"icmp_budgets"`
 	Instances      *ebpf.Map `ebpf:"instances"`
 	Limits         *ebpf.Map `ebpf:"limits"`
 	MeterOrigins   *ebpf.Map `ebpf:"meter_origins"`
@@ -681,6 +694,7 @@ func (m *pgwuMaps) Close() error {
 		m.DownlinkOrigin,
 		m.Events,
 		m.Hosts,
+		m.IcmpBudgets,
 		m.Instances,
 		m.Limits,
 		m.MeterOrigins,
@@ -716,6 +730,7 @@ type pgwuVariables struct {
 	HalfBurst        *ebpf.Variable `ebpf:"half_burst"`
 	HopsOfIpv6       *ebpf.Variable `ebpf:"hops_of_ipv6"`
 	HostsBuckets     *ebpf.Variable `ebpf:"hosts_buckets"`
+	IcmpRate         *ebpf.Variable `ebpf:"icmp_rate"`
 	PoisonHeadroom   *ebpf.Variable `ebpf:"poison_headroom"`
 	PortsBuckets     *ebpf.Variable `ebpf:"ports_buckets"`
 	SlicesBuckets    *ebpf.Variable `ebpf:"slices_buckets"`

@@ -28,18 +28,19 @@ import (
 // The world of the tests: one node with an access port and two core ports, each a veth whose other end nobody
 // reads, and permanent neighbours behind them.
 var (
-	slice1    = netip.MustParseAddr("10.30.1.1")
-	slice2    = netip.MustParseAddr("10.30.1.2")
-	slice1v6  = netip.MustParseAddr("2001:db8:30::1") // of slice1, too
-	slice3    = netip.MustParseAddr("2001:db8:30::3")
-	sgw       = netip.MustParseAddr("10.10.0.2")
-	sgw6      = netip.MustParseAddr("2001:db8:10::2")
-	nodeCore6 = netip.MustParseAddr("2001:db8:50::2")
-	lostSGW   = netip.MustParseAddr("192.0.2.9") // no route
-	nodeAddr  = netip.MustParseAddr("10.20.11.2")
-	nodeCore  = netip.MustParseAddr("10.50.1.2")
-	otherCore = netip.MustParseAddr("10.51.1.2")
-	server    = netip.MustParseAddr("10.60.0.10")
+	slice1     = netip.MustParseAddr("10.30.1.1")
+	slice2     = netip.MustParseAddr("10.30.1.2")
+	slice1v6   = netip.MustParseAddr("2001:db8:30::1") // of slice1, too
+	slice3     = netip.MustParseAddr("2001:db8:30::3")
+	sgw        = netip.MustParseAddr("10.10.0.2")
+	sgw6       = netip.MustParseAddr("2001:db8:10::2")
+	nodeCore6  = netip.MustParseAddr("2001:db8:50::2")
+	otherCore6 = netip.MustParseAddr("2001:db8:51::2")
+	lostSGW    = netip.MustParseAddr("192.0.2.9") // no route
+	nodeAddr   = netip.MustParseAddr("10.20.11.2")
+	nodeCore   = netip.MustParseAddr("10.50.1.2")
+	otherCore  = netip.MustParseAddr("10.51.1.2")
+	server     = netip.MustParseAddr("10.60.0.10")
 
 	accessMAC  = net.HardwareAddr{2, 0, 0, 0, 0xa, 1}
 	accessGW   = net.HardwareAddr{2, 0, 0, 0, 0xa, 2}
@@ -87,6 +88,7 @@ func newWorldWith(t testing.TB, change func(*Config)) *world {
 	w.cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
 	w.cfg.AddressBlocks = 4
 	w.cfg.Peers = 8
+	w.cfg.ICMPRate = 1_000_000
 	w.cfg.MaxInstances = 4
 	w.cfg.Slices = []Slice{{Address: slice1, Address6: slice1v6, TEIDs: sliceSlots}, {Address: slice2, TEIDs: 200}, {Address6: slice3, TEIDs: 64}}
 	w.cfg.Instances = []Instance{

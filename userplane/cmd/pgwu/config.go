@@ -141,13 +141,14 @@ type DataPathConfig struct {
 	AddressBlocks int           `yaml:"address_blocks"` // UE /24s that may hold sessions at a time
 	Peers         int           `yaml:"peers"`          // pairs of slice and remote GTP-U address
 	MaxInstances  int           `yaml:"max_instances"`
-	Rules         int           `yaml:"rules"`   // of UEs or TEIDs that have several, or one with filters or shared limits
-	Cells         int           `yaml:"cells"`   // URRs
-	Limits        int           `yaml:"limits"`  // URRs with volume thresholds or quotas
-	Meters        int           `yaml:"meters"`  // QERs that several rules share, by direction
-	Routes        int           `yaml:"routes"`  // framed routes, and IPv6 prefixes of UEs that are no /64
-	Burst         time.Duration `yaml:"burst"`   // of an MBR's rate that passes at once
-	Generic       bool          `yaml:"generic"` // XDP in the kernel's generic mode: slow
+	Rules         int           `yaml:"rules"`     // of UEs or TEIDs that have several, or one with filters or shared limits
+	Cells         int           `yaml:"cells"`     // URRs
+	Limits        int           `yaml:"limits"`    // URRs with volume thresholds or quotas
+	Meters        int           `yaml:"meters"`    // QERs that several rules share, by direction
+	Routes        int           `yaml:"routes"`    // framed routes, and IPv6 prefixes of UEs that are no /64
+	Burst         time.Duration `yaml:"burst"`     // of an MBR's rate that passes at once
+	ICMPRate      int           `yaml:"icmp_rate"` // "too big" messages a second on each CPU; 0: none
+	Generic       bool          `yaml:"generic"`   // XDP in the kernel's generic mode: slow
 }
 
 // PerSessionRules caps the rules of one session; beyond: cause 75.
@@ -182,7 +183,7 @@ func defaultConfig() *Config {
 		DataPath: DataPathConfig{
 			AddressBlocks: dp.AddressBlocks, Peers: dp.Peers, MaxInstances: dp.MaxInstances, Rules: dp.Rules, Cells: dp.Cells,
 			Limits: dp.Limits, Meters: dp.Meters, Routes: dp.Routes,
-			Burst: time.Duration(dp.Burst) * time.Millisecond,
+			Burst: time.Duration(dp.Burst) * time.Millisecond, ICMPRate: int(dp.ICMPRate),
 		},
 		RulesPerSession: PerSessionRules{PDRs: limits.PDRs, FARs: limits.FARs, QERs: limits.QERs, URRs: limits.URRs, Filters: limits.Filters},
 	}
@@ -258,7 +259,7 @@ func (c *Config) Validate() error {
 	f.under("", c.dataPath().Validate(), "instances[", "network_instances[", ".teids", ".sessions", ".instance:", ".network_instance:",
 		"address_blocks:", "data_path.address_blocks:", "peers:", "data_path.peers:", "rules:", "data_path.rules:", "cells:", "data_path.cells:",
 		"limits:", "data_path.limits:", "meters:", "data_path.meters:", "routes:", "data_path.routes:", "max_instances:", "data_path.max_instances:",
-		"burst:", "data_path.burst:", "in instances", "in network_instances")
+		"burst:", "data_path.burst:", "icmp_rate:", "data_path.icmp_rate:", "in instances", "in network_instances")
 	f.under("pfcp.", c.edge().Validate(), "pfcp.ue_pools[", "ue_pools[", "pfcp.predefined_rules[", "predefined_rules[")
 	return errors.Join(f...)
 }
@@ -313,6 +314,7 @@ func (c *Config) validateNumbers(f *faults) {
 		{"gtpu.echo_interval", int64(c.GTPU.EchoInterval), 0},
 		{"gtpu.echo_t3", int64(c.GTPU.EchoT3), 1},
 		{"gtpu.echo_n3", int64(c.GTPU.EchoN3), 1},
+		{"data_path.icmp_rate", int64(c.DataPath.ICMPRate), 0},
 		{"rules_per_session.pdrs", int64(c.RulesPerSession.PDRs), 1},
 		{"rules_per_session.fars", int64(c.RulesPerSession.FARs), 1},
 		{"rules_per_session.qers", int64(c.RulesPerSession.QERs), 0},
@@ -457,7 +459,7 @@ func (c *Config) dataPath() datapath.Config {
 	d.PinDir, d.Generic = c.PinDir, c.DataPath.Generic
 	d.AddressBlocks, d.Peers, d.MaxInstances = c.DataPath.AddressBlocks, c.DataPath.Peers, c.DataPath.MaxInstances
 	d.Rules, d.Cells, d.Limits, d.Meters, d.Routes = c.DataPath.Rules, c.DataPath.Cells, c.DataPath.Limits, c.DataPath.Meters, c.DataPath.Routes
-	d.ZeroChecksum6 = c.GTPU.ZeroChecksumIPv6
+	d.ZeroChecksum6, d.ICMPRate = c.GTPU.ZeroChecksumIPv6, uint32(max(c.DataPath.ICMPRate, 0))
 	d.Burst = uint32(min(c.DataPath.Burst.Milliseconds(), 1<<31))
 	for _, p := range c.Ports {
 		port := datapath.Port{Name: p.Name, Side: datapath.SideAccess, Instance: instanceName(p.NetworkInstance)}
