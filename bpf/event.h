@@ -9,6 +9,7 @@ enum event_kind {
 	EVENT_UNKNOWN_TEID, /* teid and addresses */
 	EVENT_THRESHOLD,    /* cell and bit: a volume threshold is reached */
 	EVENT_QUOTA,        /* cell and bit: a packet was dropped because a quota is used up */
+	EVENT_WATCH,        /* an entry has reached its watch. cell: its slot; bit: of uplink, not of downlink */
 };
 
 struct event {

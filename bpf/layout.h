@@ -29,9 +29,11 @@ enum entry_flag {
 	ENTRY_BUFFER = 1 << 7,    /* the slow path gets the packet */
 	ENTRY_WHOLE = 1 << 8,     /* of a rule that leaves by a tunnel: with the outer header that it came with inside */
 	ENTRY_REDIRECT = 1 << 9,  /* of a rule: to another destination */
+	ENTRY_CELLED = 1 << 15,   /* what it counts stands in cells, and not in the entry */
 };
 
-/* What an entry counted. Only rises; only the program writes it while the entry is in use. */
+/* What an entry counted, unless its rules count in cells. Only rises; only the program writes it while the entry is in
+ * use. */
 struct usage {
 	__u64 packets;
 	__u64 octets; /* of inner IP packets */
@@ -42,7 +44,12 @@ struct meter {
 	__s64 tokens; /* 1e-6 bit, which is kbit/s times ns */
 	__u64 last;   /* ns of CLOCK_MONOTONIC, of the last refill */
 	__u32 rate;   /* kbit/s; 0: not limited */
-	__u32 pad;
+	__u32 watch;  /* of an entry: the low 32 bits of its octets at which an event goes out, or enum watch */
+};
+
+enum watch {
+	WATCH_NONE,
+	WATCH_TOLD, /* the event has gone out; user space sets the watch anew */
 };
 
 /* Changed by one 8-octet store. */
@@ -57,7 +64,7 @@ struct entry {
 	__be32 key; /* 0: free. TEID, slot and generation: all of it must match. Or the UE: IPv4 address or enum ue_key */
 	__u32 cell; /* index of cells, 0: none */
 	struct word word;
-	struct usage usage; /* of all rules */
+	struct usage usage; /* of all rules, unless they count in cells */
 	struct meter meter;
 	__be64 prefix; /* of the UE, IPv6: by F-TEID the sources to check, 0: none; by UE what else must match */
 };

@@ -27,6 +27,7 @@
 volatile const struct types {
 	enum entry_flag entry_flag;
 	enum ue_key ue_key;
+	enum watch watch;
 	enum filter_family filter_family;
 	enum trait trait;
 	enum direction direction;
@@ -105,7 +106,8 @@ static __always_inline enum reason admits(const struct job *job, struct entry *e
 /* charge takes the packet into account, once it is known to leave. */
 static __always_inline void charge(const struct job *job, struct entry *entry, const struct rule *rule)
 {
-	count_usage(&entry->usage, job->octets);
+	if (likely(!(job->at.word.flags & ENTRY_CELLED)))
+		count_in_entry(entry, job->octets, job->at.slot, job->by_teid);
 	if (unlikely(rule)) {
 		struct account *account = account_of(rule);
 
@@ -120,6 +122,12 @@ static __always_inline void charge(const struct job *job, struct entry *entry, c
 	debit(&entry->meter, job->octets);
 	if (entry->cell)
 		count_in_cell(entry->cell, job->direction, job->octets);
+}
+
+/* number_of is one for the packet that the entry's other packets of the time do not have. */
+static __always_inline __u32 number_of(const struct job *job, const struct entry *entry)
+{
+	return unlikely(job->at.word.flags & ENTRY_CELLED) ? bpf_get_prandom_u32() : entry->usage.packets;
 }
 
 static __always_inline enum reason buffer(struct cursor *c, const struct job *job)
@@ -217,7 +225,10 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 		return REASON_MALFORMED_INNER;
 	if (!trim(c->ctx, distance((void *)(long)c->ctx->data, c->end) - job->offset - job->octets))
 		return REASON_NO_HEADROOM;
-	reason = tunnel ? send_tunnelled(c, job, peer, hop, entry->usage.packets) : send_plain(c, job, hop);
+	if (tunnel)
+		reason = send_tunnelled(c, job, peer, hop, number_of(job, entry));
+	else
+		reason = send_plain(c, job, hop);
 	if (reason != GO_ON)
 		return reason;
 	if (unlikely(before && first))

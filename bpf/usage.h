@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* This file contains the counting of packets: by entry, and in the usage cells of URRs with their limits. */
+/* This file contains the counting of packets: in the entry, or in the usage cells of URRs with their limits. */
 #ifndef XEPC_USAGE_H
 #define XEPC_USAGE_H
 
@@ -9,11 +9,36 @@
 #define CELL_HAS_LIMITS (1ULL << 63)
 #define CELL_OCTETS(x) ((x) & ~CELL_HAS_LIMITS)
 
-/* Atomic: the packets of one entry may arrive on several CPUs, and no octet may be lost. */
-static __always_inline void count_usage(struct usage *u, __u32 octets)
+/* count_usage. Atomic: the packets of one entry may arrive on several CPUs, and no octet may be lost. */
+static __always_inline __u32 count_usage(struct usage *u, __u32 octets)
 {
 	__sync_fetch_and_add(&u->packets, 1);
-	__sync_fetch_and_add(&u->octets, octets);
+	return __sync_fetch_and_add(&u->octets, octets) + octets;
+}
+
+/* tell_watch tells that an entry's octets have reached its watch, once. When the ring is full, the next packet does. */
+__noinline int tell_watch(struct meter *m, __u32 watch, __u32 slot, __u32 by_teid)
+{
+	struct event *event = begin_event(EVENT_WATCH);
+
+	if (!event)
+		return 0;
+	if (!m || __sync_val_compare_and_swap(&m->watch, watch, WATCH_TOLD) != watch) {
+		bpf_ringbuf_discard(event, 0);
+		return 0;
+	}
+	event->cell = slot;
+	event->bit = by_teid;
+	submit_event(event);
+	return 0;
+}
+
+static __always_inline void count_in_entry(struct entry *entry, __u32 octets, __u32 slot, __u32 by_teid)
+{
+	__u32 watch = READ_ONCE(entry->meter.watch), after = count_usage(&entry->usage, octets);
+
+	if (unlikely(watch > WATCH_TOLD && (__s32)(after - watch) >= 0))
+		tell_watch(&entry->meter, watch, slot, by_teid);
 }
 
 /* raise tells of a limit once, until user space sets it anew. */

@@ -93,6 +93,8 @@ func columns() []column {
 		listColumn("plmns", func(s *NewSIM) *[]string { return &s.PLMNs }),
 		listColumn("rats", func(s *NewSIM) *[]subscriber.RAT { return &s.RATs }),
 		textColumn("charging", func(s *NewSIM) *string { return &s.Charging }),
+		listColumn("barring", func(s *NewSIM) *[]subscriber.Barring { return &s.Barring }),
+		textColumn("oi_replacement", func(s *NewSIM) *string { return &s.OIReplacement }),
 		textColumn("amf", func(s *NewSIM) *string { return &s.AMF }),
 		listColumn("imeis", func(s *NewSIM) *[]string { return &s.IMEILock.IMEIs }),
 		listColumn("tacs", func(s *NewSIM) *[]string { return &s.IMEILock.TACs }),

@@ -156,7 +156,7 @@ func TestEveryColumnComesBack(t *testing.T) {
 	p := subscriber.Profile{
 		Card: subscriber.Card{ICCID: "8988211000000000001", EID: strings.Repeat("1", 32), Batch: "lot 7"}, Template: "meter", MSISDN: "88212", Status: subscriber.Active,
 		AMBR: subscriber.Bitrates{Uplink: 5_000_000_000, Downlink: 1}, APNs: []subscriber.APN{{Name: "internet", QCI: 7}, {Name: "meters"}},
-		PLMNs: []string{"001-01"}, RATs: subscriber.RATs(), Charging: "0800", AMF: "b9b9",
+		PLMNs: []string{"001-01"}, RATs: subscriber.RATs(), Charging: "0800", AMF: "b9b9", Barring: subscriber.Barrings(), OIReplacement: "mvno.mnc001.mcc001.gprs",
 		IMEILock: subscriber.IMEILock{IMEIs: []string{"35609204079300"}, TACs: []string{"35609204-35609209"}, Learn: true, Absent: subscriber.RefuseAbsent},
 		IoT:      subscriber.IoT{PeriodicTAU: 1, ActiveTime: &active, DLBuffering: &packets, EDRX: []subscriber.EDRX{{RAT: subscriber.LTEM, Cycle: 9}}},
 	}

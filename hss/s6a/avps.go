@@ -76,6 +76,8 @@ var (
 	mipHomeAgentAddress = diameter.Standard.AVP("MIP-Home-Agent-Address")
 	mipHomeAgentHost    = diameter.Standard.AVP("MIP-Home-Agent-Host")
 
+	operatorBarring   = diameter.Standard.AVP("Operator-Determined-Barring")
+	apnOIReplacement  = diameter.Standard.AVP("APN-OI-Replacement")
 	accessRestriction = diameter.Standard.AVP("Access-Restriction-Data")
 	periodicTAU       = diameter.Standard.AVP("Subscribed-Periodic-RAU-TAU-Timer")
 	activeTime        = diameter.Standard.AVP("Active-Time")

@@ -51,5 +51,5 @@ func pdp(id uint32, a subscriber.APN) diameter.AVP {
 			c = append(c, extPDPAddress.Address(a.StaticIPv6))
 		}
 	}
-	return pdpContext.Group(append(c, rates(a.AMBR))...)
+	return pdpContext.Group(append(append(c, rates(a.AMBR)), oi(a.OIReplacement)...)...)
 }

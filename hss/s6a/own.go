@@ -253,6 +253,12 @@ const (
 	modifiedAdded uint32 = 1      // All-APN-Configurations-Included-Indicator, 7.3.33
 )
 
+// dsrFlagsOf are the bits of DSR-Flags that withdraw parts, TS 29.272 7.3.25.
+var dsrFlagsOf = map[subscriber.Part]uint32{
+	subscriber.PartCharging: 1 << 2, subscriber.PartOI: 1 << 10, subscriber.PartPeriodicTAU: 1 << 14, subscriber.PartDLBuffering: 1 << 19,
+	subscriber.PartMSISDN: 1 << 23, subscriber.PartActiveTime: 1 << 29, subscriber.PartEDRX: 1 << 30,
+}
+
 // content makes the message of a request, from what the SIM is now.
 func (s *Server) content(ctx context.Context, p store.Pending) (diameter.Outgoing, error) {
 	n, err := s.node(ctx, p.Host)
@@ -290,30 +296,42 @@ func (s *Server) content(ctx context.Context, p store.Pending) (diameter.Outgoin
 		return o, errPointless
 	}
 	if p.Kind == subscriber.Insert {
+		data := changedParts(sub.Profile, p.Side, p.Parts)
+		if len(data.Members) == 0 { // withdrawn meanwhile, for which there is a DSR
+			return o, errPointless
+		}
 		o.Command = commandIDR
-		o.AVPs = append(o.AVPs, changedParts(sub.Profile, p.Side, p.Parts))
+		o.AVPs = append(o.AVPs, data)
 		return o, nil
 	}
 	o.Command = commandDSR
-	return withdrawal(o, sub.Profile, p.Side, p.Contexts)
+	return withdrawal(o, sub.Profile, p.Request)
 }
 
-// withdrawal completes a DSR with the context identifiers that are still gone.
-func withdrawal(o diameter.Outgoing, p subscriber.Profile, side subscriber.Side, contexts []uint32) (diameter.Outgoing, error) {
-	flags := dsrFlagAPNs
-	if side == subscriber.SGSN {
-		flags |= dsrFlagPDPs
-	}
-	o.AVPs = append(o.AVPs, dsrFlags.Unsigned(flags))
-	n := len(o.AVPs)
-	for _, id := range contexts {
-		if int(id) > len(p.APNs) {
-			o.AVPs = append(o.AVPs, contextIdentifier.Unsigned(id))
+// withdrawal completes a DSR with what is still withdrawn: parts by DSR-Flags, APNs by their context identifiers.
+func withdrawal(o diameter.Outgoing, p subscriber.Profile, r subscriber.Request) (diameter.Outgoing, error) {
+	var flags uint32
+	for _, part := range r.Parts {
+		if !p.Has(part) {
+			flags |= dsrFlagsOf[part]
 		}
 	}
-	if len(o.AVPs) == n {
+	var contexts []diameter.AVP
+	for _, id := range r.Contexts {
+		if int(id) > len(p.APNs) {
+			contexts = append(contexts, contextIdentifier.Unsigned(id))
+		}
+	}
+	if len(contexts) > 0 {
+		flags |= dsrFlagAPNs
+		if r.Side == subscriber.SGSN {
+			flags |= dsrFlagPDPs
+		}
+	}
+	if flags == 0 {
 		return o, errPointless
 	}
+	o.AVPs = append(append(o.AVPs, dsrFlags.Unsigned(flags)), contexts...)
 	return o, nil
 }
 

@@ -374,32 +374,37 @@ func (s *Server) collectSoon(t *testing.T, h *hss) error {
 	return nil
 }
 
+// change changes the SIM's profile and has its nodes told.
+func (h *hss) change(f func(p *subscriber.Profile)) {
+	h.t.Helper()
+	ctx := context.Background()
+	rec, err := h.store.Load(ctx, imsi)
+	require.NoError(h.t, err)
+	next := rec.Stored
+	next.APNs = append([]subscriber.APN(nil), next.APNs...)
+	f(&next)
+	_, _, err = h.store.Change(ctx, imsi, rec.Revision, rec.Stored, next)
+	require.NoError(h.t, err)
+	after := h.subscriber()
+	c := subscriber.Change{IMSI: imsi, At: time.Now(), Before: rec.Subscriber, After: after}
+	require.NoError(h.t, h.server.Tell(ctx, c))
+	require.NoError(h.t, h.server.Tell(ctx, c), "once more tells nobody twice")
+}
+
+// codes are those of a group's members.
+func codes(g datatype.Type) (all []uint32) {
+	for _, m := range g.(*diam.GroupedAVP).AVP {
+		all = append(all, m.Code)
+	}
+	return all
+}
+
 func TestProfileChangeIsToldWithTheSmallestMessage(t *testing.T) {
 	h := startHSS(t)
 	h.add(subscriber.Profile{MSISDN: "882120000001", APNs: []subscriber.APN{{Name: "internet"}, {Name: "meters.example"}, {Name: "cameras.example"}}})
 	a := dialMME(t, h.address, mme1)
 	a.requireResult(a.exchange(a.ulr(2)), 2001)
-	change := func(f func(p *subscriber.Profile)) {
-		t.Helper()
-		ctx := context.Background()
-		rec, err := h.store.Load(ctx, imsi)
-		require.NoError(t, err)
-		next := rec.Stored
-		next.APNs = append([]subscriber.APN(nil), next.APNs...)
-		f(&next)
-		_, _, err = h.store.Change(ctx, imsi, rec.Revision, rec.Stored, next)
-		require.NoError(t, err)
-		after := h.subscriber()
-		c := subscriber.Change{IMSI: imsi, At: time.Now(), Before: rec.Subscriber, After: after}
-		require.NoError(t, h.server.Tell(ctx, c))
-		require.NoError(t, h.server.Tell(ctx, c), "once more tells nobody twice")
-	}
-	codes := func(g datatype.Type) (all []uint32) {
-		for _, m := range g.(*diam.GroupedAVP).AVP {
-			all = append(all, m.Code)
-		}
-		return all
-	}
+	change := func(f func(p *subscriber.Profile)) { t.Helper(); h.change(f) }
 
 	change(func(p *subscriber.Profile) { p.AMBR.Uplink = 5_000 })
 	idr := a.expect(319)

@@ -147,16 +147,35 @@ func challenge() (r [16]byte) {
 
 // Features of Feature-List-ID 1 that we support, TS 29.272 table 7.3.10/1.
 const (
-	featureLocation     uint32 = 1 << 27 // State/Location-Information-Retrieval: we ask with an IDR
-	featurePartialPurge uint32 = 1 << 28 // PUR-Flags say which side of a combined node has purged
+	featureLocation     uint32 = 1 << 28 // State/Location-Information-Retrieval: we ask with an IDR
+	featurePartialPurge uint32 = 1 << 29 // PUR-Flags say which side of a combined node has purged
 )
+
+// featureBarring are those of operator determined barring of packet services.
+func featureBarring() uint32 { return subscriber.BarringBits(subscriber.Barrings()) }
 
 // features are those of each Feature-List-ID that we support; all others are answered as not supported.
 func features(list uint32) uint32 {
 	if list == 1 {
-		return featureLocation | featurePartialPurge
+		return featureLocation | featurePartialPurge | featureBarring()
 	}
 	return 0
+}
+
+// featuresOf are those of a list of 3GPP's that the node supports.
+func featuresOf(req diameter.Request, list uint32) (bits uint32) {
+	for _, a := range req.AVPs {
+		if !a.Is(supportedFeatures) {
+			continue
+		}
+		vendor, _ := diameter.First(a.Members, diameter.VendorID)
+		id, _ := diameter.First(a.Members, featureListID)
+		theirs, _ := diameter.First(a.Members, featureList)
+		if vendor.Unsigned() == diameter.Vendor3GPP && id.Unsigned() == list {
+			bits |= theirs.Unsigned()
+		}
+	}
+	return bits
 }
 
 // supported answers each Supported-Features of the request with the features that both sides have, TS 29.229 7.2.1.

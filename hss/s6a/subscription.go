@@ -12,6 +12,7 @@ import (
 // Values of enumerated AVPs, by clause of TS 29.272 unless said otherwise.
 const (
 	serviceGranted       uint32 = 0 // Subscriber-Status, 7.3.29
+	serviceBarred        uint32 = 1
 	onlyPacket           uint32 = 2 // Network-Access-Mode, 7.3.21
 	allAPNConfigurations uint32 = 0 // All-APN-Configurations-Included-Indicator, 7.3.33
 	dynamicNotAllowed    uint32 = 0 // VPLMN-Dynamic-Address-Allowed, 7.3.38: home routed only, the PGW is ours
@@ -33,22 +34,18 @@ const (
 // subscription makes Subscription-Data, TS 29.272 7.3.2, for the node of that side. With pdp an SGSN is given
 // GPRS-Subscription-Data too.
 func subscription(p subscriber.Profile, side subscriber.Side, pdp bool) diameter.AVP {
-	data := append([]diameter.AVP{subscriberStatus.Unsigned(serviceGranted)}, number(p)...)
-	data = append(data, networkAccessMode.Unsigned(onlyPacket))
-	data = append(data, access(p)...)
-	data = append(data, rates(p.AMBR))
-	data = append(data, charging(p)...)
+	data := slices.Concat(barring(p), number(p), []diameter.AVP{networkAccessMode.Unsigned(onlyPacket)}, access(p), oi(p.OIReplacement),
+		[]diameter.AVP{rates(p.AMBR)}, charging(p))
 	if len(p.APNs) > 0 {
 		data = append(data, apns(p, allAPNConfigurations, places(p)))
 		if pdp && side == subscriber.SGSN {
 			data = append(data, gprs(p))
 		}
 	}
-	return subscriptionData.Group(append(data, timers(p)...)...)
+	return subscriptionData.Group(append(data, timers(p.IoT)...)...)
 }
 
-// changedParts makes the Subscription-Data of an IDR, TS 29.272 5.2.2.1: those parts of what the SIM has now. What it no
-// longer has is sent as what stands for none.
+// changedParts makes the Subscription-Data of an IDR, TS 29.272 5.2.2.1: those parts of what the SIM has now.
 func changedParts(p subscriber.Profile, side subscriber.Side, parts []subscriber.Part) diameter.AVP {
 	var data []diameter.AVP
 	var changed []uint32
@@ -61,10 +58,20 @@ func changedParts(p subscriber.Profile, side subscriber.Side, parts []subscriber
 			data = append(data, rates(p.AMBR))
 		case subscriber.PartAccess:
 			data = append(data, accessRestriction.Unsigned(restrictions(p)))
+		case subscriber.PartBarring:
+			data = append(data, barring(p)...)
 		case subscriber.PartCharging:
 			data = append(data, charging(p)...)
-		case subscriber.PartIoT:
-			data = append(data, timers(p)...)
+		case subscriber.PartOI:
+			data = append(data, oi(p.OIReplacement)...)
+		case subscriber.PartPeriodicTAU:
+			data = append(data, timers(subscriber.IoT{PeriodicTAU: p.IoT.PeriodicTAU})...)
+		case subscriber.PartActiveTime:
+			data = append(data, timers(subscriber.IoT{ActiveTime: p.IoT.ActiveTime})...)
+		case subscriber.PartDLBuffering:
+			data = append(data, timers(subscriber.IoT{DLBuffering: p.IoT.DLBuffering})...)
+		case subscriber.PartEDRX:
+			data = append(data, timers(subscriber.IoT{EDRX: p.IoT.EDRX})...)
 		case subscriber.AllAPNs:
 			all = true
 		default:
@@ -83,6 +90,23 @@ func changedParts(p subscriber.Profile, side subscriber.Side, parts []subscriber
 		data = append(data, gprs(p)) // the SGSN may have been given PDP contexts: they are all replaced
 	}
 	return subscriptionData.Group(data...)
+}
+
+// barring makes Subscriber-Status, and Operator-Determined-Barring when something is barred: with service granted it is left
+// out, and what was barred before is no longer (7.3.29).
+func barring(p subscriber.Profile) []diameter.AVP {
+	if len(p.Barring) == 0 {
+		return []diameter.AVP{subscriberStatus.Unsigned(serviceGranted)}
+	}
+	return []diameter.AVP{subscriberStatus.Unsigned(serviceBarred), operatorBarring.Unsigned(subscriber.BarringBits(p.Barring))}
+}
+
+// oi makes APN-OI-Replacement, 7.3.32; none when there is none.
+func oi(replacement string) []diameter.AVP {
+	if replacement == "" {
+		return nil
+	}
+	return []diameter.AVP{apnOIReplacement.Text(replacement)}
 }
 
 // number makes MSISDN, TS 29.329 6.3.2; none when the SIM has none.
@@ -134,18 +158,18 @@ func restrictions(p subscriber.Profile) (bits uint32) {
 }
 
 // timers make what lets a device sleep.
-func timers(p subscriber.Profile) []diameter.AVP {
+func timers(t subscriber.IoT) []diameter.AVP {
 	var all []diameter.AVP
-	if p.IoT.PeriodicTAU != 0 {
-		all = append(all, periodicTAU.Unsigned(p.IoT.PeriodicTAU))
+	if t.PeriodicTAU != 0 {
+		all = append(all, periodicTAU.Unsigned(t.PeriodicTAU))
 	}
-	if p.IoT.ActiveTime != nil {
-		all = append(all, activeTime.Unsigned(*p.IoT.ActiveTime))
+	if t.ActiveTime != nil {
+		all = append(all, activeTime.Unsigned(*t.ActiveTime))
 	}
-	if p.IoT.DLBuffering != nil {
-		all = append(all, dlBuffering.Unsigned(uint32(*p.IoT.DLBuffering)))
+	if t.DLBuffering != nil {
+		all = append(all, dlBuffering.Unsigned(uint32(*t.DLBuffering)))
 	}
-	for _, e := range p.IoT.EDRX {
+	for _, e := range t.EDRX {
 		all = append(all, edrxCycleLength.Group(ratType.Unsigned(ratTypeOf(e.RAT)), edrxCycleValue.Octets([]byte{e.Cycle})))
 	}
 	return all
@@ -195,7 +219,7 @@ func apn(id uint32, a subscriber.APN) diameter.AVP {
 	if a.Charging != "" {
 		config = append(config, chargingAttributes.Text(a.Charging))
 	}
-	return apnConfiguration.Group(config...)
+	return apnConfiguration.Group(append(config, oi(a.OIReplacement)...)...)
 }
 
 func pdnTypeOf(t subscriber.PDNType) uint32 { // 7.3.62

@@ -60,7 +60,7 @@ func (s *Server) parseULR(req diameter.Request) (r locationRequest, err error) {
 	rat, _ := req.First(ratType)
 	r.registration = subscriber.Registration{
 		Host: req.Text(diameter.OriginHost), Realm: req.Text(diameter.OriginRealm), PLMN: r.plmn.String(),
-		RAT: ratOf(rat.Unsigned()), At: s.now().UTC(),
+		RAT: ratOf(rat.Unsigned()), ODB: featuresOf(req, 1) & featureBarring(), At: s.now().UTC(),
 	}
 	if t, ok := req.First(terminalInformation); ok {
 		r.registration.IMEI = terminalIMEI(t)
@@ -134,7 +134,7 @@ func (s *Server) register(ctx context.Context, r locationRequest) (subscriber.Pr
 		if err != nil {
 			return sub.Profile, err
 		}
-		verdict, err := sub.Profile.MayRegister(r.plmn, r.registration.RAT, r.registration.IMEI)
+		verdict, err := sub.Profile.MayRegister(r.plmn, r.registration)
 		if err != nil {
 			return sub.Profile, err
 		}

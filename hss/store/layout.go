@@ -126,11 +126,12 @@ type storedRegistration struct {
 	At        int64          `json:"t,omitempty"` // milliseconds since 1970
 	Purged    bool           `json:"x,omitempty"`
 	Reachable int64          `json:"n,omitempty"` // milliseconds since 1970
+	ODB       uint32         `json:"o,omitempty"`
 }
 
 func encodeRegistration(r subscriber.Registration) (string, error) {
 	w := storedRegistration{
-		Host: r.Host, PLMN: r.PLMN, RAT: r.RAT, IMEI: r.IMEI, SMS: r.SMS, Purged: r.Purged,
+		Host: r.Host, PLMN: r.PLMN, RAT: r.RAT, IMEI: r.IMEI, SMS: r.SMS, Purged: r.Purged, ODB: r.ODB,
 		At: milliseconds(r.At), Reachable: milliseconds(r.Reachable),
 	}
 	if r.Realm != realmOf(r.Host) {
@@ -160,7 +161,7 @@ func decodeRegistration(text string) (r subscriber.Registration, err error) {
 		return r, decode(text, &r)
 	}
 	r = subscriber.Registration{
-		Host: w.Host, Realm: realmOf(w.Host), PLMN: w.PLMN, RAT: w.RAT, IMEI: w.IMEI, SMS: w.SMS, Purged: w.Purged,
+		Host: w.Host, Realm: realmOf(w.Host), PLMN: w.PLMN, RAT: w.RAT, IMEI: w.IMEI, SMS: w.SMS, Purged: w.Purged, ODB: w.ODB,
 		At: timeOf(w.At), Reachable: timeOf(w.Reachable),
 	}
 	if w.Realm != nil {

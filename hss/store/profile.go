@@ -31,6 +31,8 @@ type storedProfile struct {
 	TACs     string          `json:"k,omitempty"`
 	Lock     string          `json:"o,omitempty"` // l: learn; a: allow when absent; r: refuse when absent
 	IoT      *subscriber.IoT `json:"z,omitempty"`
+	Barring  string          `json:"d,omitempty"`
+	OI       string          `json:"u,omitempty"`
 }
 
 type storedAPN struct {
@@ -42,6 +44,7 @@ type storedAPN struct {
 	IPv4     netip.Addr         `json:"4,omitzero"`
 	IPv6     netip.Addr         `json:"6,omitzero"`
 	Charging string             `json:"c,omitempty"`
+	OI       string             `json:"o,omitempty"`
 }
 
 const (
@@ -54,6 +57,7 @@ func encodeProfile(p subscriber.Profile) ([]byte, error) {
 		ICCID: p.Card.ICCID, EID: p.Card.EID, Batch: p.Card.Batch, Template: p.Template, MSISDN: p.MSISDN,
 		AMBR: encodeRates(p.AMBR), PLMNs: strings.Join(p.PLMNs, " "), RATs: strings.Join(texts(p.RATs), " "), Charging: p.Charging, AMF: p.AMF,
 		IMEIs: strings.Join(p.IMEILock.IMEIs, " "), TACs: strings.Join(p.IMEILock.TACs, " "),
+		Barring: strings.Join(texts(p.Barring), " "), OI: p.OIReplacement,
 	}
 	if p.Status != "" {
 		w.Status = string(p.Status[:1])
@@ -73,7 +77,7 @@ func encodeProfile(p subscriber.Profile) ([]byte, error) {
 	for _, a := range p.APNs {
 		s := storedAPN{
 			Name: a.Name, PDNType: a.PDNType, QCI: a.QCI, ARP: a.ARP.Priority, AMBR: encodeRates(a.AMBR),
-			IPv4: a.StaticIPv4, IPv6: a.StaticIPv6, Charging: a.Charging,
+			IPv4: a.StaticIPv4, IPv6: a.StaticIPv6, Charging: a.Charging, OI: a.OIReplacement,
 		}
 		if a.ARP.Capability {
 			s.ARP |= arpCapability
@@ -99,6 +103,7 @@ func decodeProfile(text string) (subscriber.Profile, error) {
 		Card: subscriber.Card{ICCID: w.ICCID, EID: w.EID, Batch: w.Batch}, Template: w.Template, MSISDN: w.MSISDN,
 		AMBR: decodeRates(w.AMBR), PLMNs: fields[string](w.PLMNs), RATs: fields[subscriber.RAT](w.RATs), Charging: w.Charging, AMF: w.AMF,
 		IMEILock: subscriber.IMEILock{IMEIs: fields[string](w.IMEIs), TACs: fields[string](w.TACs), Learn: strings.Contains(w.Lock, "l")},
+		Barring:  fields[subscriber.Barring](w.Barring), OIReplacement: w.OI,
 	}
 	var err error
 	if p.Status, err = decodeStatus(w.Status); err != nil {
@@ -117,7 +122,7 @@ func decodeProfile(text string) (subscriber.Profile, error) {
 	}
 	for _, s := range w.APNs {
 		p.APNs = append(p.APNs, subscriber.APN{
-			Name: s.Name, PDNType: s.PDNType, QCI: s.QCI, AMBR: decodeRates(s.AMBR), StaticIPv4: s.IPv4, StaticIPv6: s.IPv6, Charging: s.Charging,
+			Name: s.Name, PDNType: s.PDNType, QCI: s.QCI, AMBR: decodeRates(s.AMBR), StaticIPv4: s.IPv4, StaticIPv6: s.IPv6, Charging: s.Charging, OIReplacement: s.OI,
 			ARP: subscriber.ARP{Priority: s.ARP & (arpCapability - 1), Capability: s.ARP&arpCapability != 0, Vulnerable: s.ARP&arpVulnerable != 0},
 		})
 	}

@@ -59,6 +59,8 @@ type APN struct {
 	StaticIPv4 netip.Addr   `json:"static_ipv4,omitzero" yaml:"static_ipv4" doc:"left out: from the PGW's pool"`
 	StaticIPv6 netip.Addr   `json:"static_ipv6,omitzero" yaml:"static_ipv6" doc:"the /64's address; left out: from the PGW's pool"`
 	Charging   string       `json:"charging,omitempty"   yaml:"charging"    doc:"3GPP-Charging-Characteristics, 4 hexadecimal digits"`
+
+	OIReplacement string `json:"oi_replacement,omitempty" yaml:"oi_replacement" doc:"APN-OI-Replacement of this APN, above the SIM's"`
 }
 
 // Profile is what the operator has decided about a SIM. As stored it has only what is the SIM's own; Templates.Resolve
@@ -73,9 +75,12 @@ type Profile struct {
 	PLMNs    []string        `json:"plmns,omitempty"    yaml:"plmns"     doc:"networks where it may attach, as MCC-MNC; none: everywhere"`
 	RATs     []RAT           `json:"rats,omitempty"     yaml:"rats"      doc:"over which it may attach; none: all"`
 	Charging string          `json:"charging,omitempty" yaml:"charging"  doc:"3GPP-Charging-Characteristics of the SIM, 4 hexadecimal digits"`
+	Barring  []Barring       `json:"barring,omitempty"   yaml:"barring"   enum:"all,hplmn_apn,vplmn_apn" doc:"Operator-Determined-Barring, TS 29.272 7.3.30; none: service is granted"`
 	AMF      string          `json:"amf,omitempty"      yaml:"amf"       doc:"authentication management field of vectors, 4 hexadecimal digits; the separation bit is set or cleared as the vector's kind wants"`
 	IMEILock IMEILock        `json:"imei_lock,omitzero" yaml:"imei_lock"`
 	IoT      IoT             `json:"iot,omitzero"       yaml:"iot"`
+
+	OIReplacement string `json:"oi_replacement,omitempty" yaml:"oi_replacement" doc:"APN-OI-Replacement, TS 29.272 7.3.32: the domain in which serving nodes look for the PGW, …mncNNN.mccNNN.gprs; none: that of the IMSI"`
 }
 
 // Defaults of a profile.
@@ -144,6 +149,8 @@ func (p Profile) Validate() error {
 	if err := p.IoT.Validate(); err != nil {
 		faults = append(faults, under("iot", err)...)
 	}
+	faults = append(faults, faultsOf(validateBarring(p.Barring))...)
+	faults = append(faults, faultsOf(validateOI(p.OIReplacement))...)
 	if p.Charging != "" && !isHex4(p.Charging) {
 		fault("charging: %q, want 4 hexadecimal digits", p.Charging)
 	}
@@ -179,12 +186,20 @@ func (p Profile) Validate() error {
 	return errors.Join(faults...)
 }
 
+// faultsOf are the errors that were joined in err; none when it is nil.
+func faultsOf(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}
+
 // under puts the name of a part before each of its faults.
 func under(part string, err error) []error {
-	faults := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		faults = joined.Unwrap()
-	}
+	faults := faultsOf(err)
 	all := make([]error, len(faults))
 	for i, f := range faults {
 		all[i] = fmt.Errorf("%s.%w", part, f)
@@ -216,7 +231,7 @@ func (a APN) validate() error {
 	case a.Charging != "" && !isHex4(a.Charging):
 		return fmt.Errorf("charging: %q, want 4 hexadecimal digits", a.Charging)
 	}
-	return nil
+	return validateOI(a.OIReplacement)
 }
 
 func isHex4(s string) bool {

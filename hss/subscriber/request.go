@@ -31,18 +31,46 @@ const (
 	InitialAttach          Cancellation = 4
 )
 
-// Part is a part of the subscription that an Insert carries.
+// Part is a part of the subscription that an Insert carries, or that a Delete withdraws.
 type Part string
 
-// Parts. A single APN is AllAPNs with a colon and its context identifier.
+// Parts. A single APN is AllAPNs with a colon and its context identifier. Those of AMBR, access and barring are never
+// withdrawn: there is a value for none.
 const (
-	PartMSISDN   Part = "msisdn"
-	PartAMBR     Part = "ambr"
-	PartAccess   Part = "access"
-	PartCharging Part = "charging"
-	PartIoT      Part = "iot"
-	AllAPNs      Part = "apns"
+	PartMSISDN      Part = "msisdn"
+	PartAMBR        Part = "ambr"
+	PartAccess      Part = "access"
+	PartBarring     Part = "barring"
+	PartCharging    Part = "charging"
+	PartOI          Part = "oi_replacement"
+	PartPeriodicTAU Part = "periodic_tau"
+	PartActiveTime  Part = "active_time"
+	PartDLBuffering Part = "dl_buffering"
+	PartEDRX        Part = "edrx"
+	AllAPNs         Part = "apns"
 )
+
+// Has says whether there is something to be sent of that part; else it is withdrawn.
+func (p Profile) Has(part Part) bool {
+	switch part {
+	case PartMSISDN:
+		return p.MSISDN != ""
+	case PartCharging:
+		return p.Charging != ""
+	case PartOI:
+		return p.OIReplacement != ""
+	case PartPeriodicTAU:
+		return p.IoT.PeriodicTAU != 0
+	case PartActiveTime:
+		return p.IoT.ActiveTime != nil
+	case PartDLBuffering:
+		return p.IoT.DLBuffering != nil
+	case PartEDRX:
+		return len(p.IoT.EDRX) > 0
+	default:
+		return true
+	}
+}
 
 // OneAPN is the part of the APN at that place, counted from 1: its Context-Identifier.
 func OneAPN(context uint32) Part { return Part(fmt.Sprintf("%s:%d", AllAPNs, context)) }
@@ -63,7 +91,7 @@ type Request struct {
 	Host         string        `json:"host"`
 	Realm        string        `json:"realm"`
 	Cancellation Cancellation  `json:"cancellation,omitempty"`
-	Parts        []Part        `json:"parts,omitempty"`    // of an Insert
+	Parts        []Part        `json:"parts,omitempty"`    // of an Insert; of a Delete those that are withdrawn
 	Contexts     []uint32      `json:"contexts,omitempty"` // of a Delete: Context-Identifiers
 }
 
@@ -141,15 +169,20 @@ func (c Change) Requests(cancels func(Subscriber, Registration) bool) []Request 
 			continue
 		}
 		parts, gone := c.parts()
-		if len(parts) > 0 {
-			q := r.request(Insert, c.IMSI, side)
-			q.Parts = parts
-			all = append(all, q)
+		insert, withdraw := r.request(Insert, c.IMSI, side), r.request(Delete, c.IMSI, side)
+		withdraw.Contexts = gone
+		for _, p := range parts {
+			if c.After.Profile.Has(p) {
+				insert.Parts = append(insert.Parts, p)
+			} else {
+				withdraw.Parts = append(withdraw.Parts, p)
+			}
 		}
-		if len(gone) > 0 {
-			q := r.request(Delete, c.IMSI, side)
-			q.Contexts = gone
-			all = append(all, q)
+		if len(insert.Parts) > 0 {
+			all = append(all, insert)
+		}
+		if len(withdraw.Parts)+len(withdraw.Contexts) > 0 {
+			all = append(all, withdraw)
 		}
 	}
 	slices.SortFunc(all, func(a, b Request) int { return strings.Compare(a.ID(), b.ID()) })
@@ -167,8 +200,13 @@ func (c Change) parts() (parts []Part, gone []uint32) {
 		{PartMSISDN, before.MSISDN != after.MSISDN},
 		{PartAMBR, before.AMBR != after.AMBR},
 		{PartAccess, !slices.Equal(before.RATs, after.RATs)},
+		{PartBarring, BarringBits(before.Barring) != BarringBits(after.Barring)},
 		{PartCharging, before.Charging != after.Charging},
-		{PartIoT, !reflect.DeepEqual(before.IoT, after.IoT)},
+		{PartOI, before.OIReplacement != after.OIReplacement},
+		{PartPeriodicTAU, before.IoT.PeriodicTAU != after.IoT.PeriodicTAU},
+		{PartActiveTime, !reflect.DeepEqual(before.IoT.ActiveTime, after.IoT.ActiveTime)},
+		{PartDLBuffering, !reflect.DeepEqual(before.IoT.DLBuffering, after.IoT.DLBuffering)},
+		{PartEDRX, !slices.Equal(before.IoT.EDRX, after.IoT.EDRX)},
 	} {
 		if p.changed {
 			parts = append(parts, p.part)

@@ -19,6 +19,7 @@ const (
 	ReasonIMEI        Reason = "imei"    // the SIM is in another device than it may be
 	ReasonNoAPN       Reason = "no_apn"
 	ReasonRAT         Reason = "rat"
+	ReasonBarred      Reason = "barred" // the node would not enforce what is barred
 )
 
 // Reasons are those whose cause can be chosen: the others have one of their own in TS 29.272.
@@ -36,7 +37,7 @@ func refusal(reason Reason, format string, args ...any) *Refusal {
 		r.Diagnostic = ODBAllAPN
 	case ReasonTerminated:
 		r.Cause = UserUnknown
-	case ReasonCarrier:
+	case ReasonCarrier, ReasonBarred:
 	case ReasonNoAPN:
 		r.Cause = UnknownEPSSubscription
 	case ReasonRAT:
@@ -45,16 +46,20 @@ func refusal(reason Reason, format string, args ...any) *Refusal {
 	return r
 }
 
-// MayRegister says whether the SIM may register there over that RAT in that device ("" when the network does not name
-// it); the error is a *Refusal. Without one, the verdict says whether the device is to be bound to the SIM.
-func (p Profile) MayRegister(plmn identity.PLMN, rat RAT, imei string) (Verdict, error) {
+// MayRegister says whether the SIM may register in that network as r has it: over its RAT, in its device ("" when the network
+// does not name it), at a node that can do what its node can. The error is a *Refusal. Without one, the verdict says
+// whether the device is to be bound to the SIM.
+func (p Profile) MayRegister(plmn identity.PLMN, r Registration) (Verdict, error) {
 	if err := p.Admission().MayAuthenticate(plmn, true); err != nil {
 		return DeviceRefused, err
 	}
-	if len(p.RATs) > 0 && !slices.Contains(p.RATs, rat) {
-		return DeviceRefused, refusal(ReasonRAT, "RAT %q is not among the SIM's", rat)
+	if len(p.RATs) > 0 && !slices.Contains(p.RATs, r.RAT) {
+		return DeviceRefused, refusal(ReasonRAT, "RAT %q is not among the SIM's", r.RAT)
 	}
-	return p.MayUse(imei)
+	if err := p.barred(r.ODB); err != nil {
+		return DeviceRefused, err
+	}
+	return p.MayUse(r.IMEI)
 }
 
 // MayUse says whether the SIM may be in that device; the error is a *Refusal.
@@ -72,6 +77,6 @@ func (p Profile) MayStay(r Registration) error {
 	if err != nil {
 		return refusal(ReasonCarrier, "the registration names no network: %v", err)
 	}
-	_, err = p.MayRegister(plmn, r.RAT, r.IMEI)
+	_, err = p.MayRegister(plmn, r)
 	return err
 }

@@ -24,6 +24,7 @@ type Registration struct {
 	PLMN   string    `json:"plmn"` // Visited-PLMN-Id as MCC-MNC
 	RAT    RAT       `json:"rat,omitempty"`
 	IMEI   string    `json:"imei,omitempty"`
+	ODB    uint32    `json:"odb,omitempty"` // bits of the Barrings that the node supports
 	SMS    string    `json:"sms,omitempty"` // E.164 number of the MME that takes SMS for the SIM
 	At     time.Time `json:"at"`
 	Purged bool      `json:"purged,omitempty"` // the node has dropped the subscriber (PUR)
@@ -63,9 +64,13 @@ const (
 // GPRS_DATA_SUBSCRIBED.
 type Diagnostic uint32
 
-// ODBAllAPN goes with RoamingNotAllowed when it is not the network that is forbidden, so that the device does not put
-// it on its list of forbidden ones.
-const ODBAllAPN Diagnostic = 2
+// Diagnostics go with RoamingNotAllowed when it is not the network that is forbidden, so that the device does not put it
+// on its list of forbidden ones.
+const (
+	ODBAllAPN   Diagnostic = 2
+	ODBHPLMNAPN Diagnostic = 3
+	ODBVPLMNAPN Diagnostic = 4
+)
 
 // Refusal is the error of a request that the node is refused.
 type Refusal struct {

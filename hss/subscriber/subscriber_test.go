@@ -42,7 +42,7 @@ func TestWhoMayAttachWhere(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			_, err := row.p.MayRegister(plmn(t, row.plmn), row.rat, "")
+			_, err := row.p.MayRegister(plmn(t, row.plmn), Registration{RAT: row.rat})
 			if row.cause == 0 {
 				require.NoError(t, err)
 				return
@@ -84,11 +84,14 @@ func TestProfileValidate(t *testing.T) {
 			{Name: "d", Charging: "80"},
 			{Name: "e", PDNType: IPv6, StaticIPv4: netip.MustParseAddr("10.0.0.1")},
 			{Name: "f", StaticIPv4: netip.MustParseAddr("2001:db8::1")},
+			{Name: "g", OIReplacement: "mnc01.mcc001.gprs"},
 		},
+		Barring: []Barring{"calls", BarAll, BarAll}, OIReplacement: "MNC001.mcc001.gprs",
 	}.WithDefaults().Validate()
 	for _, key := range []string{
 		"msisdn", "status", "plmns[0]", "rats[0]", "apns[1].qci", "apns[1].name", "apns[2].name", "apns[3].arp.priority",
 		"apns[4].pdn_type", "apns[5].static_ipv6", "apns[6].charging", "apns[7].static_ipv4", "apns[8].static_ipv4",
+		"apns[9].oi_replacement", "barring[0]", "barring[2]", "oi_replacement",
 	} {
 		require.True(t, strings.Contains("\n"+bad.Error(), "\n"+key+":"), "%s in\n%v", key, bad)
 	}

@@ -57,6 +57,12 @@ func (p Profile) over(base Profile) Profile {
 	if p.Charging == "" {
 		p.Charging = base.Charging
 	}
+	if len(p.Barring) == 0 {
+		p.Barring = base.Barring
+	}
+	if p.OIReplacement == "" {
+		p.OIReplacement = base.OIReplacement
+	}
 	if p.AMF == "" {
 		p.AMF = base.AMF
 	}
@@ -96,6 +102,9 @@ func (a APN) over(base APN) APN {
 	a.AMBR = a.AMBR.over(base.AMBR)
 	if a.Charging == "" {
 		a.Charging = base.Charging
+	}
+	if a.OIReplacement == "" {
+		a.OIReplacement = base.OIReplacement
 	}
 	return a
 }

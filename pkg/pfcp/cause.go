@@ -65,7 +65,8 @@ type Error struct {
 	Cause      Cause             // TS 29.244 8.2.1
 	Offending  uint16            // IE type, 8.2.22; 0 when none is to blame
 	FailedRule Opt[FailedRuleID] // 8.2.80
-	Err        error             // local detail: logged, never sent
+	Overload   Opt[OverloadControl]
+	Err        error // local detail: logged, never sent
 }
 
 // Error returns the cause, and the detail when there is one.

@@ -155,11 +155,14 @@ func (e *Endpoint) refusal(t MessageType, fault *Error) Message {
 	case TypeSessionEstablishmentRequest:
 		return &SessionEstablishmentResponse{
 			NodeID: node, Cause: fault.Cause, Offending: offending, FailedRuleID: fault.FailedRule,
+			Overload: fault.Overload,
 		}
 	case TypeSessionModificationRequest:
-		return &SessionModificationResponse{Cause: fault.Cause, Offending: offending, FailedRuleID: fault.FailedRule}
+		return &SessionModificationResponse{
+			Cause: fault.Cause, Offending: offending, FailedRuleID: fault.FailedRule, Overload: fault.Overload,
+		}
 	case TypeSessionDeletionRequest:
-		return &SessionDeletionResponse{Cause: fault.Cause, Offending: offending}
+		return &SessionDeletionResponse{Cause: fault.Cause, Offending: offending, Overload: fault.Overload}
 	case TypeSessionReportRequest:
 		return &SessionReportResponse{Cause: fault.Cause, Offending: offending}
 	case TypePFDManagementRequest:

@@ -40,6 +40,7 @@ type put struct {
 	cell   uint32
 	prefix uint64
 	rate   uint32
+	watch  uint32
 	origin pgwuOrigin
 	fresh  bool // the place was free
 	stale  []route
@@ -137,7 +138,7 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 	if err != nil {
 		return err
 	}
-	next := put{key: c.key, origin: c.origin, fresh: !ok}
+	next := put{key: c.key, origin: c.origin, watch: watchOf(e.Watch), fresh: !ok}
 	if !ok {
 		if at, err = d.reserve(p, e.Key); err != nil {
 			return err
@@ -333,6 +334,7 @@ func (d *Datapath) write(w *put) {
 	if w.word.Flags&flagSet == 0 {
 		atomic.StoreUint32(&e.Meter.Rate, w.rate)
 	}
+	atomic.StoreUint32(&e.Meter.Watch, w.watch)
 	storeWord(&e.Word, w.word)
 	d.storeKey(w.at, w.key)
 	if !w.fresh {
@@ -423,7 +425,7 @@ func (d *Datapath) equal(at place, e session.Entry) bool {
 	raw := d.tables.entry(at)
 	w := loadWord(&raw.Word)
 	c, err := compileAs(e, w.Flags&flagSet == 0)
-	if err != nil || *d.tables.origin(at) != c.origin || !d.equalRoutes(at, e) {
+	if err != nil || *d.tables.origin(at) != c.origin || !d.equalRoutes(at, e) || !equalWatch(raw, e.Watch) {
 		return false
 	}
 	if w.Flags&flagSet != 0 {

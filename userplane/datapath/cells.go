@@ -143,12 +143,13 @@ func (d *Datapath) KeepCells(want iter.Seq[session.CellID]) (removed int) {
 	return removed
 }
 
-// Exceeded yields the cells that have reached a limit, with which events would tell: at start and at intervals, it
-// finds what the ring lost. A cell is yielded until its limits are set anew.
+// Exceeded yields the cells that have reached a limit and the entries that have reached their watch, with which events
+// would tell: at start and at intervals, it finds what got lost. A cell is yielded until its limits are set anew, an entry
+// until its watch is. The first call looks at every entry, each further one at a sixteenth.
 func (d *Datapath) Exceeded() []Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var events []Event
+	events := d.watched()
 	for i := range d.tables.limits.slots {
 		l := &d.tables.limits.slots[i]
 		if l.Cell == 0 {
@@ -158,14 +159,19 @@ func (d *Datapath) Exceeded() []Event {
 		counts := [3]uint64{v.UplinkOctets, v.DownlinkOctets, v.UplinkOctets + v.DownlinkOctets}
 		for n, count := range counts {
 			if l.Thresholds[n] != 0 && count >= l.Thresholds[n] {
-				events = append(events, Event{Kind: EventThreshold, Cell: d.tables.cellID(l.Cell), Limit: Limit(n)})
+				events = append(events, d.tables.cellEvent(EventThreshold, l.Cell, Limit(n)))
 			}
 			if l.Quotas[n] != 0 && count >= l.Quotas[n] {
-				events = append(events, Event{Kind: EventQuota, Cell: d.tables.cellID(l.Cell), Limit: Limit(n)})
+				events = append(events, d.tables.cellEvent(EventQuota, l.Cell, Limit(n)))
 			}
 		}
 	}
 	return events
+}
+
+func (t *tables) cellEvent(kind EventKind, cell uint32, limit Limit) Event {
+	id := t.cellID(cell)
+	return Event{Kind: kind, SEID: id.SEID, Cell: id, Limit: limit}
 }
 
 // adoptCells learns which cells and limits are in use.

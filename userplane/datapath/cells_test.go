@@ -51,13 +51,13 @@ func TestCells(t *testing.T) {
 	require.Equal(t, map[string]uint64{"downlink_forwarded": 1}, send("core0", down))
 	require.Empty(t, w.d.Exceeded())
 	require.Equal(t, forwarded, send("access0", up))
-	threshold := Event{Kind: EventThreshold, Cell: total, Limit: LimitTotal}
+	threshold := Event{Kind: EventThreshold, SEID: 5, Cell: total, Limit: LimitTotal}
 	require.Equal(t, threshold, next())
 	require.Equal(t, []Event{threshold}, w.d.Exceeded(), "what the ring would have lost")
 	require.Equal(t, forwarded, send("access0", up))
 	require.Equal(t, map[string]uint64{"quota_exhausted": 1}, send("access0", up))
 	require.Equal(t, map[string]uint64{"quota_exhausted": 1}, send("core0", down))
-	quota := Event{Kind: EventQuota, Cell: total, Limit: LimitTotal}
+	quota := Event{Kind: EventQuota, SEID: 5, Cell: total, Limit: LimitTotal}
 	require.Equal(t, quota, next())
 	require.Empty(t, events, "each is told once")
 
@@ -71,7 +71,7 @@ func TestCells(t *testing.T) {
 		ID: total, Limits: session.VolumeLimits{UplinkThreshold: 350, TotalQuota: 10_000},
 	}}}))
 	require.Equal(t, forwarded, send("access0", up))
-	require.Equal(t, Event{Kind: EventThreshold, Cell: total, Limit: LimitUplink}, next())
+	require.Equal(t, Event{Kind: EventThreshold, SEID: 5, Cell: total, Limit: LimitUplink}, next())
 	cancel()
 	require.NoError(t, <-done)
 	done <- nil
@@ -81,7 +81,7 @@ func TestCells(t *testing.T) {
 	volumes, err = w.d.Volumes([]session.CellID{total})
 	require.NoError(t, err)
 	require.EqualValues(t, 500, volumes[0].UplinkOctets)
-	require.Equal(t, []Event{{Kind: EventThreshold, Cell: total, Limit: LimitUplink}}, w.d.Exceeded())
+	require.Equal(t, []Event{{Kind: EventThreshold, SEID: 5, Cell: total, Limit: LimitUplink}}, w.d.Exceeded())
 
 	require.NoError(t, w.d.Apply(session.Changes{Cells: []session.Cell{{ID: total}}})) // no limits any more
 	require.Empty(t, w.d.Exceeded())

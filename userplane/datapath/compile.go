@@ -59,6 +59,9 @@ func compileAs(e session.Entry, plain bool) (compiled, error) {
 		if err != nil {
 			return c, fmt.Errorf("rule %d: %w", i, err)
 		}
+		if e.Celled {
+			rule.flags |= flagCelled
+		}
 		c.rules = append(c.rules, rule)
 	}
 	if plain && c.setPlain(e) {
@@ -101,6 +104,7 @@ const (
 	flagCheckSource = uint16(pgwuEntryFlagENTRY_CHECK_SOURCE)
 	flagTunnel      = uint16(pgwuEntryFlagENTRY_TUNNEL)
 	flagSet         = uint16(pgwuEntryFlagENTRY_SET)
+	flagCelled      = uint16(pgwuEntryFlagENTRY_CELLED)
 
 	keyPrefix6 = uint32(pgwuUeKeyUE_PREFIX6)
 	keyRouted  = uint32(pgwuUeKeyUE_ROUTED)

@@ -95,6 +95,7 @@ const (
 	pgwuEntryFlagENTRY_BUFFER       pgwuEntryFlag = 128
 	pgwuEntryFlagENTRY_WHOLE        pgwuEntryFlag = 256
 	pgwuEntryFlagENTRY_REDIRECT     pgwuEntryFlag = 512
+	pgwuEntryFlagENTRY_CELLED       pgwuEntryFlag = 32768
 )
 
 type pgwuEvent struct {
@@ -118,6 +119,7 @@ const (
 	pgwuEventKindEVENT_UNKNOWN_TEID pgwuEventKind = 0
 	pgwuEventKindEVENT_THRESHOLD    pgwuEventKind = 1
 	pgwuEventKindEVENT_QUOTA        pgwuEventKind = 2
+	pgwuEventKindEVENT_WATCH        pgwuEventKind = 3
 )
 
 type pgwuFilter struct {
@@ -201,7 +203,7 @@ type pgwuMeter struct {
 	Tokens int64
 	Last   uint64
 	Rate   uint32
-	Pad    uint32
+	Watch  uint32
 }
 
 type pgwuMeterOrigin struct {
@@ -387,12 +389,14 @@ type pgwuTypes struct {
 	_            structs.HostLayout
 	EntryFlag    uint32
 	UeKey        uint32
+	Watch        uint32
 	FilterFamily uint32
 	Trait        uint32
 	Direction    uint32
 	Limited      uint32
 	Side         uint32
 	EventKind    uint32
+	_            [4]byte
 	Event        struct {
 		_          structs.HostLayout
 		Kind       uint32
@@ -455,6 +459,13 @@ type pgwuUsageCell struct {
 	Octets  [2]uint64
 	Packets [2]uint64
 }
+
+type pgwuWatch uint32
+
+const (
+	pgwuWatchWATCH_NONE pgwuWatch = 0
+	pgwuWatchWATCH_TOLD pgwuWatch = 1
+)
 
 type pgwuWord struct {
 	_     structs.HostLayout

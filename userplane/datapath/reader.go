@@ -134,7 +134,7 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 func (r *Reader) Entries() iter.Seq[EntryState] {
 	return func(yield func(EntryState) bool) {
 		for at, e := range r.tables.entries {
-			if !yield(EntryState{e, r.tables.usageAt(at), r.tables.ruleUsages(at)}) {
+			if !yield(EntryState{e, r.tables.shownAt(at), r.tables.ruleUsages(at)}) {
 				return
 			}
 		}

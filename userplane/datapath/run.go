@@ -216,11 +216,21 @@ func (t *tables) decodeEvent(sample []byte) (Event, bool) {
 	if _, err := binary.Decode(sample, binary.NativeEndian, &raw); err != nil {
 		return Event{}, false
 	}
+	if raw.Kind == pgwuEventKindEVENT_WATCH {
+		at := place{placeDownlink, raw.Cell}
+		if raw.Bit != 0 {
+			at.kind = placeUplink
+		}
+		if int(at.index) >= len(t.table(at).slots) {
+			return Event{}, false
+		}
+		return t.watchEvent(at), true
+	}
 	if raw.Kind != pgwuEventKindEVENT_UNKNOWN_TEID {
 		if int(raw.Cell) >= len(t.cellOrigins.slots) {
 			return Event{}, false
 		}
-		return Event{Kind: EventKind(raw.Kind), Cell: t.cellID(raw.Cell), Limit: Limit(bits.TrailingZeros32(raw.Bit) & 7)}, true
+		return t.cellEvent(EventKind(raw.Kind), raw.Cell, Limit(bits.TrailingZeros32(raw.Bit)&7)), true
 	}
 	e := Event{
 		Kind: EventUnknownTEID, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(raw.Teid))), RemotePort: raw.RemotePort>>8 | raw.RemotePort<<8,

@@ -130,16 +130,34 @@ func nameOf(in pgwuInstance) pfcp.NetworkInstance {
 
 // entry is what a place holds.
 func (t *tables) entry(at place) *pgwuEntry {
+	return &t.table(at).slots[at.index]
+}
+
+func (t *tables) table(at place) *table[pgwuEntry] {
 	if at.kind == placeUplink {
-		return &t.uplink.slots[at.index]
+		return &t.uplink
 	}
-	return &t.downlink.slots[at.index]
+	return &t.downlink
 }
 
 // keyAt is the key that a place holds, as it stands in packets; 0: free.
 func (t *tables) keyAt(at place) uint32 { return atomic.LoadUint32(&t.entry(at).Key) }
 
 func (t *tables) usageAt(at place) session.Usage { return loadUsage(&t.entry(at).Usage) }
+
+// shownAt is what a place has counted, for people: a plain rule that counts in a cell has its count there.
+func (t *tables) shownAt(at place) session.Usage {
+	u, e := t.usageAt(at), t.entry(at)
+	if w := loadWord(&e.Word); w.Flags&flagSet == 0 && w.Flags&flagCelled != 0 && int(e.Cell) < len(t.cells.slots) {
+		v := t.volume(e.Cell)
+		if at.kind == placeUplink && w.Flags&flagTunnel == 0 {
+			u.Packets, u.Octets = u.Packets+v.UplinkPackets, u.Octets+v.UplinkOctets
+		} else {
+			u.Packets, u.Octets = u.Packets+v.DownlinkPackets, u.Octets+v.DownlinkOctets
+		}
+	}
+	return u
+}
 
 func loadUsage(u *pgwuUsage) session.Usage {
 	return session.Usage{Packets: atomic.LoadUint64(&u.Packets), Octets: atomic.LoadUint64(&u.Octets)}
@@ -238,7 +256,7 @@ func (t *tables) decode(at place, e *session.Entry) bool {
 	if w.Flags&flagSet != 0 {
 		t.decodeSet(w, e)
 	} else {
-		e.Rule = t.rule(w)
+		e.Rule, e.Celled = t.rule(w), w.Flags&flagCelled != 0
 		e.MBR = uint64(atomic.LoadUint32(&raw.Meter.Rate))
 		if raw.Cell != 0 {
 			e.Cells = []session.CellID{t.cellID(raw.Cell)}
@@ -255,6 +273,7 @@ func (t *tables) decode(at place, e *session.Entry) bool {
 	if w.Flags&flagSet == 0 {
 		e.Origin = t.origin(at).session()
 	}
+	e.Watch = watchAt(raw)
 	return true
 }
 
@@ -308,7 +327,7 @@ func (t *tables) decodeSet(w pgwuWord, e *session.Entry) {
 			}
 		}
 		if i == 0 {
-			e.Rule = r
+			e.Rule, e.Celled = r, raw.Word.Flags&flagCelled != 0
 		} else {
 			e.More = append(e.More, r)
 		}

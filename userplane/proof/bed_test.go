@@ -120,11 +120,15 @@ type ledger struct {
 	lost     [2]uint64
 }
 
-// open begins a ledger of what goes in by one end and comes out by the other.
+// open begins a ledger of what goes in by one end and comes out by the other. Without reasons it cannot be closed, only
+// accounted: other traffic is counted under them too.
 func open(t testing.TB, from, to *end, reasons func() map[string]uint64) *ledger {
 	t.Helper()
 	l := &ledger{t: t, from: from, to: to, read: reasons}
-	l.reasons, l.seen, l.lost = reasons(), to.seen(), l.losses()
+	if reasons != nil {
+		l.reasons = reasons()
+	}
+	l.seen, l.lost = to.seen(), l.losses()
 	return l
 }
 
@@ -149,26 +153,33 @@ type balance struct {
 	lost     [2]uint64 // by the veths before the node, and behind it
 }
 
+// account closes the ledger as it stands, with what was counted by reason.
+func (l *ledger) account(reasons map[string]uint64) balance {
+	l.t.Helper()
+	b := balance{reasons: reasons, seen: map[traffic.Sight]traffic.Count{}, lost: l.losses()}
+	for i := range b.lost {
+		b.lost[i] -= l.lost[i]
+	}
+	for s, n := range l.to.seen() {
+		if n.Packets -= l.seen[s].Packets; n.Packets > 0 {
+			n.Octets -= l.seen[s].Octets
+			b.seen[s] = n
+			b.received.Add(n)
+		}
+	}
+	return b
+}
+
 // close waits until every packet that was sent is accounted for: counted under one reason or lost before the node; and if
 // forwarded, received or lost behind it.
 func (l *ledger) close(sent uint64) (b balance) {
 	l.t.Helper()
 	var all, forwarded uint64
 	ok := func() bool {
-		b = balance{reasons: difference(l.reasons, l.read()), seen: map[traffic.Sight]traffic.Count{}, lost: l.losses()}
+		b = l.account(difference(l.reasons, l.read()))
 		all, forwarded = 0, b.reasons["uplink_forwarded"]+b.reasons["downlink_forwarded"]
 		for _, n := range b.reasons {
 			all += n
-		}
-		for i := range b.lost {
-			b.lost[i] -= l.lost[i]
-		}
-		for s, n := range l.to.seen() {
-			if n.Packets -= l.seen[s].Packets; n.Packets > 0 {
-				n.Octets -= l.seen[s].Octets
-				b.seen[s] = n
-				b.received.Add(n)
-			}
 		}
 		return sent == all+b.lost[0] && forwarded == b.received.Packets+b.lost[1]
 	}

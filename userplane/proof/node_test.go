@@ -150,6 +150,15 @@ func (n *node) kill() {
 	n.process = nil
 }
 
+// program is the id of the XDP program that the access port has.
+func (n *node) program() uint32 {
+	n.t.Helper()
+	l, err := netlink.LinkByName("access0")
+	require.NoError(n.t, err)
+	require.NotNil(n.t, l.Attrs().Xdp)
+	return l.Attrs().Xdp.ProgId
+}
+
 func (n *node) reasons() map[string]uint64 { return reasonsOf(n.t, n.reader) }
 
 // controlPlane speaks PFCP, one request at a time, and takes the reports that come.
@@ -236,6 +245,26 @@ func (cp *controlPlane) take(seid pfcp.SEID, reports []pfcp.UsageReport) {
 	}
 }
 
+// reported is the sum of all reports of a URR, and how many there were.
+func (cp *controlPlane) reported(seid pfcp.SEID, urr pfcp.URRID) (v pfcp.VolumeMeasurement, reports int) {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	for id, r := range cp.reports[seid] {
+		if id.urr != urr {
+			continue
+		}
+		reports++
+		m := r.Volume.Value
+		v.TotalOctets += m.TotalOctets
+		v.UplinkOctets += m.UplinkOctets
+		v.DownlinkOctets += m.DownlinkOctets
+		v.TotalPackets += m.TotalPackets
+		v.UplinkPackets += m.UplinkPackets
+		v.DownlinkPackets += m.DownlinkPackets
+	}
+	return v, reports
+}
+
 func (cp *controlPlane) send(h pfcp.Header, m pfcp.Message) {
 	b, err := pfcp.Marshal(h, m)
 	if err != nil {
@@ -286,6 +315,13 @@ func (cp *controlPlane) establish(own pfcp.SEID, request *pfcp.SessionEstablishm
 		s.teids = append(s.teids, p.FTEID.Value.TEID)
 	}
 	return s
+}
+
+func (s live) modify(m *pfcp.SessionModificationRequest) {
+	s.cp.t.Helper()
+	r := s.cp.ask(s.seid, m).(*pfcp.SessionModificationResponse)
+	require.Equal(s.cp.t, pfcp.CauseAccepted, r.Cause, "%+v", r)
+	s.cp.take(s.own, r.UsageReports)
 }
 
 func (s live) delete() {

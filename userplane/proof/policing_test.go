@@ -27,6 +27,9 @@ func sized[T any](short, long T) T {
 	return short
 }
 
+// cpus is from how many CPUs is sent at most.
+func cpus() int { return min(2, runtime.NumCPU()) }
+
 // limited is who shares a limit.
 type limited int
 
@@ -135,7 +138,7 @@ func TestPolicedTraffic(t *testing.T) {
 		octets int
 		mbr    uint64 // kbit/s
 	}
-	cpus := min(2, runtime.NumCPU())
+	cpus := cpus()
 	rows := []row{
 		{alone, 1, 64, 100_000}, {alone, cpus, 1400, 5_000_000}, {twoBearers, cpus, 64, 100_000}, {connections, cpus, 1400, 5_000_000},
 	}

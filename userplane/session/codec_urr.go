@@ -43,7 +43,15 @@ func (w *encoder) urr(u *URR) {
 	w.measured(&u.Now)
 	w.measured(&u.Before)
 	w.measured(&u.Spent)
-	w.volume(&u.Counted)
+	w.volume(&u.Entries)
+	w.bool(u.Celled)
+	if u.Celled {
+		w.volume(&u.Counted)
+	}
+	w.uint(uint64(len(u.Frozen)))
+	for i := range u.Frozen {
+		w.key(&u.Frozen[i])
+	}
 	for _, t := range u.times() {
 		w.time(*t)
 	}
@@ -53,6 +61,21 @@ func (w *encoder) urr(u *URR) {
 	w.uint(uint64(len(u.Stamps)))
 	for _, t := range u.Stamps {
 		w.time(t)
+	}
+}
+
+func (w *encoder) key(k *Key) {
+	w.uint(uint64(k.Direction))
+	w.addr(k.Local)
+	w.uint(uint64(k.TEID))
+	w.string(string(k.Instance))
+	w.prefix(k.UE)
+}
+
+func (r *decoder) key() Key {
+	return Key{
+		Direction: Direction(r.u32()), Local: r.addr(), TEID: pfcp.TEID(r.u32()), Instance: pfcp.NetworkInstance(r.string()),
+		UE: r.prefix(),
 	}
 }
 
@@ -77,7 +100,11 @@ func (r *decoder) urr() URR {
 	r.measured(&u.Now)
 	r.measured(&u.Before)
 	r.measured(&u.Spent)
-	r.volume(&u.Counted)
+	r.volume(&u.Entries)
+	if u.Celled = r.bool(); u.Celled {
+		r.volume(&u.Counted)
+	}
+	u.Frozen = list(r, r.key)
 	for _, t := range u.times() {
 		*t = r.time()
 	}
@@ -174,6 +201,11 @@ func (w *encoder) state(s *Session) {
 	w.time(s.LastPacket)
 	w.uint(s.Packets)
 	w.bool(s.Inactive)
+	w.uint(uint64(len(s.Watches)))
+	for _, octets := range s.Watches {
+		w.uint(octets)
+	}
+	w.bool(s.Rest)
 	w.uint(uint64(len(s.Unconfirmed)))
 	for i := range s.Unconfirmed {
 		w.usageReport(&s.Unconfirmed[i])
@@ -188,6 +220,7 @@ func (r *decoder) state(s *Session) {
 		}
 	})
 	s.InactivityTimer, s.LastPacket, s.Packets, s.Inactive = r.u32(), r.time(), r.uint(), r.bool()
+	s.Watches, s.Rest = list(r, r.uint), r.bool()
 	s.Unconfirmed = list(r, r.usageReport)
 }
 

@@ -56,6 +56,7 @@ func (s Session) Compile(instances Instances) (Table, error) {
 		}
 	}
 	c.limit(t)
+	c.count(t)
 	return t, t.fits()
 }
 
@@ -198,7 +199,6 @@ func (c *compiler) usage(r *Rule, p *PDR) error {
 		if err := c.s.URRs[at].check(); err != nil {
 			return err
 		}
-		r.Cells = append(r.Cells, CellID{c.s.SEID, id})
 		if !r.Origin.URRID.Present {
 			r.Origin.URRID = pfcp.Some(id)
 		}

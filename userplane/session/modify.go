@@ -45,7 +45,7 @@ func (s Session) Modify(
 	for i := range req.CreateURRs { // one that was removed in the same request: its cell counts on
 		if old, ok := find(s.URRs, req.CreateURRs[i].ID, idOfURR); ok {
 			at, _ := find(next.URRs, req.CreateURRs[i].ID, idOfURR)
-			next.URRs[at].Counted = s.URRs[old].Counted
+			next.URRs[at].Counted, next.URRs[at].Celled = s.URRs[old].Counted, s.URRs[old].Celled
 		}
 	}
 	if err := limits.check(next); err != nil {

@@ -125,7 +125,7 @@ func TestPredefinedRulesAreActivatedByTheirNames(t *testing.T) {
 	down := Key{Direction: Downlink, Instance: "internet", UE: UE(ue)}
 	table := compile(t, s)
 	require.Equal(t, []Filter{resolver, web}, table[down].Filters)
-	require.Equal(t, []CellID{{9, 1}}, table[down].Cells, "it counts in the URR that the rule names")
+	require.Equal(t, pfcp.Some(pfcp.URRID(1)), table[down].Origin.URRID, "it counts in the URR that the rule names")
 	require.Equal(t, ActionForward, table[down].Action, "the PDR has a FAR of its own")
 	up := table[Key{Direction: Uplink, Local: slice, TEID: s.PDRs[0].TEID}]
 	require.EqualValues(t, 3, up.Origin.PDRID)

@@ -30,7 +30,9 @@ type Session struct {
 	FQCSIDs         []pfcp.FQCSID      // sets that the session shares the fate of
 	InactivityTimer uint32             // User Plane Inactivity Timer, seconds; 0: none
 	LastPacket      Time               // as the session's settlements saw it; first its establishment
-	Packets         uint64             // that all entries had counted at the last one, with an inactivity timer
+	Packets         uint64             // that all entries had counted at the last one
+	Watches         []uint64           // octets at which the entries that count for URRs tell, in the order of their keys
+	Rest            bool               // there is a cell for rules without URRs
 	Inactive        bool               // as the control plane was told
 	Unconfirmed     []pfcp.UsageReport // reports that the control plane has not confirmed
 }

@@ -189,14 +189,12 @@ func bearerTable() Table {
 			Key: uplinkKey,
 			Rule: Rule{
 				Action: ActionForward, Sources: []netip.Prefix{UE(ue)}, Instance: "internet", MBR: 5_000, Origin: origin(1, 1),
-				Cells: []CellID{{9, 1}},
 			},
 		},
 		downlinkKey: {
 			Key: downlinkKey,
 			Rule: Rule{
 				Action: ActionForward, Remote: remote, RemoteTEID: 0xaa, Local: slice, MBR: 10_000, Origin: origin(2, 2),
-				Cells: []CellID{{9, 1}},
 			},
 		},
 	}
@@ -607,7 +605,10 @@ func TestRefusals(t *testing.T) {
 		"more URRs of a PDR than fit": {
 			func(r request) {
 				for n := range pfcp.URRID(MaxCells) {
-					r.CreateURRs = append(r.CreateURRs, pfcp.CreateURR{ID: 10 + n, MeasurementMethod: pfcp.MeasureVolume})
+					r.CreateURRs = append(r.CreateURRs, pfcp.CreateURR{
+						ID: 10 + n, MeasurementMethod: pfcp.MeasureVolume, // without a quota the data path would not know of them
+						URRParameters: pfcp.URRParameters{VolumeQuota: pfcp.Volume{Total: pfcp.Some(uint64(1))}},
+					})
 					r.CreatePDRs[1].URRIDs = append(r.CreatePDRs[1].URRIDs, 10+n)
 				}
 			},

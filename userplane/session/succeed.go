@@ -19,7 +19,7 @@ func (s Session) Succeed(old Session, now Time) Session {
 		if !ok {
 			continue
 		}
-		u.Counted = old.URRs[at].Counted
+		u.Counted, u.Celled = old.URRs[at].Counted, old.URRs[at].Celled
 		for _, r := range reports {
 			if r.URRID == u.ID {
 				u.Reports, u.Base = r.Sequence+1, r.Sequence+1

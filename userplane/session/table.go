@@ -52,6 +52,9 @@ type Entry struct {
 	// Routes are further destinations that lead here, besides Key.UE: framed routes, TS 29.244 8.2.109. Longest
 	// prefix first.
 	Routes []netip.Prefix
+
+	Celled bool   // the rules count in Cells, and the entry's own count stands still
+	Watch  uint64 // octets of the entry's own count at which to tell, once; 0: never
 }
 
 // Rule is a PDR with its FAR, QERs and URRs resolved.
@@ -88,8 +91,8 @@ type Rule struct {
 	GateClosed bool
 	MBR        uint64  // kbit/s of the one QER whose limit is this rule's alone; 0: not limited by it
 	Meters     []Meter // limits that it shares. A packet passes when all allow it, and only then counts in any
-	// Cells are those of URRs that several rules of a direction share, or that have limits. Any other needs none: what
-	// the entry counts is what its URR counts, and the packet touches no other memory for it.
+	// Cells are those of its URRs where several rules share the entry, or a URR has a quota. Any other needs none: what
+	// the entry counts is what its URRs count, and the packet touches no other memory for it.
 	Cells []CellID
 
 	Origin Origin
@@ -142,7 +145,7 @@ type Meter struct {
 	MBR uint64 // kbit/s
 }
 
-// CellID names what a URR counts in.
+// CellID names the cell that a URR counts in.
 type CellID struct {
 	SEID  pfcp.SEID
 	URRID pfcp.URRID
@@ -187,7 +190,7 @@ type Changes struct {
 	EndMarkers []Tunnel
 }
 
-// Usage is what a rule has counted since its entry was made. It only rises.
+// Usage is what an entry has counted since it was made, while it was not celled. It only rises.
 type Usage struct {
 	Packets uint64
 	Octets  uint64 // of inner IP packets, from the first octet of the inner IP header
@@ -211,7 +214,7 @@ func (e *Entry) Rules(yield func(int, *Rule) bool) {
 // Equal says whether two entries are the same.
 func (e Entry) Equal(other Entry) bool {
 	return e.Key == other.Key && e.Rule.Equal(other.Rule) && slices.EqualFunc(e.More, other.More, Rule.Equal) &&
-		slices.Equal(e.Routes, other.Routes)
+		slices.Equal(e.Routes, other.Routes) && e.Celled == other.Celled && e.Watch == other.Watch
 }
 
 // Equal says whether two rules are the same.

@@ -35,7 +35,11 @@ type URR struct {
 	Owed   uint32 // triggers that came while reports waited for their confirmation
 	Base   uint32 // Reports when Number of Reports was given
 
-	Counted Volume // what its cell had when the session was settled last
+	// What it counts in, and what that had when the session was settled last: see counting.go.
+	Entries Volume // of the entries that count for it, and of those in Frozen
+	Frozen  []Key  // that counted for it, and now have its cell do it
+	Celled  bool   // it has a cell
+	Counted Volume // of the cell
 }
 
 // servedTriggers are the Reporting Triggers, TS 29.244 8.2.19, that bring reports here.

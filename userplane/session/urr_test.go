@@ -266,7 +266,7 @@ func TestInactivityIsToldOnce(t *testing.T) {
 	require.True(t, s.Observes())
 	at := func(seconds uint32, packets uint64) (inactive bool) {
 		now := morning.add(seconds)
-		s = s.Settle(make([]Volume, len(s.URRs)), packets, now)
+		s = s.Settle(compile(t, s), Counts{Entries: map[Key]Usage{uplinkKey: {Packets: packets}}}, now)
 		s, inactive = s.Tick(now)
 		return inactive
 	}

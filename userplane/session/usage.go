@@ -65,31 +65,7 @@ func (s Session) Observes() bool { return s.InactivityTimer != 0 || len(s.URRs) 
 // session must be settled first.
 func Touches(req *pfcp.SessionModificationRequest) bool {
 	return req.QueryAll || len(req.QueryURRs) > 0 || len(req.RemoveURRs) > 0 || len(req.UpdateURRs) > 0 || len(req.RemovePDRs) > 0 ||
-		len(req.CreatePDRs) > 0 || len(req.UpdatePDRs) > 0
-}
-
-// Settle brings the session up to what was counted until now, so that afterwards rules may change or be reported.
-// counts are what the cells of the URRs have, in the order of CellIDs; packets is how many all entries have counted,
-// and matters only with an inactivity timer. A cell that counts less than it did was made anew (the maps were lost),
-// and counts from 0.
-func (s Session) Settle(counts []Volume, packets uint64, now Time) Session {
-	next := s
-	next.URRs = slices.Clone(s.URRs)
-	seen := packets != s.Packets
-	for i := range next.URRs {
-		u := &next.URRs[i]
-		moved, ok := counts[i].minus(u.Counted)
-		if !ok {
-			moved = counts[i]
-		}
-		seen = seen || moved != Volume{}
-		u.Counted = counts[i]
-		u.advance(moved, now)
-	}
-	if next.Packets = packets; seen {
-		next.LastPacket, next.Inactive = now, false
-	}
-	return next
+		len(req.CreatePDRs) > 0 || len(req.UpdatePDRs) > 0 || len(req.UpdateTrafficEndpoints) > 0 || len(req.RemoveTrafficEndpoints) > 0
 }
 
 func (v Volume) minus(w Volume) (Volume, bool) {
@@ -99,25 +75,6 @@ func (v Volume) minus(w Volume) (Volume, bool) {
 		v.UplinkOctets - w.UplinkOctets, v.DownlinkOctets - w.DownlinkOctets,
 		v.UplinkPackets - w.UplinkPackets, v.DownlinkPackets - w.DownlinkPackets,
 	}, ok
-}
-
-// CellIDs are the usage cells of the session: one for each URR, as long as that lives.
-func (s Session) CellIDs() []CellID {
-	all := make([]CellID, len(s.URRs))
-	for i := range s.URRs {
-		all[i] = CellID{s.SEID, s.URRs[i].ID}
-	}
-	return all
-}
-
-// Cells are the usage cells with the counts at which the data path is to act. Counting does not change them: only
-// reports, quotas and rules do.
-func (s Session) Cells() []Cell {
-	all := make([]Cell, len(s.URRs))
-	for i := range s.URRs {
-		all[i] = Cell{CellID{s.SEID, s.URRs[i].ID}, s.URRs[i].limits()}
-	}
-	return all
 }
 
 // limits are the counts of the URR's cell at which a threshold is reached or a quota spent.

@@ -18,11 +18,12 @@ func volume(up, down uint64) pfcp.Opt[pfcp.VolumeMeasurement] {
 
 // life is a session whose packets and clock a test makes.
 type life struct {
-	t      *testing.T
-	s      Session
-	now    Time
-	counts map[pfcp.URRID]Volume // of the cells
-	total  uint64                // packets
+	t     *testing.T
+	s     Session
+	now   Time
+	cells map[CellID]Volume
+	usage map[Key]Usage
+	teids *counter
 }
 
 func newLife(t *testing.T, change ...func(*pfcp.CreateURR)) *life {
@@ -31,34 +32,82 @@ func newLife(t *testing.T, change ...func(*pfcp.CreateURR)) *life {
 			f(&r.CreateURRs[0])
 		}
 	}))
-	return &life{t: t, s: s, now: morning, counts: map[pfcp.URRID]Volume{}}
+	l := &life{t: t, s: s, now: morning, cells: map[CellID]Volume{}, usage: map[Key]Usage{}, teids: &counter{next: 0x100}}
+	l.s = l.s.Recount(Session{}, nil, compile(t, l.s), Counts{})
+	return l
 }
 
-// packets are one of so many octets in each direction, for the URRs of the PDRs of that direction.
+// packets are one of so many octets in each direction, for every entry of it.
 func (l *life) packets(up, down uint64) {
-	for _, p := range l.s.PDRs {
+	for key, e := range compile(l.t, l.s) {
 		octets := up
-		if p.Direction() == Downlink {
+		if key.Direction == Downlink {
 			octets = down
 		}
-		if octets == 0 {
-			continue
-		}
-		l.total++
-		for _, id := range p.URRIDs {
-			v := l.counts[id]
-			v.count(p.Direction(), 1, octets)
-			l.counts[id] = v
+		if octets != 0 {
+			l.send(&e, 0, octets)
 		}
 	}
 }
 
-func (l *life) settle() {
-	var counts []Volume
-	for _, id := range l.s.CellIDs() {
-		counts = append(counts, l.counts[id.URRID])
+// send is a packet that a rule of an entry takes.
+func (l *life) send(e *Entry, rule int, octets uint64) {
+	if !e.Celled {
+		u := l.usage[e.Key]
+		l.usage[e.Key] = Usage{u.Packets + 1, u.Octets + octets}
+		return
 	}
-	l.s = l.s.Settle(counts, l.total, l.now)
+	for n, r := range e.Rules {
+		if n != rule {
+			continue
+		}
+		for _, id := range r.Cells {
+			v := l.cells[id]
+			v.count(e.Key.Direction, 1, octets)
+			l.cells[id] = v
+		}
+	}
+}
+
+// counts are what the data path would read.
+func (l *life) counts() (c Counts) {
+	c.Entries = map[Key]Usage{}
+	for key := range compile(l.t, l.s) {
+		c.Entries[key] = l.usage[key]
+	}
+	for _, id := range l.s.CellIDs() {
+		c.Cells = append(c.Cells, l.cells[id])
+	}
+	return c
+}
+
+func (l *life) settle() Counts {
+	c := l.counts()
+	l.s = l.s.Settle(compile(l.t, l.s), c, l.now)
+	return c
+}
+
+// modify is a modification as the edge makes it. between are packets that come before its rules are in force.
+func (l *life) modify(req *pfcp.SessionModificationRequest, between ...func()) []pfcp.UsageReport {
+	l.t.Helper()
+	before, counts := compile(l.t, l.s), l.settle()
+	settled, final := l.s.Report(req.RemoveURRs, TriggerTermination, pfcp.Opt[uint32]{}, l.now)
+	for _, f := range between {
+		f()
+	}
+	next, _, err := settled.Modify(req, DefaultLimits(), l.teids, l.now)
+	require.NoError(l.t, err)
+	after := compile(l.t, next)
+	if gone := settled.Gone(before, after); len(gone) > 0 {
+		late := map[Key]Usage{}
+		for _, key := range gone {
+			late[key] = l.usage[key]
+			delete(l.usage, key)
+		}
+		next = next.Late(settled, before, counts.Entries, late, final)
+	}
+	l.s = next.Recount(settled, before, after, counts)
+	return final
 }
 
 // after lets time pass, and returns the reports that are due then; they are confirmed.
@@ -85,8 +134,7 @@ func (l *life) one(d time.Duration) pfcp.UsageReport {
 }
 
 func (l *life) update(p pfcp.URRParameters) {
-	l.settle()
-	l.s = modify(l.t, l.s, &pfcp.SessionModificationRequest{UpdateURRs: []pfcp.UpdateURR{{ID: 1, URRParameters: p}}})
+	l.modify(&pfcp.SessionModificationRequest{UpdateURRs: []pfcp.UpdateURR{{ID: 1, URRParameters: p}}})
 }
 
 func (l *life) forwards() bool {
@@ -136,18 +184,14 @@ func TestNothingIsCountedTwiceOrLostWhenRulesChange(t *testing.T) {
 	l := newLife(t)
 	// URR 2 joins URR 1 on the uplink.
 	l.packets(1000, 100)
-	l.settle()
-	l.s = modify(t, l.s, &pfcp.SessionModificationRequest{
+	l.modify(&pfcp.SessionModificationRequest{
 		CreateURRs: []pfcp.CreateURR{{ID: 2, MeasurementMethod: pfcp.MeasureVolume}},
 		UpdatePDRs: []pfcp.UpdatePDR{{ID: 1, URRIDs: pfcp.Some([]pfcp.URRID{1, 2})}},
 	})
 	l.packets(200, 500)
 
-	// URR 1 goes and comes back in one request: its cell counts on.
-	l.settle()
-	var final []pfcp.UsageReport
-	l.s, final = l.s.Report([]pfcp.URRID{1}, TriggerTermination, pfcp.Opt[uint32]{}, l.now)
-	l.s = modify(t, l.s, &pfcp.SessionModificationRequest{
+	// URR 1 goes and comes back in one request.
+	final := l.modify(&pfcp.SessionModificationRequest{
 		RemoveURRs: []pfcp.URRID{1}, CreateURRs: []pfcp.CreateURR{{ID: 1, MeasurementMethod: pfcp.MeasureVolume}},
 	})
 	l.packets(30, 4)
@@ -158,11 +202,11 @@ func TestNothingIsCountedTwiceOrLostWhenRulesChange(t *testing.T) {
 	require.Equal(t, volume(230, 0), reports[1].Volume)
 }
 
-func TestACellThatWasMadeAnewCountsFromZero(t *testing.T) {
+func TestAnEntryThatWasMadeAnewCountsFromZero(t *testing.T) {
 	l := newLife(t)
 	l.packets(1000, 0)
 	l.settle()
-	l.counts = map[pfcp.URRID]Volume{1: {UplinkOctets: 40, UplinkPackets: 1}}
+	l.usage[uplinkKey] = Usage{1, 40}
 	l.settle()
 	_, reports := l.s.Report(l.s.URRIDs(), TriggerTermination, pfcp.Opt[uint32]{}, l.now)
 	require.Equal(t, volume(1040, 0), reports[0].Volume)

@@ -24,13 +24,15 @@ type association struct {
 	draining *atomic.Int64  // Unix nanoseconds until when it has time to release; 0: nobody asked it to
 	loadTold *atomic.Uint32 // sequence number of the load control information that it had last
 	pfds     *atomic.Pointer[pfds]
+
+	overloadTold *told
 }
 
 func newAssociation(id uint32, r associationRecord, setting Peer, now time.Time) *association {
 	a := &association{
 		id: id, associationRecord: r, setting: setting,
 		sessions: new(atomic.Int64), heard: new(atomic.Int64), lost: new(atomic.Int64),
-		draining: new(atomic.Int64), loadTold: new(atomic.Uint32), pfds: new(atomic.Pointer[pfds]),
+		draining: new(atomic.Int64), loadTold: new(atomic.Uint32), pfds: new(atomic.Pointer[pfds]), overloadTold: new(told),
 	}
 	a.heard.Store(now.UnixNano())
 	return a

@@ -18,6 +18,7 @@ func (sh *shard) delete(r *pfcp.Request) {
 	}
 	answer, err := sh.endSession(r, s, a)
 	if err != nil {
+		a.unsaid()
 		sh.e.refuse(r, s.CP.SEID, err)
 		return
 	}
@@ -44,7 +45,7 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 			// There is no room for entries that drop. What passes until they are gone is not in the last reports.
 			sh.e.log.Warn("session is deleted while packets pass", "seid", uint64(s.SEID), "err", err)
 		}
-		if ended, err = sh.settle(s, table, now); err != nil {
+		if ended, _, err = sh.settle(s, table, now); err != nil {
 			return nil, sh.resume(s, table, err)
 		}
 	}
@@ -52,7 +53,7 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 	if !sh.onTheWay(s.SEID, now) { // what nobody confirmed goes with the last reports
 		reports = append(slices.Clone(s.Unconfirmed), reports...)
 	}
-	answer := &pfcp.SessionDeletionResponse{Cause: pfcp.CauseAccepted, UsageReports: reports, Load: sh.e.loadFor(a)}
+	answer := &pfcp.SessionDeletionResponse{Cause: pfcp.CauseAccepted, UsageReports: reports, Load: sh.e.loadFor(a), Overload: sh.e.overloadFor(a, now)}
 	sh.batch.Reset()
 	sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(s.SEID)})
 	sh.rest(s.Addresses, now)

@@ -71,6 +71,7 @@ type Edge struct {
 	directory atomic.Pointer[directory]
 	replays   atomic.Pointer[replays] // nil once they are outdated
 	load      load
+	overload  overload
 	gbr       guaranteed
 	stats     stats
 }

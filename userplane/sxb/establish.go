@@ -94,6 +94,7 @@ func (sh *shard) makeSession(
 			return
 		}
 		l.undo()
+		a.unsaid()
 		if old == nil {
 			a.sessions.Add(-1)
 		}
@@ -133,11 +134,14 @@ func (sh *shard) newSession(
 	answer := &pfcp.SessionEstablishmentResponse{
 		NodeID: sh.e.cfg.NodeID, Cause: pfcp.CauseAccepted,
 		FSEID:       pfcp.Some(pfcp.FSEID{SEID: seid, IPv4: sh.e.fseid}),
-		CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, Load: sh.e.loadFor(a),
+		CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, Load: sh.e.loadFor(a), Overload: sh.e.overloadFor(a, l.now),
 	}
 	if old != nil {
 		s, err = sh.replace(r, *old, s, table, answer, l.now)
 		return s, answer, err
+	}
+	if s, table, err = sh.recount(s, table, session.Session{}, nil, session.Counts{}); err != nil {
+		return s, nil, err
 	}
 	changes := session.Diff(nil, table)
 	changes.DiffCells(nil, s.Cells())
@@ -164,18 +168,23 @@ func (sh *shard) replace(
 		return next, err
 	}
 	settled, forwarding := old, before
+	var counts session.Counts
 	if old.Observes() {
 		forwarding = stopped(before)
 		if err := sh.e.dp.Apply(session.Diff(before, forwarding)); err != nil {
 			sh.e.gbr.set(next.GBR(), old.GBR())
 			return next, err
 		}
-		if settled, err = sh.settle(old, before, now); err != nil {
+		if settled, counts, err = sh.settle(old, before, now); err != nil {
 			sh.e.gbr.set(next.GBR(), old.GBR())
 			return next, sh.resume(old, before, err)
 		}
 	}
 	next = next.Succeed(settled, session.At(now))
+	if next, table, err = sh.recount(next, table, settled, before, counts); err != nil {
+		sh.e.gbr.set(next.GBR(), old.GBR())
+		return next, sh.resume(old, before, err)
+	}
 	changes := session.Diff(forwarding, table)
 	changes.DiffCells(old.Cells(), next.Cells())
 	if err := sh.commit(r, &old, &next, changes, next.CP.SEID, answer); err != nil {

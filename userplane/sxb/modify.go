@@ -20,6 +20,7 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 	defer func() { // also when our own code panics
 		if !made {
 			l.undo()
+			a.unsaid()
 		}
 	}()
 	next, answer, err := sh.nextSession(r, m, s, a, l)
@@ -65,9 +66,10 @@ func (sh *shard) nextSession(
 	if err != nil {
 		return s, nil, err
 	}
-	settled := s
-	if session.Touches(m) && s.Observes() {
-		if settled, err = sh.settle(s, before, l.now); err != nil {
+	settled, touched := s, session.Touches(m) && (s.Observes() || len(m.CreateURRs) > 0)
+	var counts session.Counts
+	if touched {
+		if settled, counts, err = sh.settle(s, before, l.now); err != nil {
 			return s, nil, err
 		}
 	}
@@ -86,41 +88,113 @@ func (sh *shard) nextSession(
 	if err != nil {
 		return s, nil, err
 	}
+	if err := sh.e.gbr.swap(s.GBR(), next.GBR()); err != nil {
+		return s, nil, err
+	}
+	refused := func(err error) (session.Session, *pfcp.SessionModificationResponse, error) {
+		sh.e.gbr.set(next.GBR(), s.GBR())
+		return s, nil, err
+	}
+	var gone []session.Key
+	if touched {
+		if gone = settled.Gone(before, after); len(gone) > 0 {
+			if next, err = sh.endEntries(settled, next, before, counts, gone, final); err != nil {
+				return refused(sh.resume(s, before, err))
+			}
+		}
+		if next, after, err = sh.recount(next, after, settled, before, counts); err != nil {
+			return refused(sh.resume(s, before, err))
+		}
+	}
 	changes := session.Diff(before, after)
 	changes.DiffCells(s.Cells(), next.Cells())
 	changes.EndMarkers = s.EndMarkers(m)
 	answer := &pfcp.SessionModificationResponse{
-		Cause: pfcp.CauseAccepted, CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, UsageReports: append(asked, final...), Load: sh.e.loadFor(a),
+		Cause: pfcp.CauseAccepted, CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, UsageReports: append(asked, final...), Load: sh.e.loadFor(a), Overload: sh.e.overloadFor(a, l.now),
 	}
-	if err := sh.e.gbr.swap(s.GBR(), next.GBR()); err != nil {
-		return s, nil, err
-	}
+	removes := changes.Removes
+	changes.Removes = nil
 	if err := sh.commit(r, &s, &next, changes, next.CP.SEID, answer); err != nil {
-		sh.e.gbr.set(next.GBR(), s.GBR())
-		return s, nil, err
+		if len(gone) > 0 {
+			err = sh.resume(s, before, err)
+		}
+		return refused(err)
+	}
+	if len(removes) > 0 && sh.endCells(settled, removes, final) {
+		answer.UsageReports = append(asked, final...)
+		if err := sh.write(r, &next, &next, next.CP.SEID, answer); err != nil {
+			sh.e.log.Error("last counts of removed URRs are in no record", "seid", uint64(s.SEID), "err", err)
+		}
 	}
 	return next, answer, nil
 }
 
-// settle brings the session up to what its cells, and with an inactivity timer its entries, have counted until now.
-func (sh *shard) settle(s session.Session, table session.Table, now time.Time) (session.Session, error) {
-	counts, err := sh.e.dp.Volumes(s.CellIDs())
+// endCells removes cells that no rule counts in any more. What they have counted since they were settled goes into the
+// last reports; changed says that there was something.
+func (sh *shard) endCells(settled session.Session, removes []session.CellID, final []pfcp.UsageReport) (changed bool) {
+	volumes, err := sh.e.dp.Volumes(removes)
+	if err == nil {
+		changed = settled.LateCells(removes, volumes, final)
+		err = sh.e.dp.Apply(session.Changes{Removes: removes})
+	}
 	if err != nil {
-		return s, err
+		sh.e.log.Error("usage cells of removed URRs stay in the data path", "seid", uint64(settled.SEID), "err", err)
 	}
-	var packets uint64
-	if s.InactivityTimer != 0 {
-		keys := make([]session.Key, 0, len(table))
-		for key := range table {
-			keys = append(keys, key)
-		}
-		usages, err := sh.e.dp.Usage(keys)
-		if err != nil {
-			return s, err
-		}
-		for _, u := range usages {
-			packets += u.Packets
+	return changed
+}
+
+// recount has the URRs of a session with other rules than old, which was settled with counts, count in its own.
+func (sh *shard) recount(
+	s session.Session, table session.Table, old session.Session, before session.Table, counts session.Counts,
+) (session.Session, session.Table, error) {
+	if len(s.URRs) == 0 {
+		return s, table, nil
+	}
+	s = s.Recount(old, before, table, counts)
+	table, err := s.Compile(sh.e.cfg.Instances) // now with watches
+	return s, table, err
+}
+
+// endEntries has entries that are to go forward no more, and reads what they have counted since they were settled. It
+// is for the URRs that live on, and for the last reports of the others.
+func (sh *shard) endEntries(
+	settled, next session.Session, before session.Table, counts session.Counts, gone []session.Key, final []pfcp.UsageReport,
+) (session.Session, error) {
+	ending, usage := make(session.Table, len(gone)), make(map[session.Key]session.Usage, len(gone))
+	for _, key := range gone {
+		ending[key] = before[key]
+	}
+	if err := sh.e.dp.Apply(session.Diff(ending, stopped(ending))); err != nil {
+		return next, err
+	}
+	all, err := sh.e.dp.Usage(gone)
+	if err != nil {
+		return next, err
+	}
+	for i, key := range gone {
+		usage[key] = all[i]
+	}
+	return next.Late(settled, before, counts.Entries, usage, final), nil
+}
+
+// settle brings the session up to what its entries and cells have counted until now.
+func (sh *shard) settle(s session.Session, table session.Table, now time.Time) (session.Session, session.Counts, error) {
+	counts := session.Counts{Entries: make(map[session.Key]session.Usage, len(table))}
+	keys := make([]session.Key, 0, len(table))
+	for key := range table {
+		keys = append(keys, key)
+	}
+	usages, err := sh.e.dp.Usage(keys)
+	if err != nil {
+		return s, counts, err
+	}
+	for i, key := range keys {
+		counts.Entries[key] = usages[i]
+	}
+	if cells := s.CellIDs(); len(cells) > 0 {
+		if counts.Cells, err = sh.e.dp.Volumes(cells); err != nil {
+			return s, counts, err
 		}
 	}
-	return s.Settle(counts, packets, session.At(now)), nil
+	return s.Settle(table, counts, session.At(now)), counts, nil
 }

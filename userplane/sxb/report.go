@@ -33,14 +33,16 @@ func (sh *shard) tick(s session.Session, now time.Time) {
 		return
 	}
 	next := s
+	var counts session.Counts
 	if s.Observes() {
-		if next, err = sh.settle(s, table, now); err != nil {
+		if next, counts, err = sh.settle(s, table, now); err != nil {
 			sh.e.log.Error("session's counts not read", "seid", uint64(s.SEID), "err", err)
 			sh.timers.set(s.SEID, session.At(now.Add(sh.e.cfg.ReportRetry)))
 			return
 		}
 	}
 	next, inactive := next.Tick(session.At(now))
+	next = next.Rewatch(s, table, counts)
 	after, err := sh.table(next)
 	if err != nil {
 		sh.e.log.Error("session does not compile any more", "seid", uint64(s.SEID), "err", err)
@@ -68,16 +70,16 @@ func (sh *shard) tick(s session.Session, now time.Time) {
 	sh.sendReports(&next, now)
 }
 
-// LimitReached is told of a cell that has reached a threshold or a quota. It never waits: what is lost here is told
-// again.
-func (e *Edge) LimitReached(id session.CellID) {
-	sh := e.shard(id.SEID)
+// LimitReached is told of a session of which a cell has reached a threshold or a quota, or an entry its watch. It never
+// waits: what is lost here is told again.
+func (e *Edge) LimitReached(seid pfcp.SEID) {
+	sh := e.shard(seid)
 	select {
 	case sh.commands <- func() {
-		if s, ok := sh.sessions.get(id.SEID); ok && len(s.Unconfirmed) == 0 {
+		if s, ok := sh.sessions.get(seid); ok && len(s.Unconfirmed) == 0 {
 			e.protect(func() { sh.tick(s, time.Now()) })
-		} else if ok && !sh.onTheWay(id.SEID, time.Now()) {
-			sh.timers.set(id.SEID, session.At(time.Now()))
+		} else if ok && !sh.onTheWay(seid, time.Now()) {
+			sh.timers.set(seid, session.At(time.Now()))
 		}
 	}:
 	default:
@@ -124,7 +126,7 @@ func (sh *shard) call(s *session.Session, m *pfcp.SessionReportRequest, done fun
 	if a == nil {
 		return
 	}
-	m.Load = sh.e.loadFor(a)
+	m.Load, m.Overload = sh.e.loadFor(a), sh.e.overloadFor(a, time.Now())
 	peer := a.peer()
 	if s.CP.IPv4.IsValid() {
 		peer = netip.AddrPortFrom(s.CP.IPv4, peer.Port())

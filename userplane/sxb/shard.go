@@ -111,7 +111,7 @@ func (sh *shard) ask(r *pfcp.Request, now time.Time, do func(*shard)) bool {
 	case sh.inbox <- work{r, do, now}:
 		return true
 	default:
-		sh.e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
+		sh.e.refuse(r, 0, sh.e.congestion(r.Peer.Addr()))
 		return false
 	}
 }
@@ -337,15 +337,18 @@ func (sh *shard) change(s *session.Session, next session.Session) error {
 		return err
 	}
 	now := time.Now()
+	settled, counts := *s, session.Counts{}
 	if s.Observes() {
-		settled, err := sh.settle(*s, before, now)
-		if err != nil {
+		if settled, counts, err = sh.settle(*s, before, now); err != nil {
 			return err
 		}
 		next.URRs, next.Packets, next.LastPacket, next.Inactive = settled.URRs, settled.Packets, settled.LastPacket, settled.Inactive
 	}
 	after, err := sh.table(next)
 	if err != nil {
+		return err
+	}
+	if next, after, err = sh.recount(next, after, settled, before, counts); err != nil {
 		return err
 	}
 	if err := sh.record(&next); err != nil {

@@ -145,8 +145,10 @@ func (d *fakeDataPath) reconcile(want func(func(session.Entry) bool)) {
 func (d *fakeDataPath) count(key session.Key, packets, octets uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	u := d.usage[key]
-	d.usage[key] = session.Usage{Packets: u.Packets + packets, Octets: u.Octets + octets}
+	if !d.table[key].Celled {
+		u := d.usage[key]
+		d.usage[key] = session.Usage{Packets: u.Packets + packets, Octets: u.Octets + octets}
+	}
 	for _, id := range d.table[key].Cells {
 		v := d.cells[id]
 		if key.Direction == session.Uplink {
@@ -176,8 +178,9 @@ func (d *fakeDataPath) keepCells(want []session.Cell) {
 	d.cells = cells
 }
 
-// exceeded are the cells that have reached a limit, as the data path tells of them.
-func (d *fakeDataPath) exceeded() (all []session.CellID) {
+// exceeded are the sessions of cells that have reached a limit and of entries that have reached their watch, as the data
+// path tells of them.
+func (d *fakeDataPath) exceeded() (all []pfcp.SEID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id, l := range d.limits {
@@ -186,8 +189,13 @@ func (d *fakeDataPath) exceeded() (all []session.CellID) {
 			l.TotalThreshold: v.UplinkOctets + v.DownlinkOctets, l.TotalQuota: v.UplinkOctets + v.DownlinkOctets,
 		} {
 			if limit != 0 && octets >= limit {
-				all = append(all, id)
+				all = append(all, id.SEID)
 			}
+		}
+	}
+	for key, e := range d.table {
+		if e.Watch != 0 && d.usage[key].Octets >= e.Watch {
+			all = append(all, e.Origin.SEID)
 		}
 	}
 	return all

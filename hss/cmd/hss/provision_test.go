@@ -208,13 +208,13 @@ func TestThePageNamesEveryCommandAndColumn(t *testing.T) {
 				walk(name, c.Subcommands)
 				continue
 			}
-			require.Contains(t, pages, "`"+name)
+			require.True(t, strings.Contains(pages, "`"+name), name)
 			require.NotEmpty(t, c.Usage, name)
 		}
 	}
 	walk(nodeName, newApp().Commands)
 	for _, column := range provision.ColumnNames() {
-		require.Contains(t, pages, "`"+column+"`")
+		require.True(t, strings.Contains(pages, "`"+column+"`"), column)
 	}
 }
 
@@ -242,7 +242,7 @@ func TestAlertsAreOverMetricsThatExist(t *testing.T) {
 			require.NotEmpty(t, r.Annotations["reason"], r.Alert)
 			require.NotEmpty(t, r.Annotations["do"], r.Alert)
 			for _, name := range metric.FindAllString(r.Expr, -1) {
-				require.Contains(t, string(page), "`"+strings.TrimSuffix(name, "_bucket")+"`", r.Alert)
+				require.True(t, strings.Contains(string(page), "`"+strings.TrimSuffix(name, "_bucket")+"`"), "%s in %s", name, r.Alert)
 			}
 		}
 	}

@@ -178,8 +178,8 @@ func (d *daemon) run(n *node.Node) {
 			switch e.Kind {
 			case datapath.EventUnknownTEID:
 				d.slow.UnknownTEID(e.Local, e.Remote, uint32(e.TEID))
-			case datapath.EventThreshold, datapath.EventQuota:
-				d.edge.LimitReached(e.Cell)
+			case datapath.EventThreshold, datapath.EventQuota, datapath.EventWatch:
+				d.edge.LimitReached(e.SEID)
 			case datapath.EventBuffered:
 				d.edge.Buffered(e.SEID, e.Packet)
 			case datapath.EventCopy:
@@ -202,7 +202,7 @@ func (d *daemon) sweepLimits(ctx context.Context) error {
 	defer clock.Stop()
 	for {
 		for _, e := range d.dp.Exceeded() {
-			d.edge.LimitReached(e.Cell)
+			d.edge.LimitReached(e.SEID)
 		}
 		select {
 		case <-clock.C:

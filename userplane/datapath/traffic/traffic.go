@@ -158,19 +158,24 @@ func (g *Generator) Stop() error { return g.objects.Packets.Set(uint64(0)) }
 
 // Sent is what all flows have sent, and what led them.
 func (g *Generator) Sent() (all, led Count, err error) {
+	flows, leads, err := g.SentByFlow()
+	for i := range leads {
+		all.Add(flows[i])
+		led.Add(leads[i])
+	}
+	return all, led, err
+}
+
+// SentByFlow is what each flow has sent, and what led it.
+func (g *Generator) SentByFlow() (flows, leads []Count, err error) {
 	for i := range 2 * g.flows {
 		var raw programsFlow
 		if err := g.objects.Flows.Lookup(uint32(i), &raw); err != nil {
-			return all, led, fmt.Errorf("read flow %d: %w", i, err)
+			return nil, nil, fmt.Errorf("read flow %d: %w", i, err)
 		}
-		sent := Count{raw.Sent.Packets, raw.Sent.Octets}
-		if i < g.flows {
-			all.Add(sent)
-		} else {
-			led.Add(sent)
-		}
+		flows = append(flows, Count{raw.Sent.Packets, raw.Sent.Octets})
 	}
-	return all, led, nil
+	return flows[:g.flows], flows[g.flows:], nil
 }
 
 // Span is when the first packet of the last Send left that did not lead, when its last batch did, and how much of the time

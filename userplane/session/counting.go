@@ -1,0 +1,323 @@
+package session
+
+import (
+	"iter"
+	"slices"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+)
+
+// This file settles what a URR counts in. An entry whose rules have the same URRs (most have one rule) counts for all of
+// them, and each URR adds up its entries: nothing beside the entry is touched for them. Where that will not do, the entry
+// is celled: its rules count in the cells of their URRs instead. That is so when only some of the rules have a URR, or
+// when a URR has a volume quota, which holds for all its entries together and to the packet. A URR with a volume
+// threshold is in cells everywhere or nowhere, so that its cell or its entries can tell when it is reached.
+//
+// The entry's own count stands still while it is celled. So nothing is lost at the change, whenever the data path makes
+// it: what came before stands in the entry, what comes after in the cells, and the URR has both.
+
+// rest is the cell of all rules without URRs in celled entries. Bit 31 is not for control planes, TS 29.244 8.2.54.
+const rest = pfcp.URRID(1 << 31)
+
+// Counts is what was counted until now.
+type Counts struct {
+	Entries map[Key]Usage // of all entries that the session compiles to
+	Cells   []Volume      // in the order of CellIDs
+}
+
+// count settles which entries are celled, with which cells, and at which counts the others tell.
+func (c *compiler) count(t Table) {
+	if len(c.s.URRs) == 0 {
+		return
+	}
+	c.celled(t)
+	if len(c.s.Watches) == 0 {
+		return
+	}
+	for i, key := range c.s.counting(t) {
+		if i < len(c.s.Watches) {
+			e := t[key]
+			e.Watch = c.s.Watches[i]
+			t[key] = e
+		}
+	}
+}
+
+// celled settles which entries are celled. One makes others so, by a URR with a volume threshold.
+func (c *compiler) celled(t Table) {
+	needs := make([]bool, len(c.s.URRs))
+	for i := range c.s.URRs {
+		needs[i] = c.s.URRs[i].hasVolumeQuota()
+	}
+	for again := true; again; {
+		again = false
+		for key, e := range t {
+			if e.Celled || !c.s.wantsCells(&e, needs) {
+				continue
+			}
+			e.Celled, again = true, true
+			c.cell(&e, needs)
+			t[key] = e
+		}
+	}
+}
+
+// wantsCells says whether an entry is to be celled, by URRs that need cells.
+func (s *Session) wantsCells(e *Entry, needs []bool) bool {
+	for _, r := range e.Rules {
+		for at := range s.urrsOf(r) {
+			if needs[at] {
+				return true
+			}
+			for _, other := range e.Rules {
+				if !s.has(other, at) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// has says whether a rule has the URR at that place.
+func (s *Session) has(r *Rule, at int) bool {
+	for own := range s.urrsOf(r) {
+		if own == at {
+			return true
+		}
+	}
+	return false
+}
+
+// cell has the rules of an entry count in cells.
+func (c *compiler) cell(e *Entry, needs []bool) {
+	e.More = slices.Clone(e.More)
+	for _, r := range e.Rules {
+		r.Cells = nil
+		for at := range c.s.urrsOf(r) {
+			u := &c.s.URRs[at]
+			needs[at] = needs[at] || u.Triggers&pfcp.ReportVolumeThreshold != 0
+			if id := (CellID{c.s.SEID, u.ID}); !slices.Contains(r.Cells, id) {
+				r.Cells = append(r.Cells, id)
+			}
+		}
+		if len(r.Cells) == 0 {
+			r.Cells = []CellID{{c.s.SEID, rest}}
+		}
+	}
+}
+
+// urrsOf are the URRs of a rule's PDR, by their place in the list.
+func (s *Session) urrsOf(r *Rule) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		p, ok := find(s.PDRs, r.Origin.PDRID, idOfPDR)
+		if !ok {
+			return
+		}
+		for _, id := range s.PDRs[p].urrs() {
+			if at, ok := find(s.URRs, id, idOfURR); ok && !yield(at) {
+				return
+			}
+		}
+	}
+}
+
+// counting are the entries that count for URRs, in the order of their keys.
+func (s *Session) counting(t Table) []Key {
+	all := make([]Key, 0, len(t))
+	for key, e := range t {
+		for range s.urrsOf(&e.Rule) {
+			if !e.Celled {
+				all = append(all, key)
+			}
+			break
+		}
+	}
+	sortKeys(all)
+	return all
+}
+
+// counts says whether an entry counts for the URR at that place.
+func (s *Session) counts(e *Entry, at int) bool {
+	return !e.Celled && s.has(&e.Rule, at)
+}
+
+func (u *URR) hasVolumeQuota() bool {
+	return u.Parameters.VolumeQuota != pfcp.Volume{} || u.Parameters.SubsequentVolumeQuota != pfcp.Volume{}
+}
+
+// CellIDs are the usage cells of the session: those of URRs that count or have counted in one, as long as they live.
+func (s Session) CellIDs() []CellID {
+	var all []CellID
+	for i := range s.URRs {
+		if s.URRs[i].Celled {
+			all = append(all, CellID{s.SEID, s.URRs[i].ID})
+		}
+	}
+	if s.Rest {
+		all = append(all, CellID{s.SEID, rest})
+	}
+	return all
+}
+
+// Cells are the usage cells with the counts at which the data path is to act. Counting does not change them: only
+// reports, quotas and rules do.
+func (s Session) Cells() []Cell {
+	var all []Cell
+	for i := range s.URRs {
+		if u := &s.URRs[i]; u.Celled {
+			all = append(all, Cell{CellID{s.SEID, u.ID}, u.limits()})
+		}
+	}
+	if s.Rest {
+		all = append(all, Cell{ID: CellID{s.SEID, rest}})
+	}
+	return all
+}
+
+// Settle brings the session up to what was counted until now, so that afterwards rules may change or be reported. t is
+// what it compiles to. What counts less than it did was made anew (the maps were lost), and counts from 0.
+func (s Session) Settle(t Table, counts Counts, now Time) Session {
+	next := s
+	next.URRs = slices.Clone(s.URRs)
+	next.Packets = 0
+	for _, u := range counts.Entries {
+		next.Packets += u.Packets
+	}
+	cells, seen := counts.Cells, false
+	for i := range next.URRs {
+		u := &next.URRs[i]
+		moved := since(&u.Entries, s.entriesOf(i, t, counts.Entries))
+		if u.Celled {
+			moved = moved.plus(since(&u.Counted, cells[0]))
+			cells = cells[1:]
+		}
+		seen = seen || moved != Volume{}
+		u.advance(moved, now)
+	}
+	if s.Rest {
+		next.Packets += cells[0].UplinkPackets + cells[0].DownlinkPackets
+	}
+	if seen || next.Packets != s.Packets {
+		next.LastPacket, next.Inactive = now, false
+	}
+	return next
+}
+
+// since is what has come to what was counted, which then is counted.
+func since(counted *Volume, now Volume) Volume {
+	moved, ok := now.minus(*counted)
+	if !ok {
+		moved = now
+	}
+	*counted = now
+	return moved
+}
+
+// entriesOf is what a URR's entries have counted.
+func (s *Session) entriesOf(at int, t Table, usage map[Key]Usage) (v Volume) {
+	for key, e := range t {
+		if s.counts(&e, at) || slices.Contains(s.URRs[at].Frozen, key) {
+			u := usage[key]
+			v.count(key.Direction, u.Packets, u.Octets)
+		}
+	}
+	return v
+}
+
+// Recount has the session's URRs count in what its rules compile to now. old is the session with the rules of before,
+// settled with counts; a new session has none.
+func (s Session) Recount(old Session, before, after Table, counts Counts) Session {
+	next := s
+	next.URRs = slices.Clone(s.URRs)
+	for i := range next.URRs {
+		u := &next.URRs[i]
+		u.Frozen = nil
+		was, known := find(old.URRs, u.ID, idOfURR)
+		for key, e := range after {
+			if !e.Celled {
+				continue
+			}
+			for _, r := range e.Rules {
+				u.Celled = u.Celled || slices.Contains(r.Cells, CellID{s.SEID, u.ID})
+				next.Rest = next.Rest || slices.Contains(r.Cells, CellID{s.SEID, rest})
+			}
+			b, ok := before[key]
+			if ok && known && (old.counts(&b, was) || slices.Contains(old.URRs[was].Frozen, key)) {
+				u.Frozen = append(u.Frozen, key)
+			}
+		}
+		sortKeys(u.Frozen)
+		u.Entries = next.entriesOf(i, after, counts.Entries)
+	}
+	return next.Watch(after, counts)
+}
+
+// Gone are the entries that counted for URRs and are no more.
+func (s Session) Gone(before, after Table) []Key {
+	return slices.DeleteFunc(s.counting(before), func(key Key) bool {
+		_, stays := after[key]
+		return stays
+	})
+}
+
+// Late adds what entries that are gone have counted since they were settled, as of old: to the URRs that live on, and
+// to the last reports of the others.
+func (s Session) Late(old Session, before Table, settled, now map[Key]Usage, final []pfcp.UsageReport) Session {
+	next := s
+	next.URRs = slices.Clone(s.URRs)
+	for key, u := range now {
+		was := settled[key]
+		var moved Volume
+		moved.count(key.Direction, u.Packets-was.Packets, u.Octets-was.Octets)
+		e := before[key]
+		for at := range old.urrsOf(&e.Rule) {
+			id := old.URRs[at].ID
+			if r := lastOf(final, id); r != nil {
+				add(r, moved)
+			} else if i, ok := find(next.URRs, id, idOfURR); ok {
+				next.URRs[i].Now.Volume = next.URRs[i].Now.Volume.plus(moved)
+			}
+		}
+	}
+	return next
+}
+
+// LateCells adds what cells that go have counted since s was settled to the last reports of their URRs.
+func (s Session) LateCells(ids []CellID, now []Volume, final []pfcp.UsageReport) (changed bool) {
+	for n, id := range ids {
+		at, ok := find(s.URRs, id.URRID, idOfURR)
+		r := lastOf(final, id.URRID)
+		if !ok || r == nil {
+			continue
+		}
+		if moved, ok := now[n].minus(s.URRs[at].Counted); ok && moved != (Volume{}) {
+			add(r, moved)
+			changed = true
+		}
+	}
+	return changed
+}
+
+// lastOf is the last report of a URR; nil: there is none.
+func lastOf(reports []pfcp.UsageReport, id pfcp.URRID) (last *pfcp.UsageReport) {
+	for i := range reports {
+		if reports[i].URRID == id {
+			last = &reports[i]
+		}
+	}
+	return last
+}
+
+func add(r *pfcp.UsageReport, v Volume) {
+	if !r.Volume.Present {
+		return
+	}
+	c := &r.Volume.Value
+	c.TotalOctets += v.UplinkOctets + v.DownlinkOctets
+	c.UplinkOctets, c.DownlinkOctets = c.UplinkOctets+v.UplinkOctets, c.DownlinkOctets+v.DownlinkOctets
+	if !c.OctetsOnly {
+		c.TotalPackets += v.UplinkPackets + v.DownlinkPackets
+		c.UplinkPackets, c.DownlinkPackets = c.UplinkPackets+v.UplinkPackets, c.DownlinkPackets+v.DownlinkPackets
+	}
+}
