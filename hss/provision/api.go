@@ -41,6 +41,7 @@ func (v *Service) Handler(identify func(*http.Request) (Actor, error), network N
 	r.simVerbs()
 	r.locations(network)
 	r.templates()
+	r.equipment(network)
 	r.bulk()
 	r.operation(network)
 	return mux

@@ -117,6 +117,8 @@ func newBed(t testing.TB) *bed {
 		Peers:  func() any { return []string{} },
 		Locate: func(context.Context, identity.IMSI, bool) (any, error) { return nil, errors.New("nobody") },
 		Reset:  func(context.Context) (int, error) { return 3, nil },
+
+		Equipment: func(_ context.Context, imei string) (any, error) { return imei, nil },
 	}))
 	t.Cleanup(server.Close)
 	b.url = server.URL

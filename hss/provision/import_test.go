@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/hss/redistest"
+	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/aka"
 	"github.com/xepc/xepc/pkg/identity"
@@ -176,23 +178,37 @@ func TestEveryColumnComesBack(t *testing.T) {
 
 func TestDumpAndRestore(t *testing.T) {
 	b := newBed(t)
+	ctx := As(context.Background(), Actor{Name: "x", Role: Admin})
 	ok[Template](b, http.MethodPut, "/templates/meter", `{"apns":[{"name":"meters"}]}`)
 	ok[subscriber.APN](b, http.MethodPut, "/apns/meters", `{"name":"meters","qci":8}`)
 	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, `,"template":"meter","msisdn":"88212","seq":500`))
 	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi2, ""))
 	b.register(imsi2, "mme1")
+	ok[EquipmentResult](b, http.MethodPost, "/equipment", `{"list":"black","ranges":["990","35609204-35609209"]}`)
+	require.NoError(t, b.store.SawNode(ctx, store.Node{Host: "mme1", Realm: "visited", Via: "dra1"}))
+	gateway := subscriber.Gateway{Host: "pgw1"}
+	require.NoError(t, b.store.PutGateway(ctx, imsi2, "internet", gateway))
+	for _, node := range []string{"mme1", "mme2"} {
+		_, err := b.store.Advance(ctx, imsi2, node, 1, nil, time.Now())
+		require.NoError(t, err)
+	}
 	status, dump := b.do(Admin, http.MethodGet, "/dump", "")
 	require.Equal(t, 200, status)
-	require.True(t, strings.HasPrefix(dump, `{"header":{"format":"xepc-hss-dump","version":1,`), dump)
+	require.True(t, strings.HasPrefix(dump, `{"header":{"format":"xepc-hss-dump","version":2,`), dump)
 	require.Contains(t, dump, `{"end":{"sims":2}}`)
-	before := ok[TestVector](b, http.MethodPost, "/sims/"+imsi1+"/vector", "")
+	require.NotContains(t, dump, kHex)
+	var before uint64 // faster than the clock counts: by a thousand after the dump
+	for range 200 {
+		a, err := b.store.Advance(ctx, imsi1, "mme1", 5, nil, time.Now())
+		require.NoError(t, err)
+		before = a.Counter.SEQ + 4
+	}
 
 	second := &bed{t: t, store: openStore(t, redistest.Start(t).Address, kek), told: &told{}}
 	var err error
 	second.service, err = New(DefaultConfig(), second.store, second.told, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	ctx := As(context.Background(), Actor{Name: "x", Role: Admin})
-	for i, want := range []RestoreResult{{SIMs: 2, Templates: 2}, {There: 2, Templates: 2}} { // it may be repeated
+	for i, want := range []RestoreResult{{SIMs: 2, Templates: 2, Equipment: 2, Nodes: 1}, {There: 2}} { // it may be repeated
 		got, err := second.service.restore(ctx, strings.NewReader(dump))
 		require.NoError(t, err)
 		want.Errors = []string{}
@@ -204,17 +220,42 @@ func TestDumpAndRestore(t *testing.T) {
 		is, err := second.store.Load(ctx, imsi)
 		require.NoError(t, err)
 		require.Equal(t, was.Stored, is.Stored)
-		require.Equal(t, was.MME.Host, is.MME.Host)
+		require.Equal(t, was.MME, is.MME)
+		if imsi == imsi2 {
+			require.Equal(t, was.INDs, is.INDs, "each node keeps its IND")
+			require.Equal(t, was.NextIND, is.NextIND)
+		}
 	}
-	second.service.now = func() time.Time { return time.Now().Add(time.Second) }
-	after, err := second.service.testVector(ctx, imsi1, "")
+	a, err := second.store.Advance(ctx, imsi1, "mme1", 1, nil, time.Now())
 	require.NoError(t, err)
-	require.Greater(t, after.SEQ, before.SEQ, "above what was given out since the dump")
+	require.Greater(t, a.Counter.SEQ, before, "above what was given out since the dump, however fast")
+	require.Less(t, a.Counter.SEQ-before, uint64(subscriber.Delta), "and not too far for the card")
 	found, err := second.store.Find(ctx, "msisdn", "88212")
 	require.NoError(t, err)
 	require.Len(t, found, 1)
+	at, err := second.store.AtNode(ctx, "mme1")
+	require.NoError(t, err)
+	require.Equal(t, []identity.IMSI{imsi2}, at)
+	gateways, err := second.store.Gateways(ctx, imsi2)
+	require.NoError(t, err)
+	require.Equal(t, map[string]subscriber.Gateway{"internet": gateway}, gateways)
+	known, err := second.store.Node(ctx, "mme1")
+	require.NoError(t, err)
+	require.Equal(t, "dra1", known.Via)
+	lists, err := second.store.Equipment(ctx, "", "", 10)
+	require.NoError(t, err)
+	require.Equal(t, []subscriber.Equipment{{Range: "35609204-35609209", List: subscriber.Black}, {Range: "990", List: subscriber.Black}}, lists)
 
-	for _, bad := range []string{`{"header":{"format":"xepc-hss-dump","version":2}}`, `{"header":{"format":"x","version":1}}`, `{`, `x`} {
+	// Version 1, which had neither INDs nor PDN-GWs.
+	old := regexp.MustCompile(`,"(inds|next_ind)":("[^"]*"|\d+)`).ReplaceAllString(strings.Replace(dump, `"version":2`, `"version":1`, 1), "")
+	third := openStore(t, redistest.Start(t).Address, kek)
+	service, err := New(DefaultConfig(), third, &told{}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	was, err := service.restore(ctx, strings.NewReader(old))
+	require.NoError(t, err)
+	require.Equal(t, 2, was.SIMs)
+
+	for _, bad := range []string{`{"header":{"format":"xepc-hss-dump","version":3}}`, `{"header":{"format":"x","version":1}}`, `{`, `x`} {
 		_, err := second.service.restore(ctx, strings.NewReader(bad))
 		require.Error(t, err, bad)
 	}
@@ -309,4 +350,37 @@ func FuzzPatch(f *testing.F) {
 			_ = next.WithDefaults().Validate()
 		}
 	})
+}
+
+func TestEquipment(t *testing.T) {
+	b := newBed(t)
+	ok[EquipmentResult](b, http.MethodPost, "/equipment", `{"list":"black","ranges":["99000085000000","35609200-35609299"]}`)
+	ok[EquipmentResult](b, http.MethodPost, "/equipment", `{"list":"grey","ranges":["99000085000000","35"]}`)
+	list := ok[[]subscriber.Equipment](b, http.MethodGet, "/equipment", "")
+	require.Equal(t, []subscriber.Equipment{
+		{Range: "35", List: subscriber.Grey}, {Range: "35609200-35609299", List: subscriber.Black}, {Range: "99000085000000", List: subscriber.Grey},
+	}, list, "put on another list it is off the first")
+	require.Len(t, ok[[]subscriber.Equipment](b, http.MethodGet, "/equipment?list=grey&after=35&limit=5", ""), 1)
+	require.Equal(t, "35609204079300", ok[string](b, http.MethodGet, "/equipment/35609204079300", ""), "as the Diameter edge says")
+	ok[EquipmentResult](b, http.MethodDelete, "/equipment/35609200-35609299", "")
+	for _, row := range []struct {
+		role         Role
+		method, path string
+		body         string
+		status       int
+	}{
+		{Admin, http.MethodDelete, "/equipment/35609200-35609299", "", 404},
+		{Admin, http.MethodPost, "/equipment", `{"list":"black","ranges":["35609299-35609200"]}`, 400},
+		{Admin, http.MethodPost, "/equipment", `{"list":"red","ranges":["1"]}`, 422},
+		{Admin, http.MethodPost, "/equipment", `{"list":"black","ranges":[]}`, 422},
+		{Admin, http.MethodGet, "/equipment/123", "", 400},
+		{Read, http.MethodPost, "/equipment", `{"list":"black","ranges":["1"]}`, 403},
+		{Read, http.MethodDelete, "/equipment/35", "", 403},
+	} {
+		status, text := b.do(row.role, row.method, row.path, row.body)
+		require.Equal(t, row.status, status, "%s %s %s: %s", row.method, row.path, row.body, text)
+	}
+	entries := ok[[]map[string]any](b, http.MethodGet, "/audit?verb=equipment.set", "")
+	require.Equal(t, "99000085000000 and 1 more", entries[0]["object"])
+	require.Equal(t, "grey", entries[0]["detail"])
 }

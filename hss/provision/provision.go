@@ -73,6 +73,8 @@ type Network struct {
 	Peers  func() any                                                               // open peers
 	Locate func(ctx context.Context, imsi identity.IMSI, current bool) (any, error) // asks the serving nodes
 	Reset  func(ctx context.Context) (int, error)                                   // tells every node that registrations were lost
+
+	Equipment func(ctx context.Context, imei string) (any, error) // says on which list a device is
 }
 
 // Service is provisioning.

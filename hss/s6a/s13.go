@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
@@ -17,8 +16,8 @@ const S13ID uint32 = 16777252
 
 const commandECR uint32 = 324
 
-// EquipmentConfig are the lists of devices, TS 22.016 3: a TAC (8 digits), the first 14 digits of an IMEI, or any prefix
-// of 1 to 14. The longest that fits decides.
+// EquipmentConfig are lists of devices, beside those that are put in by command: beginnings of IMEIs and ranges, see
+// subscriber.Equipment.
 type EquipmentConfig struct {
 	White   []string `yaml:"white"`
 	Grey    []string `yaml:"grey"`
@@ -27,41 +26,68 @@ type EquipmentConfig struct {
 }
 
 // Equipment-Status, TS 29.272 7.3.51.
-var equipmentStatus = map[string]uint32{"white": 0, "black": 1, "grey": 2}
+var equipmentStatus = map[subscriber.EquipmentList]uint32{subscriber.White: 0, subscriber.Black: 1, subscriber.Grey: 2}
 
 const equipmentRefuse = "refuse"
 
 // Validate lists every fault, each beginning with its key.
 func (c EquipmentConfig) Validate() error {
 	var faults []error
-	for name, list := range c.lists() {
-		for i, s := range list {
-			if s == "" || len(s) > 14 || strings.Trim(s, "0123456789") != "" {
-				faults = append(faults, fmt.Errorf("%s[%d]: %q, want 1 to 14 digits", name, i, s))
+	for list, ranges := range c.lists() {
+		for i, r := range ranges {
+			if err := (subscriber.Equipment{Range: r, List: list}).Validate(); err != nil {
+				faults = append(faults, fmt.Errorf("%s[%d]: %w", list, i, err))
 			}
 		}
 	}
-	if _, ok := equipmentStatus[c.Unknown]; !ok && c.Unknown != equipmentRefuse {
+	if _, ok := equipmentStatus[subscriber.EquipmentList(c.Unknown)]; !ok && c.Unknown != equipmentRefuse {
 		faults = append(faults, fmt.Errorf("unknown: %q, want white, grey, black or refuse", c.Unknown))
 	}
 	return errors.Join(faults...)
 }
 
-func (c EquipmentConfig) lists() map[string][]string {
-	return map[string][]string{"white": c.White, "grey": c.Grey, "black": c.Black}
+func (c EquipmentConfig) lists() map[subscriber.EquipmentList][]string {
+	return map[subscriber.EquipmentList][]string{subscriber.White: c.White, subscriber.Grey: c.Grey, subscriber.Black: c.Black}
 }
 
-// status is the list that a device is on.
-func (c EquipmentConfig) status(device string) string {
-	best, status := 0, c.Unknown
-	for _, name := range []string{"white", "grey", "black"} { // of the same length the stricter wins
-		for _, prefix := range c.lists()[name] {
-			if strings.HasPrefix(device, prefix) && len(prefix) >= best {
-				best, status = len(prefix), name
-			}
+// entries are those of all lists.
+func (c EquipmentConfig) entries() []subscriber.Equipment {
+	var all []subscriber.Equipment
+	for list, ranges := range c.lists() {
+		for _, r := range ranges {
+			all = append(all, subscriber.Equipment{Range: r, List: list})
 		}
 	}
-	return status
+	return all
+}
+
+// EquipmentStatus is what a device is.
+type EquipmentStatus struct {
+	List  string `json:"list"            doc:"white, grey, black, or refuse"`
+	Range string `json:"range,omitempty" doc:"of the entry that says so"`
+	From  string `json:"from"            doc:"provisioned; configuration: s6a.equipment; unknown: s6a.equipment.unknown"`
+}
+
+// Equipment says on which list the device of an IMEI is: the narrowest entry decides, of two as narrow the one that was put
+// in by command.
+func (s *Server) Equipment(ctx context.Context, imei string) (EquipmentStatus, error) {
+	device, err := subscriber.Device(imei)
+	if err != nil {
+		return EquipmentStatus{}, err
+	}
+	stored, err := s.store.EquipmentFor(ctx, device)
+	if err != nil {
+		return EquipmentStatus{}, err
+	}
+	put, isPut := subscriber.Decide(stored, device)
+	configured, isConfigured := subscriber.Decide(s.cfg.Equipment.entries(), device)
+	switch {
+	case isConfigured && (!isPut || configured.Narrower(put)):
+		return EquipmentStatus{List: string(configured.List), Range: configured.Range, From: "configuration"}, nil
+	case isPut:
+		return EquipmentStatus{List: string(put.List), Range: put.Range, From: "provisioned"}, nil
+	}
+	return EquipmentStatus{List: s.cfg.Equipment.Unknown, From: "unknown"}, nil
 }
 
 // S13 is the application of hosts that ask us about devices.
@@ -86,11 +112,15 @@ func (s *Server) identityCheck(ctx context.Context, req diameter.Request) ([]dia
 	if err != nil {
 		return nil, invalid(terminalInformation.Group(imei), err)
 	}
-	status := s.cfg.Equipment.status(device)
+	found, err := s.Equipment(ctx, device)
+	if err != nil {
+		return nil, s.asAnswer(err, req.Text(diameter.OriginRealm), tryElsewhere())
+	}
+	status := subscriber.EquipmentList(found.List)
 	if locked, err := s.lockedOut(ctx, req.Text(diameter.UserName), imei.Text()); err != nil {
 		return nil, s.asAnswer(err, req.Text(diameter.OriginRealm), tryElsewhere())
 	} else if locked {
-		status = "black"
+		status = subscriber.Black
 	}
 	if status == equipmentRefuse {
 		return nil, experimental(subscriber.EquipmentUnknown, errors.New("the device is on no list"))

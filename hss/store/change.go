@@ -97,30 +97,3 @@ func (s *Store) Changes(ctx context.Context, before time.Time, limit int) (map[s
 		}
 	}
 }
-
-// Restore puts a SIM of a dump in, with its keys as sealed then and where it was registered. SEQ goes on as if the time
-// since at had been lost: above what was given out meanwhile. The error is ErrExists for a SIM that is there, or says
-// that the keys do not open.
-func (s *Store) Restore(ctx context.Context, imsi identity.IMSI, p subscriber.Profile, sealed []byte, seq uint64, at time.Time, mme, sgsn subscriber.Registration) error {
-	if _, err := identity.ParseIMSI(string(imsi)); err != nil {
-		return err
-	}
-	c, err := s.keyring.open(imsi, sealed)
-	if err != nil {
-		return err
-	}
-	if err := s.Add(ctx, imsi, p, c, seq, at); err != nil {
-		return err
-	}
-	for side, r := range map[subscriber.Side]subscriber.Registration{subscriber.MME: mme, subscriber.SGSN: sgsn} {
-		if r.IsZero() {
-			continue
-		}
-		if err := s.Register(ctx, subscriber.Subscriber{IMSI: imsi}, firstRevision, Swap{Side: side, Next: r}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-const firstRevision Revision = "1" // of a SIM that was just put in

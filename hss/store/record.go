@@ -18,12 +18,15 @@ type Record struct {
 	KEK      string // id of the key that seals its keys
 	Sealed   []byte // its keys
 	SEQ      uint64 // the last given out
+	INDs     []byte // IND table, see layout.go
+	NextIND  uint8  // the place in it that the next unknown node takes
 }
 
 // record reads what is stored. The error is of the record, and names what cannot be read.
 func (s *Store) record(imsi identity.IMSI, w stored, t subscriber.Templates) (Record, error) {
 	r := Record{
 		Subscriber: subscriber.Subscriber{IMSI: imsi}, Revision: revisionOf(w), KEK: kekOf(w.sealed), Sealed: []byte(w.sealed), SEQ: w.seq,
+		INDs: []byte(w.nodes), NextIND: w.next,
 	}
 	var err error
 	if r.Stored, err = decodeProfile(w.profile); err != nil {

@@ -80,6 +80,10 @@ func (s *Store) Gateways(ctx context.Context, imsi identity.IMSI) (map[string]su
 	if err != nil {
 		return nil, unavailable(err)
 	}
+	return decodeGateways(texts)
+}
+
+func decodeGateways(texts map[string]string) (map[string]subscriber.Gateway, error) {
 	all := make(map[string]subscriber.Gateway, len(texts))
 	for apn, text := range texts {
 		var g subscriber.Gateway

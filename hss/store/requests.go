@@ -222,6 +222,27 @@ func (s *Store) SawNode(ctx context.Context, n Node) error {
 	return unavailable(s.redis.HSet(ctx, nodesKey, strings.ToLower(n.Host), j).Err())
 }
 
+// RestoreNodes puts nodes in that are not known, and returns how many.
+func (s *Store) RestoreNodes(ctx context.Context, nodes []Node) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	added := 0
+	for _, n := range nodes {
+		j, err := json.Marshal(n)
+		if err != nil {
+			return added, fmt.Errorf("encoding a node: %w", err)
+		}
+		yes, err := s.redis.HSetNX(ctx, nodesKey, strings.ToLower(n.Host), j).Result()
+		if err != nil {
+			return added, unavailable(err)
+		}
+		if yes {
+			added++
+		}
+	}
+	return added, nil
+}
+
 // Node returns what is known of a node; the zero Node when it has never asked us anything.
 func (s *Store) Node(ctx context.Context, host string) (Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.within)

@@ -114,6 +114,7 @@ type Store struct {
 
 	log       *slog.Logger
 	templates templates
+	ranges    equipmentRanges
 }
 
 func (s *Store) scripts() []*redis.Script {
@@ -209,7 +210,16 @@ func (s *Store) run(ctx context.Context, script *redis.Script, imsi identity.IMS
 // Add puts a new SIM in. seq is the last SEQ that the card may have seen, 0 for a new one. The error is ErrExists for
 // a SIM that is there, or a *TakenError.
 func (s *Store) Add(ctx context.Context, imsi identity.IMSI, p subscriber.Profile, c aka.Credentials, seq uint64, now time.Time) error {
-	record, err := s.encodeNew(New{IMSI: imsi, Profile: p, Keys: c, SEQ: seq}, now)
+	profile, err := encodeProfile(p)
+	if err != nil {
+		return err
+	}
+	return s.put(ctx, imsi, p, newStored(s.keyring.seal(imsi, c), profile, seq, now))
+}
+
+// put puts a new record in, and into the indexes by its profile. The errors are those of Add.
+func (s *Store) put(ctx context.Context, imsi identity.IMSI, p subscriber.Profile, r stored) error {
+	record, err := r.encode()
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,35 @@ func (s *Store) forgetTemplates() {
 	s.templates.read = time.Time{}
 }
 
+// RestoreTemplates puts templates in whose names are not there, and returns how many.
+func (s *Store) RestoreTemplates(ctx context.Context, t subscriber.Templates) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	fields := map[string]any{}
+	for name, p := range t.Profiles {
+		fields[profileTemplate+name] = p
+	}
+	for name, a := range t.APNs {
+		fields[apnTemplate+string(name)] = a
+	}
+	defer s.forgetTemplates()
+	added := 0
+	for field, v := range fields {
+		j, err := json.Marshal(v)
+		if err != nil {
+			return added, fmt.Errorf("encoding a template: %w", err)
+		}
+		yes, err := s.redis.HSetNX(ctx, templatesKey, field, j).Result()
+		if err != nil {
+			return added, unavailable(err)
+		}
+		if yes {
+			added++
+		}
+	}
+	return added, nil
+}
+
 // PutTemplate puts a template for profiles in, or in the place of the one of that name.
 func (s *Store) PutTemplate(ctx context.Context, name string, p subscriber.Profile) error {
 	return s.putTemplate(ctx, profileTemplate+name, p)

@@ -290,6 +290,7 @@ func restore(c *cli.Context, n *client, in *bufio.Reader) error {
 			return err
 		}
 		total.SIMs, total.There, total.Templates = total.SIMs+result.SIMs, total.There+result.There, total.Templates+result.Templates
+		total.Equipment, total.Nodes = total.Equipment+result.Equipment, total.Nodes+result.Nodes
 		total.Errors = append(total.Errors, result.Errors...)
 		part.Reset()
 		lines = 0
@@ -318,7 +319,8 @@ func restore(c *cli.Context, n *client, in *bufio.Reader) error {
 	if err := flush(); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(c.App.Writer, "%d SIMs and %d templates put in, %d SIMs were there, %d left out\n", total.SIMs, total.Templates, total.There, len(total.Errors)); err != nil {
+	if _, err := fmt.Fprintf(c.App.Writer, "%d SIMs, %d templates, %d devices and %d nodes put in; %d SIMs were there, %d left out\n",
+		total.SIMs, total.Templates, total.Equipment, total.Nodes, total.There, len(total.Errors)); err != nil {
 		return err
 	}
 	switch {

@@ -25,6 +25,7 @@ func newApp() *cli.App {
 			apnCommand(),
 			templateCommand(),
 			imeiCommand(),
+			equipmentCommand(),
 			plmnCommand(),
 			locationCommand(),
 			peerCommand(),

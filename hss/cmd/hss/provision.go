@@ -25,7 +25,8 @@ func openProvisioning(cfg *Config, n *node.Node, records *store.Store, edge *s6a
 		Locate: func(ctx context.Context, imsi identity.IMSI, current bool) (any, error) {
 			return edge.Locate(ctx, peers, imsi, current)
 		},
-		Reset: edge.Reset,
+		Reset:     edge.Reset,
+		Equipment: func(ctx context.Context, imei string) (any, error) { return edge.Equipment(ctx, imei) },
 	}
 	err := n.Step("open provisioning", func() (err error) {
 		if service, err = provision.New(cfg.Provision, records, edge, n.Log); err != nil {

@@ -146,7 +146,7 @@ func TestImportGoesOnWhereItWas(t *testing.T) {
 
 	dump := filepath.Join(dir, "dump")
 	require.NoError(t, os.WriteFile(dump, []byte(requireRun(t, "", "dump", socket)), 0o600))
-	require.Contains(t, requireRun(t, "", "restore", socket, dump), "0 SIMs and 0 templates put in, 2500 SIMs were there")
+	require.Contains(t, requireRun(t, "", "restore", socket, dump), "0 SIMs, 0 templates, 0 devices and 0 nodes put in; 2500 SIMs were there")
 	whole, err := os.ReadFile(dump)
 	require.NoError(t, err)
 	cut := string(whole[:strings.LastIndex(strings.TrimSpace(string(whole)), "\n")])
@@ -281,4 +281,34 @@ func TestASuspendedSIMIsCancelledAtItsNode(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 	require.Contains(t, out, "attach")
 	require.Equal(t, "none\n", requireRun(t, "", "location", "show", socket, sim))
+}
+
+func TestEquipmentCommands(t *testing.T) {
+	d, socket := provisioned(t)
+	file := filepath.Join(t.TempDir(), "stolen")
+	require.NoError(t, os.WriteFile(file, []byte("99000085000000\n99000085000001\n"), 0o600))
+	require.Equal(t, "black: 3\n", requireRun(t, "", "equipment", "set", socket, "--file", file, "black", "35609200-35609299"))
+	require.Equal(t, "white: 1\n", requireRun(t, "", "equipment", "set", socket, "white", "35609204"))
+	require.Equal(t, `RANGE              LIST
+35609200-35609299  black
+35609204           white
+99000085000000     black
+99000085000001     black
+`, requireRun(t, "", "equipment", "list", socket))
+	check := func(imei, list string) {
+		t.Helper()
+		require.Contains(t, requireRun(t, "", "equipment", "check", socket, "-o", "json", imei), `"list": "`+list+`"`)
+	}
+	check("356092040793001", "white")
+	check("35609205079300", "black")
+	check("01234567890123", "white") // s6a.equipment.unknown
+	requireRun(t, "", "equipment", "remove", socket, "35609200-35609299", "35609204")
+	check("35609205079300", "white")
+	_, code := run(t, "", "equipment", "remove", socket, "35609204")
+	require.Equal(t, node.ExitRefused, code)
+	for _, args := range [][]string{{"set", socket, "black"}, {"remove", socket}} {
+		_, code := run(t, "", append([]string{"equipment"}, args...)...)
+		require.Equal(t, node.ExitUsage, code)
+	}
+	_ = d
 }
