@@ -28,6 +28,7 @@ type Options struct {
 	Prefix  string // of the namespaces
 	UEs     int
 	PGWUs   int
+	IPv6    bool   // S8-U is IPv6
 	Size    int64  // octets of each transfer
 	BinDir  string // where hss, pgwc and pgwu are
 	Keep    bool   // stay, with the UEs attached, until the context ends
@@ -63,7 +64,7 @@ func Run(ctx context.Context, w io.Writer, options Options) (err error) {
 	start := time.Now()
 	d.out.section("Start")
 	d.lab, err = lab.Start(ctx, lab.Options{
-		Prefix: options.Prefix, UEs: options.UEs, PGWUs: options.PGWUs, BinDir: options.BinDir, Log: options.Log,
+		Prefix: options.Prefix, UEs: options.UEs, PGWUs: options.PGWUs, IPv6: options.IPv6, BinDir: options.BinDir, Log: options.Log,
 		Step: d.out.step,
 	})
 	if ctx.Err() != nil {

@@ -211,7 +211,7 @@ func (u *UE) Client() *traffic.Client { return traffic.NewClient(u.Namespace) }
 // pgwuOf gives the number of the PGW-U with that GTP-U address; 0 when there is none.
 func pgwuOf(address netip.Addr) int {
 	for n := 1; n <= topology.MaxPGWUs; n++ {
-		if topology.GTPU(n) == address {
+		if topology.GTPU(n) == address || topology.GTPU6(n) == address {
 			return n
 		}
 	}

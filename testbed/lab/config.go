@@ -101,7 +101,9 @@ func pgwuConfig(dir string, n int) map[string]any {
 			{"name": topology.AccessPort},
 			{"name": topology.CorePort, "network_instance": networkInstance},
 		},
-		"slices":            []map[string]any{{"address": topology.GTPU(n).String(), "sessions": sessionsPerUP}},
+		"slices": []map[string]any{{
+			"address": topology.GTPU(n).String(), "address6": topology.GTPU6(n).String(), "sessions": sessionsPerUP,
+		}},
 		"network_instances": []map[string]any{{"name": networkInstance, "gateway": topology.SGiGateway(n).String()}},
 	}
 }

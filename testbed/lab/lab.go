@@ -31,6 +31,7 @@ type Options struct {
 	Prefix string // of the namespaces; DefaultPrefix when empty
 	UEs    int
 	PGWUs  int
+	IPv6   bool   // S8-U is IPv6
 	BinDir string // where hss, pgwc and pgwu are
 	Log    *slog.Logger
 
@@ -241,13 +242,19 @@ func (l *Lab) startPGWUs(ctx context.Context) (string, error) {
 // startVisited starts the visited network and the UEs' devices. running is the context that they live under.
 func (l *Lab) startVisited(ctx, running context.Context) (_ string, err error) {
 	visited := l.Network.Namespace(topology.Visited)
-	for address, to := range map[netip.Addr]**sgw.Gateway{topology.SGW: &l.SGW, topology.OtherSGW: &l.Other} {
-		config := sgw.Config{Address: address, Listen: visited.ListenPacket, Log: l.options.Log}
+	for _, at := range []struct {
+		address, user6 netip.Addr
+		gateway        **sgw.Gateway
+	}{{topology.SGW, topology.SGW6, &l.SGW}, {topology.OtherSGW, topology.OtherSGW6, &l.Other}} {
+		config := sgw.Config{Address: at.address, Listen: visited.ListenPacket, Log: l.options.Log}
+		if l.options.IPv6 {
+			config.User6 = at.user6
+		}
 		gateway, err := sgw.New(ctx, config)
 		if err != nil {
 			return "", fmt.Errorf("start SGW: %w", err)
 		}
-		*to = gateway
+		*at.gateway = gateway
 		l.group.Go(func() error { return gateway.Run(running) })
 	}
 	l.MME = mme.New(mme.Config{

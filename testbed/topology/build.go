@@ -43,7 +43,7 @@ func Build(plan Plan) (network *Network, err error) {
 		}
 	}
 	for _, l := range plan.Loopbacks {
-		if err := n.address(l.Namespace, "lo", netip.PrefixFrom(l.Address, 32)); err != nil {
+		if err := n.address(l.Namespace, "lo", netip.PrefixFrom(l.Address, l.Address.BitLen())); err != nil {
 			return nil, err
 		}
 	}
@@ -103,7 +103,7 @@ func planned(name string) bool {
 	return false
 }
 
-// prepare sets up a new namespace: loopback up, IPv6 silent, no reverse-path filter, forwarding in routers.
+// prepare sets up a new namespace: loopback up, IPv6 only where the plan has an address of it, no reverse-path filter, forwarding in routers.
 func prepare(ns *Namespace, router bool) error {
 	settings := [][2]string{
 		{"ipv6/conf/all/disable_ipv6", "1"},
@@ -112,7 +112,7 @@ func prepare(ns *Namespace, router bool) error {
 		{"ipv4/conf/default/rp_filter", "0"},
 	}
 	if router {
-		settings = append(settings, [2]string{"ipv4/ip_forward", "1"})
+		settings = append(settings, [2]string{"ipv4/ip_forward", "1"}, [2]string{"ipv6/conf/all/forwarding", "1"})
 	}
 	for _, s := range settings {
 		if err := ns.sysctl(s[0], s[1]); err != nil {
@@ -189,6 +189,13 @@ func up(h *netlink.Handle, port string) error {
 
 func (n *Network) address(namespace, port string, address netip.Prefix) error {
 	ns := n.namespaces[namespace]
+	if address.Addr().Is6() {
+		for _, s := range [][2]string{{"accept_dad", "0"}, {"router_solicitations", "0"}, {"disable_ipv6", "0"}} {
+			if err := ns.sysctl("ipv6/conf/"+port+"/"+s[0], s[1]); err != nil {
+				return err
+			}
+		}
+	}
 	err := ns.WithNetlink(func(h *netlink.Handle) error { return AddAddress(h, port, address) })
 	if err != nil {
 		return fmt.Errorf("add %s to %s %s: %w", address, ns.name, port, err)

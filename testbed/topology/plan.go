@@ -56,6 +56,15 @@ var (
 // GTPU is the GTP-U service address of the n-th PGW-U, the address of its slice.
 func GTPU(n int) netip.Addr { return addr(10, 30, n, 1) }
 
+// The S8-U path has IPv6 too. SGW6 and OtherSGW6 are S8-U of the SGWs.
+var (
+	SGW6      = addr6(0x10, 0, 2)
+	OtherSGW6 = addr6(0x10, 0, 3)
+)
+
+// GTPU6 is the IPv6 address of the slice of the n-th PGW-U.
+func GTPU6(n int) netip.Addr { return addr6(0x30, n, 1) }
+
 // PFCP is the n-th PGW-U's end of Sxb.
 func PFCP(n int) netip.Addr { return addr(10, 40, 10+n, 2) }
 
@@ -94,7 +103,7 @@ type Loopback struct {
 	Address   netip.Addr
 }
 
-// Route is an IPv4 route in one namespace.
+// Route is a route in one namespace.
 type Route struct {
 	Namespace string
 	To        netip.Prefix
@@ -112,12 +121,13 @@ func Demo(prefix string, ues, pgwus int) (Plan, error) {
 		Routers:    []string{IPX, Control, Core},
 		Loopbacks:  []Loopback{{Core, Web}, {Control, Redis}},
 	}
-	p.leaf(Visited, "ipx0", IPX, Visited, addr(10, 10, 0, 0), OtherSGW)
+	p.leaf(Visited, "ipx0", IPX, Visited, addr(10, 10, 0, 0), OtherSGW).also6(SGW6, addr6(0x10, 0, 1), OtherSGW6)
 	p.leaf(HSS, "ipx0", IPX, HSS, addr(10, 20, 1, 0))
 	p.leaf(PGWC, "ipx0", IPX, PGWC, addr(10, 20, 2, 0))
 	p.leaf(HSS, "control0", Control, HSS, addr(10, 40, 1, 0))
 	p.leaf(PGWC, "control0", Control, PGWC, addr(10, 40, 2, 0))
 	p.route(Visited, anywhere, addr(10, 10, 0, 1))
+	p.route(Visited, anywhere6, addr6(0x10, 0, 1))
 	p.route(HSS, anywhere, addr(10, 20, 1, 1))
 	p.route(HSS, controlNet, addr(10, 40, 1, 1))
 	p.route(PGWC, anywhere, addr(10, 20, 2, 1))
@@ -136,13 +146,15 @@ func (p *Plan) pgwu(n int) {
 	name := PGWU(n)
 	p.Namespaces = append(p.Namespaces, name)
 	access, control, core := addr(10, 20, 10+n, 0), addr(10, 40, 10+n, 0), addr(10, 50, n, 0)
-	p.leaf(name, AccessPort, IPX, name, access).B.FacesXDP = true
+	p.leaf(name, AccessPort, IPX, name, access).also6(addr6(0x20, n, 2), addr6(0x20, n, 1)).B.FacesXDP = true
 	p.leaf(name, "control0", Control, name, control)
 	p.leaf(name, CorePort, Core, name, core).B.FacesXDP = true
-	p.Loopbacks = append(p.Loopbacks, Loopback{name, GTPU(n)})
+	p.Loopbacks = append(p.Loopbacks, Loopback{name, GTPU(n)}, Loopback{name, GTPU6(n)})
 	p.route(name, anywhere, host(access, 1))
 	p.route(name, controlNet, host(control, 1))
+	p.route(name, anywhere6, addr6(0x20, n, 1))
 	p.route(IPX, netip.PrefixFrom(GTPU(n), 32), host(access, 2))
+	p.route(IPX, netip.PrefixFrom(GTPU6(n), 128), addr6(0x20, n, 2))
 	p.route(Core, Chunk(n), host(core, 2))
 }
 
@@ -159,17 +171,32 @@ func (p *Plan) leaf(node, port, router, routerPort string, net netip.Addr, more 
 	return &p.Links[len(p.Links)-1]
 }
 
+// also6 gives both ends of a link IPv6 addresses in one /64, the node's end more if there are.
+func (l *Link) also6(node, router netip.Addr, more ...netip.Addr) *Link {
+	for _, a := range append([]netip.Addr{node}, more...) {
+		l.A.Addresses = append(l.A.Addresses, netip.PrefixFrom(a, 64))
+	}
+	l.B.Addresses = append(l.B.Addresses, netip.PrefixFrom(router, 64))
+	return l
+}
+
 func (p *Plan) route(namespace string, to netip.Prefix, via netip.Addr) {
 	p.Routes = append(p.Routes, Route{namespace, to, via})
 }
 
 var (
 	anywhere   = netip.MustParsePrefix("0.0.0.0/0")
+	anywhere6  = netip.MustParsePrefix("2001:db8::/32")
 	controlNet = netip.MustParsePrefix("10.40.0.0/16")
 )
 
 func addr(a, b, c, d int) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(a), byte(b), byte(c), byte(d)})
+}
+
+// addr6 is 2001:db8:a:b::d.
+func addr6(a, b, d int) netip.Addr {
+	return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, byte(a), 0, byte(b), 15: byte(d)})
 }
 
 func host(net netip.Addr, n byte) netip.Addr {

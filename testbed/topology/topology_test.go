@@ -42,6 +42,8 @@ func TestNetworkConnectsEveryPair(t *testing.T) {
 		{topology.Visited, topology.PGWC, topology.PGWCAddress.String()},
 		{topology.Visited, topology.PGWU(1), topology.GTPU(1).String()},
 		{topology.Visited, topology.PGWU(2), topology.GTPU(2).String()},
+		{topology.Visited, topology.PGWU(2), topology.GTPU6(2).String()},
+		{topology.PGWU(1), topology.Visited, topology.OtherSGW6.String()},
 		{topology.HSS, topology.Control, topology.Redis.String()},
 		{topology.PGWC, topology.Control, topology.Redis.String()},
 		{topology.PGWC, topology.PGWU(2), topology.PFCP(2).String()},

@@ -38,6 +38,7 @@ func newApp() *cli.App {
 					&cli.IntFlag{Name: "ues", Value: 2, Usage: "how many `UES` attach"},
 					&cli.IntFlag{Name: "pgwu", Value: 2, Usage: "how many `PGW-US` serve them"},
 					&cli.StringFlag{Name: "size", Value: "50MB", Usage: "`SIZE` of each transfer, as 500kB, 50MB or 2GB"},
+					&cli.BoolFlag{Name: "ipv6", Usage: "GTP-U between the SGWs and the PGW-Us over IPv6"},
 					&cli.BoolFlag{Name: "keep", Usage: "stay, with the UEs attached, and print the commands to look around"},
 					&cli.StringFlag{Name: "capture", Usage: "record every frame of every namespace into `FILE` (pcapng)"},
 					&cli.StringFlag{Name: "bin-dir", Value: "bin", Usage: "`DIR` with hss, pgwc and pgwu"},
@@ -65,7 +66,7 @@ func runDemo(c *cli.Context) error {
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	return demo.Run(ctx, c.App.Writer, demo.Options{
-		Prefix: c.String("prefix"), UEs: c.Int("ues"), PGWUs: c.Int("pgwu"), Size: size,
+		Prefix: c.String("prefix"), UEs: c.Int("ues"), PGWUs: c.Int("pgwu"), IPv6: c.Bool("ipv6"), Size: size,
 		BinDir: c.String("bin-dir"), Keep: c.Bool("keep"), Capture: c.String("capture"),
 		Log: slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})

@@ -20,6 +20,7 @@ import (
 // Config says where the SGW is.
 type Config struct {
 	Address netip.Addr // of S8-C and S8-U
+	User6   netip.Addr // of S8-U instead, IPv6; zero: none
 	// Listen opens a UDP socket, in the network namespace where the SGW is.
 	Listen func(ctx context.Context, network, address string) (net.PacketConn, error)
 	T3     time.Duration // until a request is repeated, TS 29.274 7.6; 0: 1 s
@@ -58,10 +59,10 @@ func New(ctx context.Context, config Config) (*Gateway, error) {
 		pending: map[uint32]chan message{}, sessions: map[uint32]*Session{}, peers: map[netip.AddrPort]uint8{},
 	}
 	var err error
-	if g.control, err = g.listen(ctx, portControl); err != nil {
+	if g.control, err = g.listen(ctx, config.Address, portControl); err != nil {
 		return nil, err
 	}
-	if g.user, err = g.listen(ctx, portUser); err != nil {
+	if g.user, err = g.listen(ctx, g.userAddress(), portUser); err != nil {
 		_ = g.control.Close()
 		return nil, err
 	}
@@ -70,9 +71,21 @@ func New(ctx context.Context, config Config) (*Gateway, error) {
 	return g, nil
 }
 
-func (g *Gateway) listen(ctx context.Context, port uint16) (*net.UDPConn, error) {
-	address := netip.AddrPortFrom(g.config.Address, port).String()
-	conn, err := g.config.Listen(ctx, "udp4", address)
+// userAddress is that of S8-U.
+func (g *Gateway) userAddress() netip.Addr {
+	if g.config.User6.IsValid() {
+		return g.config.User6
+	}
+	return g.config.Address
+}
+
+func (g *Gateway) listen(ctx context.Context, at netip.Addr, port uint16) (*net.UDPConn, error) {
+	network := "udp4"
+	if at.Is6() {
+		network = "udp6"
+	}
+	address := netip.AddrPortFrom(at, port).String()
+	conn, err := g.config.Listen(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}

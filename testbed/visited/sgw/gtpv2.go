@@ -166,7 +166,7 @@ func need(ies []element, t IEType, instance uint8, octets int) (element, error) 
 	return e, nil
 }
 
-// FTEID is an F-TEID over IPv4, TS 29.274 8.22.
+// FTEID is an F-TEID with an address of one family, TS 29.274 8.22.
 type FTEID struct {
 	TEID    uint32
 	Address netip.Addr
@@ -174,20 +174,35 @@ type FTEID struct {
 
 func (f FTEID) element(instance, interfaceType uint8) element {
 	v := []byte{1<<7 | interfaceType}
+	if f.Address.Is6() {
+		v[0] = 1<<6 | interfaceType
+	}
 	v = binary.BigEndian.AppendUint32(v, f.TEID)
 	return element{Type: IEFTEID, Instance: instance, Value: append(v, f.Address.AsSlice()...)}
 }
 
-// needFTEID reads an F-TEID that must be there, of that interface type, with an IPv4 address.
-func needFTEID(ies []element, instance, interfaceType uint8) (FTEID, error) {
+// needFTEID reads an F-TEID that must be there, of that interface type, with an address of the family of ours.
+func needFTEID(ies []element, instance, interfaceType uint8, ours FTEID) (FTEID, error) {
 	e, err := need(ies, IEFTEID, instance, 9)
 	if err != nil {
 		return FTEID{}, err
 	}
-	if e.Value[0]&0x80 == 0 || e.Value[0]&0x3f != interfaceType {
+	v4, v6, at := e.Value[0]&0x80 != 0, e.Value[0]&0x40 != 0, 5
+	if v4 && v6 && ours.Address.Is6() {
+		at += 4
+	}
+	if ours.Address.Is6() && !v6 || !ours.Address.Is6() && !v4 || e.Value[0]&0x3f != interfaceType {
 		return FTEID{}, fmt.Errorf("%w: F-TEID instance %d has flags and interface type %#02x", errFormat, instance, e.Value[0])
 	}
-	return FTEID{TEID: binary.BigEndian.Uint32(e.Value[1:]), Address: netip.AddrFrom4([4]byte(e.Value[5:9]))}, nil
+	octets := 4
+	if ours.Address.Is6() {
+		octets = 16
+	}
+	address, ok := netip.AddrFromSlice(e.Value[at:min(len(e.Value), at+octets)])
+	if !ok || address.Is6() != ours.Address.Is6() {
+		return FTEID{}, fmt.Errorf("%w: F-TEID instance %d of %d octets", errFormat, instance, len(e.Value))
+	}
+	return FTEID{TEID: binary.BigEndian.Uint32(e.Value[1:]), Address: address}, nil
 }
 
 // tbcd codes digits as telephony BCD, TS 29.274 8.3: two a octet, the first in the low half, 0xf fills up.

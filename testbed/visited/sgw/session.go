@@ -84,7 +84,7 @@ func (g *Gateway) CreateSession(ctx context.Context, pgw netip.AddrPort, c Creat
 	s := &Session{
 		IMSI: c.IMSI, peer: pgw, plmn: c.PLMN,
 		Local:     FTEID{TEID: g.newTEID(), Address: g.config.Address},
-		LocalUser: FTEID{TEID: g.newTEID(), Address: g.config.Address},
+		LocalUser: FTEID{TEID: g.newTEID(), Address: g.userAddress()},
 	}
 	// Known before the request leaves: the first downlink packet may overtake the answer.
 	g.add(s)
@@ -172,7 +172,7 @@ func (s *Session) created(m message) (err error) {
 	if s.Cause, err = accepted("Create Session Response", m); err != nil {
 		return err
 	}
-	if s.Remote, err = needFTEID(m.IEs, 1, interfacePGWControl); err != nil {
+	if s.Remote, err = needFTEID(m.IEs, 1, interfacePGWControl, s.Local); err != nil {
 		return err
 	}
 	address, err := need(m.IEs, IEPAA, 0, 5)
@@ -202,7 +202,7 @@ func (s *Session) created(m message) (err error) {
 	if _, err := accepted("Create Session Response, bearer context", message{IEs: bearer}); err != nil {
 		return err
 	}
-	if s.RemoteUser, err = needFTEID(bearer, 2, interfacePGWUser); err != nil {
+	if s.RemoteUser, err = needFTEID(bearer, 2, interfacePGWUser, s.LocalUser); err != nil {
 		return err
 	}
 	if charging, ok := find(bearer, IEChargingID, 0); ok && len(charging.Value) == 4 {
@@ -237,7 +237,7 @@ func (g *Gateway) Relocate(ctx context.Context, old *Session) (*Session, error) 
 		IMSI: old.IMSI, Address: old.Address, DNS: old.DNS, MTU: old.MTU, ChargingID: old.ChargingID, Cause: old.Cause,
 		Remote: old.Remote, RemoteUser: old.RemoteUser, peer: old.peer, plmn: old.plmn,
 		Local:     FTEID{TEID: g.newTEID(), Address: g.config.Address},
-		LocalUser: FTEID{TEID: g.newTEID(), Address: g.config.Address},
+		LocalUser: FTEID{TEID: g.newTEID(), Address: g.userAddress()},
 	}
 	s.deliver.Store(old.deliver.Load())
 	g.add(s)
