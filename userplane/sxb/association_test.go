@@ -14,6 +14,8 @@ import (
 
 func mustAddr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
+func mustAddrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
 func TestAssociationSetupSaysExactlyWhatIsTrue(t *testing.T) {
 	w := newWorld(t)
 	cp := newControlPlane(t, w, "127.77.20.1", "pgwc.example")

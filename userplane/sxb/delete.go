@@ -86,13 +86,29 @@ func stopped(table session.Table) session.Table {
 	return all
 }
 
-// resume forwards the packets again of a session that could not be ended, and returns why.
+// resume forwards the packets again of a session that could not be ended or changed, and returns why.
 func (sh *shard) resume(s session.Session, table session.Table, why error) error {
 	if !s.Observes() {
 		return why
 	}
 	if err := sh.e.dp.Apply(session.Diff(nil, table)); err != nil {
-		sh.e.log.Error("a session that could not be deleted forwards no packets", "seid", uint64(s.SEID), "err", err)
+		sh.e.log.Error("a session that was not changed forwards no packets until there is room", "seid", uint64(s.SEID), "err", err)
+		sh.stuck[s.SEID] = struct{}{}
 	}
 	return why
+}
+
+// resumeStuck tries again what resume could not do: what made room for the stop may have been taken meanwhile.
+func (sh *shard) resumeStuck() {
+	for seid := range sh.stuck {
+		s, ok := sh.sessions.get(seid)
+		if ok {
+			table, err := sh.table(s)
+			if err != nil || sh.e.dp.Apply(session.Diff(nil, table)) != nil {
+				continue
+			}
+			sh.e.log.Info("session forwards packets again", "seid", uint64(seid))
+		}
+		delete(sh.stuck, seid)
+	}
 }

@@ -106,6 +106,17 @@ func TestAReplacementThatIsRefusedLeavesTheOldSession(t *testing.T) {
 		})
 		refused(pfcp.CauseNoResourcesAvailable, bearer("172.16.1.2")...)
 	}
+	puts := 0
+	w.dp.hook(func(c session.Changes) error { // stopped, and then there is no room to let it go on either
+		if puts++; puts > 1 {
+			return &pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable, Err: errors.New("table full")}
+		}
+		return nil
+	})
+	cp.refused(pfcp.CauseNoResourcesAvailable, 77, bearer("172.16.1.2")...)
+	w.dp.hook(nil)
+	require.Eventually(t, func() bool { return w.dp.snapshot()[uplinkKey(teid)].Action == session.ActionForward }, patience, tick/100)
+	require.Equal(t, before, w.dp.snapshot())
 	w.dp.hook(func(session.Changes) error { panic("a fault") })
 	cp.refused(pfcp.CauseSystemFailure, 77, bearer("172.16.1.2")...)
 	w.dp.hook(nil)

@@ -31,8 +31,9 @@ type shard struct {
 	octets []byte        // reused
 	form   []byte        // reused: the record of the session that was put last
 	works  []portions
-	graves []grave // of recorded answers, oldest first
-	rests  []grave // of addresses that rest, oldest first
+	graves []grave                // of recorded answers, oldest first
+	rests  []grave                // of addresses that rest, oldest first
+	stuck  map[pfcp.SEID]struct{} // sessions that were stopped, and that there was no room to let go on
 }
 
 type work struct {
@@ -65,7 +66,7 @@ func newShard(e *Edge, number int) *shard {
 		e: e, number: number, ready: ready, inbox: make(chan work, e.cfg.Queue), commands: make(chan func(), 1024),
 		stopped:  make(chan struct{}),
 		sessions: newStore(), asked: map[pfcp.SEID]time.Time{}, indications: map[pfcp.SEID]time.Time{},
-		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{}, buffered: map[pfcp.SEID]*buffer{},
+		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{}, buffered: map[pfcp.SEID]*buffer{}, stuck: map[pfcp.SEID]struct{}{},
 	}
 }
 
@@ -96,6 +97,7 @@ func (sh *shard) run(ctx context.Context) error {
 			sh.e.protect(sh.work)
 		case now := <-clock.C:
 			sh.forgetGraves(now)
+			sh.resumeStuck()
 		case now := <-alarm.C:
 			armed = 0
 			sh.e.protect(func() { sh.expire(now) })
@@ -348,11 +350,16 @@ func (sh *shard) change(s *session.Session, next session.Session) error {
 	if err != nil {
 		return err
 	}
+	if gone := settled.Gone(before, after); s.Observes() && len(gone) > 0 {
+		if next, err = sh.endEntries(settled, next, before, counts, gone, nil); err != nil {
+			return sh.resume(*s, before, err)
+		}
+	}
 	if next, after, err = sh.recount(next, after, settled, before, counts); err != nil {
-		return err
+		return sh.resume(*s, before, err)
 	}
 	if err := sh.record(&next); err != nil {
-		return err
+		return sh.resume(*s, before, err)
 	}
 	changes := session.Diff(before, after)
 	changes.DiffCells(s.Cells(), next.Cells())
@@ -360,7 +367,7 @@ func (sh *shard) change(s *session.Session, next session.Session) error {
 		if undo := sh.record(s); undo != nil {
 			sh.e.log.Error("a change that was not made stays in the journal until the next", "seid", uint64(s.SEID), "err", undo)
 		}
-		return err
+		return sh.resume(*s, before, err)
 	}
 	return sh.keep(s, &next, false, now)
 }

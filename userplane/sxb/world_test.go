@@ -8,16 +8,21 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 	"github.com/wmnsk/go-pfcp/ie"
 	"github.com/wmnsk/go-pfcp/message"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/journal"
@@ -548,7 +553,37 @@ var errKilled = errors.New("killed")
 
 func journalKey(kind uint8, id uint64) journal.Key { return journal.Key{Kind: kind, ID: id} }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs the tests in namespaces of their own: they use fixed loopback addresses, and mount file systems.
+func TestMain(m *testing.M) {
+	const inside = "XEPC_SXB_INSIDE"
+	if os.Getenv(inside) != "" {
+		if err := prepare(); err != nil {
+			fmt.Fprintln(os.Stderr, "prepare the namespaces:", err)
+			os.Exit(1)
+		}
+		goleak.VerifyTestMain(m)
+		return
+	}
+	self := exec.Command("/proc/self/exe", os.Args[1:]...)
+	self.Env = append(os.Environ(), inside+"=1")
+	self.Stdin, self.Stdout, self.Stderr = os.Stdin, os.Stdout, os.Stderr
+	self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	err := self.Run()
+	if self.ProcessState == nil {
+		fmt.Fprintln(os.Stderr, "run in namespaces (are you root?):", err)
+		os.Exit(1)
+	}
+	os.Exit(self.ProcessState.ExitCode())
+}
+
+// prepare brings lo up, and keeps mounts inside.
+func prepare() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return errors.Join(netlink.LinkSetUp(lo), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+}
 
 // made is the SEID that an establishment's answer names, 0 when it was refused.
 func made(t *testing.T, m message.Message) uint64 {
