@@ -77,6 +77,7 @@ const (
 	IEFQCSID                            uint16 = 65
 	IEVolumeMeasurement                 uint16 = 66
 	IEDurationMeasurement               uint16 = 67
+	IEApplicationDetectionInformation   uint16 = 68
 	IETimeOfFirstPacket                 uint16 = 69
 	IETimeOfLastPacket                  uint16 = 70
 	IEQuotaHoldingTime                  uint16 = 71

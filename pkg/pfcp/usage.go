@@ -70,6 +70,7 @@ type UsageReport struct {
 	UsageInformation  Opt[UsageInformation]
 	QueryReference    Opt[uint32] // of the query that the report answers, 8.2.90
 	EventTimeStamps   []TimeStamp // 8.2.114
+	Application       string      // of the Application Detection Information, 7.5.8.3; "": none
 }
 
 // inUsageReport are the IEs that may be repeated in a usage report.
@@ -106,6 +107,8 @@ func parseUsageReport(in *walker, u *UsageReport) *Error {
 			u.UsageInformation = Some(UsageInformation(w.u8()))
 		case IEQueryURRReference:
 			u.QueryReference = Some(w.u32())
+		case IEApplicationDetectionInformation:
+			u.Application = w.applicationDetected()
 		case IEEventTimeStamp:
 			*add(&w, &u.EventTimeStamps) = TimeStamp(w.u32())
 		default:
@@ -140,7 +143,27 @@ func (w *writer) usageReport(typ uint16, u *UsageReport) {
 	for _, t := range u.EventTimeStamps {
 		w.u32(IEEventTimeStamp, uint32(t))
 	}
+	if u.Application != "" {
+		group := w.open(IEApplicationDetectionInformation)
+		w.text(IEApplicationID, u.Application)
+		w.close(group)
+	}
 	w.close(at)
+}
+
+// applicationDetected reads an Application Detection Information IE (type 68), of which it keeps the application.
+func (w *walker) applicationDetected() (id string) {
+	in := w.group(&once)
+	for in.next() {
+		if in.typ == IEApplicationID {
+			id = in.text(len(in.value))
+		} else {
+			in.ignore()
+		}
+	}
+	in.require(IEApplicationID)
+	w.within(in.err)
+	return id
 }
 
 // volumeMeasurement reads a Volume Measurement IE; what is absent is 0.

@@ -295,7 +295,7 @@ func fullTheirUsageReport(typ uint16) *ie.IE {
 		ie.NewDurationMeasurement(90*seconds), ie.NewUEIPAddress(0x0b, "172.16.1.5", "2001:db8:1::", 8, 0),
 		ie.NewNetworkInstanceFQDN("iot"), ie.NewTimeOfFirstPacket(testTime), ie.NewTimeOfLastPacket(testLater),
 		ie.NewUsageInformation(1, 0, 1, 0), ie.NewQueryURRReference(77), ie.NewEventTimeStamp(testTime),
-		ie.NewEventTimeStamp(testLater))
+		ie.NewEventTimeStamp(testLater), ie.NewApplicationDetectionInformation(ie.NewApplicationID("video")))
 }
 
 func fullUsageReport() UsageReport {
@@ -312,7 +312,7 @@ func fullUsageReport() UsageReport {
 		NetworkInstance:   Some(NetworkInstance("iot")),
 		TimeOfFirstPacket: Some(TimeStampOf(testTime)), TimeOfLastPacket: Some(TimeStampOf(testLater)),
 		UsageInformation: Some(UsageBeforeMonitoringTime | UsageAfterQoS), QueryReference: Some(uint32(77)),
-		EventTimeStamps: []TimeStamp{TimeStampOf(testTime), TimeStampOf(testLater)},
+		EventTimeStamps: []TimeStamp{TimeStampOf(testTime), TimeStampOf(testLater)}, Application: "video",
 	}
 }
 

@@ -256,6 +256,7 @@ func (w *encoder) usageReport(u *pfcp.UsageReport) {
 	for _, t := range u.EventTimeStamps {
 		w.uint(uint64(t))
 	}
+	w.string(u.Application)
 }
 
 func (r *decoder) usageReport() pfcp.UsageReport {
@@ -275,5 +276,6 @@ func (r *decoder) usageReport() pfcp.UsageReport {
 	u.UsageInformation = decodeOpt(r, func() pfcp.UsageInformation { return pfcp.UsageInformation(r.u32()) })
 	u.QueryReference = decodeOpt(r, r.u32)
 	u.EventTimeStamps = list(r, stamp)
+	u.Application = r.string()
 	return u
 }

@@ -206,3 +206,19 @@ func ParsePFD(c *pfcp.PFDContents) ([]Filter, error) {
 	}
 	return all, nil
 }
+
+// detected says in reports of a start or a stop of traffic which application it was, TS 29.244 5.4.12 and 7.5.8.3.
+func (s *Session) detected(reports []pfcp.UsageReport) {
+	for i := range reports {
+		r := &reports[i]
+		if r.Trigger&(pfcp.TriggerStartOfTraffic|pfcp.TriggerStopOfTraffic) == 0 {
+			continue
+		}
+		for j := range s.PDRs {
+			if p := &s.PDRs[j]; p.Application != "" && slices.Contains(p.urrs(), r.URRID) {
+				r.Application = p.Application
+				break
+			}
+		}
+	}
+}

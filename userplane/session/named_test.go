@@ -204,3 +204,27 @@ func TestReferencesOutliveTheFilterThatTheyNamed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []Filter{web}, compile(t, next)[down].Filters, "what is said anew under the id holds for all that refer to it")
 }
+
+func TestStartAndStopOfAnApplicationNameIt(t *testing.T) {
+	grants := naming()
+	req := extra(func(_, down *pfcp.CreatePDR) {
+		down.PDI.ApplicationID, down.URRIDs = pfcp.Some("video"), []pfcp.URRID{2}
+	})
+	req.CreateURRs = append(req.CreateURRs, pfcp.CreateURR{
+		ID: 2, MeasurementMethod: pfcp.MeasureEvent, ReportingTriggers: pfcp.ReportStartOfTraffic | pfcp.ReportStopOfTraffic,
+		URRParameters: pfcp.URRParameters{InactivityDetectionTime: pfcp.Some(uint32(10))},
+	})
+	s, err := establishWith(t, grants, req)
+	require.NoError(t, err)
+	at, _ := find(s.URRs, pfcp.URRID(2), idOfURR)
+	s.URRs[at].advance(Volume{DownlinkPackets: 1, DownlinkOctets: 100}, morning.add(1))
+	s, _ = s.Tick(morning.add(1))
+	require.Len(t, s.Unconfirmed, 1)
+	require.Equal(t, pfcp.TriggerStartOfTraffic, s.Unconfirmed[0].Trigger)
+	require.Equal(t, "video", s.Unconfirmed[0].Application)
+	s = s.Confirm(s.Unconfirmed)
+	s, _ = s.Tick(morning.add(20))
+	require.Equal(t, pfcp.TriggerStopOfTraffic, s.Unconfirmed[0].Trigger)
+	require.Equal(t, "video", s.Unconfirmed[0].Application)
+	require.Equal(t, s, reread(t, s))
+}

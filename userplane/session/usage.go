@@ -147,6 +147,7 @@ func (s Session) report(due []uint32, now Time) (Session, []pfcp.UsageReport) {
 			reports = next.URRs[i].report(reports, trigger, now)
 		}
 	}
+	next.detected(reports)
 	return next, reports
 }
 
