@@ -191,3 +191,24 @@ func TestWhoMayAssociate(t *testing.T) {
 	require.Equal(t, pfcp.CauseAccepted, cause(t, newControlPlane(t, w, "127.77.30.1", "127.77.30.1").setup().Cause))
 	require.Equal(t, pfcp.CauseNoResourcesAvailable, cause(t, newControlPlane(t, w, "127.77.30.2", "two.example").setup().Cause))
 }
+
+// pfcpsim ignores our heartbeats: while a peer's own messages arrive there are none of ours.
+func TestNoHeartbeatOfOursWhileThePeersArrive(t *testing.T) {
+	w := newWorld(t)
+	cp := newControlPlane(t, w, "127.77.93.1", "pfcpsim")
+	cp.setup()
+	cp.heartbeat()
+	a := w.edge.directory.Load().at(cp.addr)
+	heard := time.Unix(0, a.heard.Load())
+	asks := func(after time.Duration) bool {
+		answer := make(chan bool, 1)
+		w.edge.keeper.tell(func() {
+			w.edge.keeper.watch(a, heard.Add(after))
+			answer <- w.edge.keeper.asking[a.id]
+		})
+		return <-answer
+	}
+	require.False(t, asks(w.edge.cfg.HeartbeatInterval-1))
+	require.True(t, asks(w.edge.cfg.HeartbeatInterval))
+	cp.receive(message.MsgTypeHeartbeatRequest)
+}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/wmnsk/go-pfcp/ie"
+	"github.com/wmnsk/go-pfcp/message"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
@@ -150,6 +151,11 @@ func TestOMEC(t *testing.T) {
 	cp.modify(seid, ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(2), ie.NewUpdateForwardingParameters(
 		ie.NewDestinationInterface(ie.DstInterfaceAccess), none, outer(0xaa, remote.String()))))
 	require.Equal(t, session.ActionForward, w.dp.snapshot()[downlinkKey("172.16.1.1")].Action)
+	w.consistent()
+
+	// Its deletion brings IEs that have no business there.
+	_, m := cp.ask(message.NewSessionDeletionRequest(0, 0, seid, cp.next(), 0, ie.NewFSEID(1, cp.addr.AsSlice(), nil), ie.NewPDNType(1)))
+	require.Equal(t, pfcp.CauseAccepted, cause(t, m.(*message.SessionDeletionResponse).Cause))
 	w.consistent()
 }
 
