@@ -135,10 +135,10 @@ func (s *Session) updateBARs(updates []pfcp.BAR) error {
 		}
 		s.BARs = slices.Clone(s.BARs)
 		b := &s.BARs[at]
-		if u.NotificationDelay.Present {
+		if u.NotificationDelay.Present || u.Removed.Has(pfcp.IEDownlinkDataNotificationDelay) {
 			b.Delay = u.NotificationDelay
 		}
-		if u.SuggestedPacketsCount.Present {
+		if u.SuggestedPacketsCount.Present || u.Removed.Has(pfcp.IESuggestedBufferingPacketsCount) {
 			b.Count = u.SuggestedPacketsCount
 		}
 	}
