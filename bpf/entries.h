@@ -16,12 +16,12 @@ volatile const __u32 hosts_buckets;
 
 static __always_inline bool find_port(__u32 ifindex, __u32 vlan, struct where *at)
 {
-	return find(&ports, ports_buckets, (__u64)vlan << 32 | ifindex, at);
+	return find_fronted(&ports, ports_buckets, (__u64)vlan << 32 | ifindex, at);
 }
 
 static __always_inline bool find_slice(__be32 address, struct where *at)
 {
-	return find(&slices, slices_buckets, 1ULL << 32 | address, at); /* never 0, which is a free cell's key */
+	return find_fronted(&slices, slices_buckets, 1ULL << 32 | address, at); /* never 0, which is a free cell's key */
 }
 
 static __always_inline bool find_block(__u32 instance, __be32 ue, struct where *at)
@@ -35,7 +35,7 @@ static __always_inline bool find_slice6(const __be64 *address, struct where *at)
 	struct service *service;
 	__u32 number;
 
-	if (!find(&slices, slices_buckets,
+	if (!find_fronted(&slices, slices_buckets,
 		  prefix_key(bpf_be64_to_cpu(address[0]) ^ bpf_be64_to_cpu(address[1]) * 31, 0), at))
 		return false;
 	number = at->value;

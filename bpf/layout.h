@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 5,
+	LAYOUT = 6,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
@@ -247,7 +247,7 @@ enum side {
 struct peer {
 	__be32 local;   /* address of the slice */
 	__be32 remote;  /* address of the SGW; 0: IPv6 */
-	__u32 next_hop; /* index of next_hops */
+	__u32 pad;
 	__u16 checksum; /* ones' complement sum of the outer IPv4 header without total length and identification; of IPv6, of
 			 * the pseudo-header without length (RFC 8200 8.1) */
 	__u8 tos;       /* of the outer header */

@@ -10,6 +10,9 @@
 /* How many next hops of network instances for IPv4 stand before those for IPv6. */
 volatile const __u32 hops_of_ipv6;
 
+/* Where those of the peers begin. That of a peer is found without waiting for the peer. */
+volatile const __u32 peers_hops;
+
 /* find_hop is NULL while the next hop is not resolved: such packets are dropped, since neither a decapsulated
  * uplink packet nor a bare downlink packet has any business in the node's own routing. */
 static __always_inline struct hop *find_hop(__u32 index)
@@ -19,7 +22,9 @@ static __always_inline struct hop *find_hop(__u32 index)
 
 	if (!next)
 		return NULL;
-	hop = &next->hops[READ_ONCE(next->active) & 1];
+	hop = &next->hops[0]; /* a branch, which the CPU guesses, not an index, which it would wait for */
+	if (READ_ONCE(next->active) & 1)
+		hop = &next->hops[1];
 	return hop->ifindex ? hop : NULL;
 }
 

@@ -187,7 +187,7 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 		peer = bpf_map_lookup_elem(&peers, &index);
 		if (!peer)
 			return REASON_NO_RESOURCES;
-		index = peer->next_hop;
+		index += peers_hops;
 		outer = outer_length(peer);
 	} else if (job->family != FILTER_IPV4) {
 		index += hops_of_ipv6;

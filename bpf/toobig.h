@@ -102,7 +102,7 @@ __noinline int tell_ue(struct xdp_md *ctx, struct job *job, const struct instanc
 	peer = bpf_map_lookup_elem(&peers, &index);
 	if (!peer)
 		return REASON_NO_RESOURCES;
-	hop = find_hop(peer->next_hop);
+	hop = find_hop(index + peers_hops);
 	if (!hop || down.octets + outer_length(peer) > hop->mtu)
 		return REASON_TOO_BIG;
 	c = cursor_of(ctx);

@@ -266,7 +266,7 @@ func (d *Datapath) peer(key peerKey) (uint32, error) {
 			return 0, err
 		}
 	}
-	raw := pgwuPeer{NextHop: d.peerHop(index), Tos: key.tos, Qfi: key.qfi}
+	raw := pgwuPeer{Tos: key.tos, Qfi: key.qfi}
 	if key.remote.Is4() {
 		raw.Local, raw.Remote = onWire(key.local), onWire(key.remote)
 		raw.Checksum = outerChecksum(key.local, key.remote, key.tos)
@@ -295,7 +295,9 @@ func peerOf(raw *pgwuPeer) peerKey {
 }
 
 // peerHop is the next hop of a peer: they stand after those of the network instances.
-func (d *Datapath) peerHop(peer uint32) uint32 { return 2*d.tables.about.Instances + peer }
+func (d *Datapath) peerHop(peer uint32) uint32 { return d.tables.peersHops() + peer }
+
+func (t *tables) peersHops() uint32 { return 2 * t.about.Instances }
 
 // commit writes; the mapped tables make it a matter of stores.
 func (d *Datapath) commit(p *plan) {

@@ -15,8 +15,20 @@ const (
 	directorySecond = 0xD6E8FEB86659FD93
 )
 
-// directory is the writer's side of bpf/directory.h: a key stands in one of two buckets of four cells.
-type directory struct{ table[pgwuBucket] }
+// directory is the writer's side of bpf/directory.h: a key stands in one of two buckets of four cells, or, when the
+// directory is fronted and there is room, in its last bucket.
+type directory struct {
+	table[pgwuBucket]
+	fronted bool
+}
+
+// front is the bucket of the keys that came first; nil: there is none.
+func (d *directory) front() *pgwuBucket {
+	if !d.fronted {
+		return nil
+	}
+	return &d.slots[len(d.slots)-1]
+}
 
 // directoryBuckets is how many buckets hold that many keys when three quarters full.
 func directoryBuckets(keys int) uint32 { return uint32(max(keys, 12)/3 + 1) }
@@ -24,6 +36,9 @@ func directoryBuckets(keys int) uint32 { return uint32(max(keys, 12)/3 + 1) }
 // buckets returns the two buckets of key.
 func (d *directory) buckets(key uint64) [2]*pgwuBucket {
 	n := uint64(len(d.slots))
+	if d.fronted {
+		n--
+	}
 	return [2]*pgwuBucket{
 		&d.slots[(key*directoryFirst>>32)*n>>32], &d.slots[(key*directorySecond>>32)*n>>32],
 	}
@@ -31,7 +46,11 @@ func (d *directory) buckets(key uint64) [2]*pgwuBucket {
 
 // find returns the cell of key, nil when it is not there.
 func (d *directory) find(key uint64) *pgwuCell {
-	for _, bucket := range d.buckets(key) {
+	buckets := d.buckets(key)
+	for _, bucket := range []*pgwuBucket{d.front(), buckets[0], buckets[1]} {
+		if bucket == nil {
+			continue
+		}
 		for i := range bucket.Cells {
 			if atomic.LoadUint64(&bucket.Cells[i].Key) == key {
 				return &bucket.Cells[i]
@@ -63,6 +82,12 @@ func store(cell *pgwuCell, key uint64, value, aux uint32) {
 // the original goes. The other way round settle has to wait for programs in between.
 func (d *directory) insert(key uint64, value, aux uint32, settle func() error) error {
 	buckets := d.buckets(key)
+	if front := d.front(); front != nil {
+		if cell := free(front); cell != nil {
+			store(cell, key, value, aux)
+			return nil
+		}
+	}
 	for _, bucket := range buckets {
 		if cell := free(bucket); cell != nil {
 			store(cell, key, value, aux)

@@ -422,7 +422,7 @@ func TestValidateListsAllFaults(t *testing.T) {
 // TestDirectory fills a directory to what it is made for and finds every key.
 func TestDirectory(t *testing.T) {
 	buckets := directoryBuckets(4096)
-	d := directory{table[pgwuBucket]{slots: make([]pgwuBucket, buckets)}}
+	d := directory{table: table[pgwuBucket]{slots: make([]pgwuBucket, buckets)}}
 	require.EqualValues(t, 1366, buckets)
 	r, keys, moved := random(1), map[uint64]bool{}, 0
 	for len(keys) < 4096 {

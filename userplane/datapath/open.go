@@ -138,10 +138,10 @@ func (c Config) size(maps *pgwuMapSpecs) {
 	maps.Uplink.MaxEntries, maps.UplinkOrigin.MaxEntries = teids, teids
 	addresses := uint32(c.AddressBlocks) * blockSize
 	maps.Downlink.MaxEntries, maps.DownlinkOrigin.MaxEntries = addresses, addresses
-	maps.Slices.MaxEntries = directoryBuckets(2 * len(c.Slices))
+	maps.Slices.MaxEntries = directoryBuckets(2*len(c.Slices)) + 1
 	maps.Services.MaxEntries = uint32(len(c.Slices))
 	maps.Blocks.MaxEntries = directoryBuckets(c.AddressBlocks)
-	maps.Ports.MaxEntries = directoryBuckets(maxPorts + c.MaxInstances + 1) // those of the injector, too
+	maps.Ports.MaxEntries = directoryBuckets(maxPorts+c.MaxInstances+1) + 1 // those of the injector, too
 	maps.Teids.MaxEntries = directoryBuckets(int(teids) / 8 * 3)            // of TEIDs at random, so many share a slot
 	maps.Hosts.MaxEntries = directoryBuckets(int(addresses))
 	maps.Routes.MaxEntries = uint32(c.Routes)
@@ -173,14 +173,14 @@ func (c Config) peers() uint32 { return uint32(min(c.Peers+1, maxPeers)) }
 // set gives the program its constants.
 func (c Config) set(parts *pgwuSpecs) error {
 	return errors.Join(
-		parts.SlicesBuckets.Set(parts.Slices.MaxEntries),
+		parts.SlicesBuckets.Set(parts.Slices.MaxEntries-1), // the last is the front
 		parts.BlocksBuckets.Set(parts.Blocks.MaxEntries),
 		parts.TeidsBuckets.Set(parts.Teids.MaxEntries),
 		parts.HostsBuckets.Set(parts.Hosts.MaxEntries),
-		parts.PortsBuckets.Set(parts.Ports.MaxEntries),
+		parts.PortsBuckets.Set(parts.Ports.MaxEntries-1),
 		parts.ClampIpv4.Set(c.MSS),
 		parts.ClampIpv6.Set(max(c.MSS, 20)-20),
-		parts.HopsOfIpv6.Set(uint32(c.MaxInstances)+1),
+		parts.HopsOfIpv6.Set(uint32(c.MaxInstances)+1), parts.PeersHops.Set(2*(uint32(c.MaxInstances)+1)),
 		parts.IcmpRate.Set(c.ICMPRate),
 		parts.ZeroChecksumIpv6.Set(c.ZeroChecksum6),
 		parts.HalfBurst.Set(uint64(c.Burst)*1_000_000/2),

@@ -178,7 +178,7 @@ type pgwuInstance struct {
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 5
+	pgwuLayoutLAYOUT pgwuLayout = 6
 )
 
 type pgwuLimited uint32
@@ -254,7 +254,7 @@ type pgwuPeer struct {
 	_        structs.HostLayout
 	Local    uint32
 	Remote   uint32
-	NextHop  uint32
+	Pad      uint32
 	Checksum uint16
 	Tos      uint8
 	Qfi      uint8
@@ -521,6 +521,7 @@ const (
 	pgwuVarHopsOfIpv6       = "hops_of_ipv6"
 	pgwuVarHostsBuckets     = "hosts_buckets"
 	pgwuVarIcmpRate         = "icmp_rate"
+	pgwuVarPeersHops        = "peers_hops"
 	pgwuVarPoisonHeadroom   = "poison_headroom"
 	pgwuVarPortsBuckets     = "ports_buckets"
 	pgwuVarSlicesBuckets    = "slices_buckets"
@@ -626,6 +627,7 @@ type pgwuVariableSpecs struct {
 	HopsOfIpv6       *ebpf.VariableSpec `ebpf:"hops_of_ipv6"`
 	HostsBuckets     *ebpf.VariableSpec `ebpf:"hosts_buckets"`
 	IcmpRate         *ebpf.VariableSpec `ebpf:"icmp_rate"`
+	PeersHops        *ebpf.VariableSpec `ebpf:"peers_hops"`
 	PoisonHeadroom   *ebpf.VariableSpec `ebpf:"poison_headroom"`
 	PortsBuckets     *ebpf.VariableSpec `ebpf:"ports_buckets"`
 	SlicesBuckets    *ebpf.VariableSpec `ebpf:"slices_buckets"`
@@ -742,6 +744,7 @@ type pgwuVariables struct {
 	HopsOfIpv6       *ebpf.Variable `ebpf:"hops_of_ipv6"`
 	HostsBuckets     *ebpf.Variable `ebpf:"hosts_buckets"`
 	IcmpRate         *ebpf.Variable `ebpf:"icmp_rate"`
+	PeersHops        *ebpf.Variable `ebpf:"peers_hops"`
 	PoisonHeadroom   *ebpf.Variable `ebpf:"poison_headroom"`
 	PortsBuckets     *ebpf.Variable `ebpf:"ports_buckets"`
 	SlicesBuckets    *ebpf.Variable `ebpf:"slices_buckets"`

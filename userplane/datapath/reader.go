@@ -188,7 +188,7 @@ func (r *Reader) NextHops() ([]NextHop, error) {
 	}
 	for i, p := range r.tables.peers.slots {
 		if key := peerOf(&p); i != noPeer && key.remote.IsValid() {
-			hops = append(hops, r.nextHop(p.NextHop, NextHop{Address: key.remote, Local: key.local}))
+			hops = append(hops, r.nextHop(r.tables.peersHops()+uint32(i), NextHop{Address: key.remote, Local: key.local}))
 		}
 	}
 	return hops, nil

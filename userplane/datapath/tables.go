@@ -60,7 +60,7 @@ func mapInto[T any](all *tables, t *table[T], m *ebpf.Map, protection int) error
 }
 
 func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
-	t := &tables{instanceMap: maps.Instances, routeMap: maps.Routes}
+	t := &tables{slices: directory{fronted: true}, ports: directory{fronted: true}, instanceMap: maps.Instances, routeMap: maps.Routes}
 	err := errors.Join(
 		mapInto(t, &t.uplink, maps.Uplink, protection),
 		mapInto(t, &t.downlink, maps.Downlink, protection),

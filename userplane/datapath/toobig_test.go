@@ -214,7 +214,7 @@ func TestTooBigOnAVLAN(t *testing.T) {
 func TestTooBigNeverSaysLessThanIPv6Needs(t *testing.T) {
 	w := newWorld(t)
 	w.apply(tooBigEntries()...)
-	index := w.d.tables.peers.slots[w.d.peerIndex[peerKey{slice1v6, sgw6, 0, noQFI}]].NextHop
+	index := w.d.peerHop(w.d.peerIndex[peerKey{slice1v6, sgw6, 0, noQFI}])
 	next := &w.d.tables.nextHops.slots[index]
 	hop := next.Hops[next.Active&1]
 	for _, mtu := range []uint16{1300, 30} {
