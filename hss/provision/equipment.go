@@ -10,13 +10,13 @@ import (
 	"github.com/xepc/xepc/hss/subscriber"
 )
 
-// maxEquipmentAtOnce bounds a request.
-const maxEquipmentAtOnce = 10_000
+// MaxEquipmentAtOnce bounds a request.
+const MaxEquipmentAtOnce = 10_000
 
 // EquipmentChange puts devices on a list.
 type EquipmentChange struct {
 	List   subscriber.EquipmentList `json:"list"   enum:"white,grey,black"`
-	Ranges []string                 `json:"ranges" doc:"beginnings of IMEIs, 1 to 14 digits, or two of as many with a dash between" minItems:"1" maxItems:"10000"`
+	Ranges []string                 `json:"ranges" doc:"beginnings of IMEIs, 1 to 14 digits, or two of as many with a dash between"`
 }
 
 // EquipmentResult says how many entries are on the list now that were named.
@@ -25,6 +25,9 @@ type EquipmentResult struct {
 }
 
 func (v *Service) putEquipment(ctx context.Context, c EquipmentChange) (EquipmentResult, error) {
+	if len(c.Ranges) == 0 || len(c.Ranges) > MaxEquipmentAtOnce {
+		return EquipmentResult{}, bad("ranges: %d, want 1 to %d", len(c.Ranges), MaxEquipmentAtOnce)
+	}
 	entries := make([]subscriber.Equipment, len(c.Ranges))
 	for i, r := range c.Ranges {
 		entries[i] = subscriber.Equipment{Range: r, List: c.List}

@@ -372,7 +372,7 @@ func TestEquipment(t *testing.T) {
 		{Admin, http.MethodDelete, "/equipment/35609200-35609299", "", 404},
 		{Admin, http.MethodPost, "/equipment", `{"list":"black","ranges":["35609299-35609200"]}`, 400},
 		{Admin, http.MethodPost, "/equipment", `{"list":"red","ranges":["1"]}`, 422},
-		{Admin, http.MethodPost, "/equipment", `{"list":"black","ranges":[]}`, 422},
+		{Admin, http.MethodPost, "/equipment", `{"list":"black","ranges":[]}`, 400},
 		{Admin, http.MethodGet, "/equipment/123", "", 400},
 		{Read, http.MethodPost, "/equipment", `{"list":"black","ranges":["1"]}`, 403},
 		{Read, http.MethodDelete, "/equipment/35", "", 403},

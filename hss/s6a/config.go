@@ -22,6 +22,7 @@ type Config struct {
 	Partners    []PartnerConfig `yaml:"partners"`      // hosts: their realms, networks and causes
 	Mismatch    string          `yaml:"mismatch"`      // of realm and network: count, or refuse with 5004
 	Equipment   EquipmentConfig `yaml:"equipment"`     // devices, for hosts that ask over S13
+	PulseFile   string          `yaml:"pulse_file"`    // path of a file of this instance, in which the last pulse of Redis is kept; "" none
 }
 
 // Causes names a cause for each reason: user_unknown, roaming_not_allowed, odb_all_apn or rat_not_allowed.
@@ -36,9 +37,12 @@ type PartnerConfig struct {
 	Causes Causes   `yaml:"causes"` // stand above the general ones
 }
 
+// DefaultPulseFile is where an instance keeps the last pulse of Redis.
+const DefaultPulseFile = "/var/lib/xepc/hss.pulse"
+
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	return Config{MaxVectors: 5, GiveUpAfter: 24 * time.Hour, Mismatch: mismatchCount, Equipment: EquipmentConfig{Unknown: "white"}}
+	return Config{MaxVectors: 5, GiveUpAfter: 24 * time.Hour, Mismatch: mismatchCount, Equipment: EquipmentConfig{Unknown: "white"}, PulseFile: DefaultPulseFile}
 }
 
 const (

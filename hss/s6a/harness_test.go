@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -81,6 +82,7 @@ func startHSSOn(t testing.TB, r *redistest.Server, change func(*settings)) *hss 
 	keyring, err := store.ParseKeyring(testKEK)
 	require.NoError(t, err)
 	set := settings{poll: 10 * time.Millisecond, lease: 300 * time.Millisecond, s6a: DefaultConfig(), peers: diameter.DefaultConfig(), redis: r.Address}
+	set.s6a.PulseFile = filepath.Join(t.TempDir(), "pulse")
 	set.peers.Identity, set.peers.Realm = ourHost, ourRealm
 	set.peers.Listen, set.peers.Transports = []string{"127.0.0.1:0"}, []string{"tcp"}
 	set.peers.Peers = []diameter.PeerConfig{

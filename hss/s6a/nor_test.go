@@ -169,8 +169,11 @@ func TestEquipmentStatus(t *testing.T) {
 
 	// What is put in by command stands beside the configuration: the narrower decides, of two as narrow the command.
 	require.NoError(t, h.store.PutEquipment(context.Background(), []subscriber.Equipment{
-		{Range: "012", List: subscriber.Grey}, {Range: "35609204", List: subscriber.White}, {Range: "99000085-99000086", List: subscriber.White},
-		{Range: "35609204079300-35609204079309", List: subscriber.White}, {Range: "3500000", List: subscriber.Black},
+		{Range: "012", List: subscriber.Grey},
+		{Range: "35609204", List: subscriber.White},
+		{Range: "99000085-99000086", List: subscriber.White},
+		{Range: "35609204079300-35609204079309", List: subscriber.White},
+		{Range: "3500000", List: subscriber.Black},
 	}))
 	for imei, status := range map[string]int{
 		"01234567890123": 2, "35609204000000": 0, "99000085000000": 0, "99000087000000": 1, "35609204079300": 1, "35609204079301": 0, "35000001000000": 1,

@@ -122,28 +122,6 @@ func (s *Server) Reset(ctx context.Context) (int, error) {
 	return len(nodes), nil
 }
 
-// resetOnce is how long a loss is not told again: every instance sees it.
-const resetOnce = time.Minute
-
-// watchForLoss tells every node when Redis has lost writes, registrations among them perhaps. What was lost while no
-// instance ran is not seen: Reset is for that, too.
-func (s *Server) watchForLoss(ctx context.Context) {
-	n, err := s.store.Pulse(ctx)
-	if err != nil {
-		return // away: looked at again when it is back
-	}
-	lost := n <= s.pulse
-	s.pulse = n
-	if !lost {
-		return
-	}
-	if mine, err := s.store.Once(ctx, "reset", resetOnce); err != nil || !mine {
-		return
-	}
-	told, err := s.Reset(ctx)
-	s.log.Warn("Redis has lost its last writes: the nodes are told to update locations (RSR)", "nodes", told, "err", err)
-}
-
 // collect claims what is due for the nodes that can be reached from here, and drops what nobody could tell for too long.
 func (s *Server) collect(ctx context.Context, peers Peers) error {
 	hosts, err := s.store.DueHosts(ctx)

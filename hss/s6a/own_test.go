@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -491,6 +492,45 @@ func TestNodesAreToldWhenRedisHasLostItsLastWrites(t *testing.T) {
 	one.requireTold("RSR", "done", 1)
 	a.requireResult(a.exchange(a.air(1, 0, nil)), 2001) // told once, though two instances have seen it
 	_ = two
+}
+
+// What Redis loses while no instance runs is noticed at the next start, by the file; the file of other records says nothing.
+func TestNodesAreToldOfALossWhileNoInstanceRan(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "lib", "pulse")
+	keep := func(s *settings) { s.s6a.PulseFile = file }
+	r := redistest.Start(t)
+	h := startHSSOn(t, r, keep)
+	h.add(internet())
+	a := dialMME(t, h.address, mme1)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	admin := redis.NewClient(&redis.Options{Addr: r.Address})
+	defer func() { _ = admin.Close() }()
+	beats := func() {
+		t.Helper()
+		before, _ := admin.Get(t.Context(), "hss-pulse").Int()
+		require.Eventually(t, func() bool { n, err := admin.Get(t.Context(), "hss-pulse").Int(); return err == nil && n > before+10 }, patience, patienceStep)
+	}
+	beats()
+	h.stop()
+
+	again := startHSSOn(t, r, keep) // nothing was lost
+	beats()
+	require.Zero(t, admin.Exists(t.Context(), "hss-once:reset").Val())
+	again.stop()
+	require.NoError(t, admin.Set(t.Context(), "hss-pulse", 1, 0).Err()) // as after a start without its last writes
+	third := startHSSOn(t, r, keep)
+	a = dialMME(t, third.address, mme1)
+	a.send(a.expect(322).Answer(2001))
+	third.requireTold("RSR", "done", 1)
+	third.stop()
+
+	other := redistest.Start(t)
+	fresh := startHSSOn(t, other, keep)
+	second := redis.NewClient(&redis.Options{Addr: other.Address})
+	defer func() { _ = second.Close() }()
+	require.Eventually(t, func() bool { n, err := second.Get(t.Context(), "hss-pulse").Int(); return err == nil && n > 10 }, patience, patienceStep)
+	require.Zero(t, second.Exists(t.Context(), "hss-once:reset").Val())
+	fresh.stop()
 }
 
 func TestInitialAttachAtAnMMEEndsTheSGSNsRegistration(t *testing.T) {

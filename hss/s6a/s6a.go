@@ -46,7 +46,8 @@ type Server struct {
 	poll, lease time.Duration
 	patience    time.Duration // with a node that has yet to answer a CLR
 
-	pulse int64 // of Redis, as last seen; the poll's alone
+	pulse       store.Pulse // of Redis, as last seen; the poll's alone
+	noPulseFile bool        // it cannot be written; the poll's alone
 
 	mu    sync.Mutex
 	nodes map[string]store.Node // those that Redis knows from us, by host in lower case

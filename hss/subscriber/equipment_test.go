@@ -8,8 +8,17 @@ import (
 
 func TestDecide(t *testing.T) {
 	entries := []Equipment{
-		{"35", White}, {"35609204", Grey}, {"35609204079300", Black}, {"990", Black}, {"35609205-35609209", Black}, {"35609207", White},
-		{"35609206-35609208", Grey}, {"35609204000000-35609204000009", White}, {"7-8", Grey}, {"8", White}, {"8", Black},
+		{"35", White},
+		{"35609204", Grey},
+		{"35609204079300", Black},
+		{"990", Black},
+		{"35609205-35609209", Black},
+		{"35609207", White},
+		{"35609206-35609208", Grey},
+		{"35609204000000-35609204000009", White},
+		{"7-8", Grey},
+		{"8", White},
+		{"8", Black},
 	}
 	for _, e := range entries {
 		require.NoError(t, e.Validate(), e.Range)

@@ -62,6 +62,7 @@ func hssConfig(dir string) map[string]any {
 		},
 		"redis":        map[string]any{"addresses": []string{socket(topology.Redis, portRedis)}},
 		"kek":          map[string]any{"file": kekPath(dir)},
+		"s6a":          map[string]any{"pulse_file": filepath.Join(dir, "hss.pulse")},
 		"admin_socket": filepath.Join(dir, "hss.sock"),
 		"metrics":      map[string]any{"address": MetricsAddress},
 	}

@@ -16,12 +16,8 @@ import (
 	"github.com/xepc/xepc/pkg/output"
 )
 
-// equipmentAtOnce is how many ranges go out in one request.
-const equipmentAtOnce = 10_000
-
 func equipmentCommand() *cli.Command {
 	type entry = subscriber.Equipment
-	const ranges = "RANGE"
 	return &cli.Command{
 		Name: "equipment", Usage: "lists of devices for hosts that ask over S13: list, check, set, remove",
 		Description: "A RANGE is the beginning of IMEIs, 1 to 14 digits (8: a TAC, 14: one device), or two of as many with a dash between.",
@@ -68,7 +64,7 @@ func equipmentCommand() *cli.Command {
 						all = append(all, strings.Fields(string(text))...)
 					}
 					done := 0
-					for chunk := range slices.Chunk(all, equipmentAtOnce) {
+					for chunk := range slices.Chunk(all, provision.MaxEquipmentAtOnce) {
 						change := provision.EquipmentChange{List: subscriber.EquipmentList(c.Args().First()), Ranges: chunk}
 						got, err := ask[provision.EquipmentResult](c, http.MethodPost, "/equipment", change)
 						if err != nil {
@@ -84,7 +80,7 @@ func equipmentCommand() *cli.Command {
 				Name: "remove", Usage: "take entries off their lists", ArgsUsage: "RANGE...", Flags: reach(),
 				Action: func(c *cli.Context) error {
 					if c.NArg() < 1 {
-						return cli.Exit("want "+ranges+"...: see "+c.Command.HelpName+" --help", node.ExitUsage)
+						return cli.Exit("want RANGE...: see "+c.Command.HelpName+" --help", node.ExitUsage)
 					}
 					for _, r := range c.Args().Slice() {
 						if _, err := ask[provision.EquipmentResult](c, http.MethodDelete, "/equipment/"+url.PathEscape(r), nil); err != nil {

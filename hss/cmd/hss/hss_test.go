@@ -102,12 +102,13 @@ func newDaemon(t *testing.T, redis string) *daemon {
 	require.NoError(t, l.Close())
 	text := fmt.Sprintf(`
 admin_socket: %s
+s6a: {pulse_file: %s}
 diameter:
   identity: hss1.example.net
   realm: example.net
   listen: ["%s"]
   peers: [{host: mme1.visited.example, realm: visited.example}]
-`, d.socket, d.address)
+`, d.socket, filepath.Join(dir, "pulse"), d.address)
 	if redis != "" {
 		kek := filepath.Join(dir, "kek")
 		require.NoError(t, os.WriteFile(kek, []byte(store.GenerateKEK("k1")), 0o600))
