@@ -2,6 +2,7 @@ package sxb
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
@@ -16,6 +17,7 @@ const (
 // buffer holds the packets of a session whose FAR buffers, in the order in which they came.
 type buffer struct {
 	packets [][]byte
+	told    bool // the control plane was, or will be
 }
 
 // Buffered takes a downlink packet whose rule buffers, TS 29.244 5.2.3: the inner IP packet, which is the callee's from
@@ -50,34 +52,17 @@ func (sh *shard) buffer(seid pfcp.SEID, packet []byte) {
 	if b == nil {
 		b = &buffer{}
 		sh.buffered[seid] = b
-		if entry.Notify {
-			sh.tell(&s, &pfcp.SessionReportRequest{
-				ReportType:   pfcp.ReportDownlinkData,
-				DownlinkData: pfcp.Some(pfcp.DownlinkDataReport{PDRIDs: []pfcp.PDRID{entry.Origin.PDRID}}),
-			})
-		}
 	}
-	if len(b.packets) >= room(&s, entry.Origin.FARID) || sh.held >= maxBufferedShard {
+	if entry.Notify && !b.told {
+		b.told = true
+		sh.notify(&s, entry.Origin, time.Now())
+	}
+	if len(b.packets) >= sh.room(&s, entry.Origin.FARID) || sh.held >= maxBufferedShard {
 		sh.e.stats.bufferFull.Add(1)
 		return
 	}
 	b.packets = append(b.packets, packet)
 	sh.held++
-}
-
-// room is how many packets a FAR's BAR lets a session keep.
-func room(s *session.Session, id pfcp.FARID) int {
-	for i := range s.FARs {
-		if s.FARs[i].ID != id || !s.FARs[i].BARID.Present {
-			continue
-		}
-		for _, bar := range s.BARs {
-			if bar.ID == s.FARs[i].BARID.Value && bar.Count.Present {
-				return min(int(bar.Count.Value), maxBuffered)
-			}
-		}
-	}
-	return maxBuffered
 }
 
 func buffers(e *session.Entry) bool {
@@ -147,6 +132,7 @@ func (sh *shard) inject(seid pfcp.SEID, instance pfcp.NetworkInstance, packet []
 
 // forget throws away what is kept of a session.
 func (sh *shard) forget(seid pfcp.SEID) {
+	sh.forgetNotice(seid)
 	if b := sh.buffered[seid]; b != nil {
 		sh.held -= len(b.packets)
 		delete(sh.buffered, seid)

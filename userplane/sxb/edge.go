@@ -49,7 +49,7 @@ type DataPath interface {
 
 // Features is what UP Function Features says: exactly what works.
 // What depends on the configuration comes on top of it.
-const Features = pfcp.FeatureFTUP | pfcp.FeatureEMPU | pfcp.FeaturePDIU | pfcp.FeatureFRRT | pfcp.FeatureMTE | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP | pfcp.FeaturePFDM | pfcp.FeatureIP6PL
+const Features = pfcp.FeatureFTUP | pfcp.FeatureEMPU | pfcp.FeaturePDIU | pfcp.FeatureFRRT | pfcp.FeatureMTE | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP | pfcp.FeaturePFDM | pfcp.FeatureIP6PL | pfcp.FeatureDDND | pfcp.FeatureDLBD | pfcp.FeatureUDBC
 
 // Edge is the PFCP edge.
 type Edge struct {

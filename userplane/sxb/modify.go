@@ -32,6 +32,9 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 	if err := sh.keep(&s, &next, true, l.now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
 	}
+	if rearms(m) {
+		sh.rearm(s.SEID)
+	}
 	sh.look(&next, m.DropBuffered)
 	sh.letGo(&s, &next, l.now)
 	sh.e.answer(r, next.CP.SEID, answer, pfcp.CauseAccepted)

@@ -159,6 +159,7 @@ func (sh *shard) told(seid pfcp.SEID, answer pfcp.Message, err error) bool {
 		sh.e.stats.unwanted.Add(1)
 		sh.e.log.Warn("report refused by the control plane", "seid", uint64(seid), "cause", response.Cause.String())
 	}
+	sh.barsUpdated(seid, response, time.Now())
 	s, ok := sh.sessions.get(seid)
 	if ok && response.FSEID.Present && response.FSEID.Value != s.CP {
 		next := s

@@ -19,6 +19,8 @@ type shard struct {
 	stopped  chan struct{} // closed when run has ended
 	sessions *store
 	timers   timers
+	waits    timers // of notices
+	notices  map[pfcp.SEID]*notice
 
 	asked       map[pfcp.SEID]time.Time // until when usage reports of a session may be on their way
 	indications map[pfcp.SEID]time.Time // when a session's control plane was told of an Error Indication
@@ -66,7 +68,7 @@ func newShard(e *Edge, number int) *shard {
 		e: e, number: number, ready: ready, inbox: make(chan work, e.cfg.Queue), commands: make(chan func(), 1024),
 		stopped:  make(chan struct{}),
 		sessions: newStore(), asked: map[pfcp.SEID]time.Time{}, indications: map[pfcp.SEID]time.Time{},
-		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{}, buffered: map[pfcp.SEID]*buffer{}, stuck: map[pfcp.SEID]struct{}{},
+		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{}, buffered: map[pfcp.SEID]*buffer{}, stuck: map[pfcp.SEID]struct{}{}, notices: map[pfcp.SEID]*notice{},
 	}
 }
 
@@ -78,7 +80,11 @@ func (sh *shard) run(ctx context.Context) error {
 	defer alarm.Stop()
 	armed := session.Time(0)
 	for {
-		if next := sh.timers.next(); next != armed && next != 0 {
+		next := sh.timers.next()
+		if w := sh.waits.next(); w != 0 && (next == 0 || w < next) {
+			next = w
+		}
+		if next != armed && next != 0 {
 			alarm.Reset(time.Until(time.Unix(0, int64(next))))
 			armed = next
 		}
@@ -100,6 +106,7 @@ func (sh *shard) run(ctx context.Context) error {
 			sh.resumeStuck()
 		case now := <-alarm.C:
 			armed = 0
+			sh.e.protect(func() { sh.expireWaits(now) })
 			sh.e.protect(func() { sh.expire(now) })
 		case <-ctx.Done():
 			return nil
@@ -225,6 +232,9 @@ func (sh *shard) keep(before, next *session.Session, recorded bool, now time.Tim
 			sh.disconnect(before)
 		}
 		sh.connect(next)
+	}
+	if sh.notices[next.SEID] != nil && !buffersAny(next) {
+		sh.forgetNotice(next.SEID)
 	}
 	sh.timers.set(next.SEID, next.Next(session.At(now), sh.e.cfg.Poll))
 	return nil

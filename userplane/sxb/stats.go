@@ -22,6 +22,7 @@ type stats struct {
 	unwanted        atomic.Uint64
 	nodeReports     atomic.Uint64
 	bufferFull      atomic.Uint64
+	bufferExpired   atomic.Uint64
 	panics          atomic.Uint64
 	waits           atomic.Uint64
 	waitTime        atomic.Int64 // nanoseconds
@@ -65,6 +66,7 @@ type Stats struct {
 	Unanswered      uint64        // of them, without an answer
 	Unwanted        uint64        // of them, refused by the control plane
 	BufferFull      uint64        // packets to idle UEs that there was no room to keep
+	BufferExpired   uint64        // packets thrown away at the end of extended buffering
 	NodeReports     uint64        // Node Report Requests sent
 	Panics          uint64        // of our own code while serving a request
 	Requests        uint64        // that waited for a shard
@@ -80,7 +82,7 @@ func (e *Edge) Stats() Stats {
 		Endpoint: e.endpoint.Stats(), Replayed: e.stats.replayed.Load(), Purged: e.stats.purged.Load(), Replaced: e.stats.replaced.Load(), Unrenamed: e.stats.unrenamed.Load(),
 		RecoveryChanges: e.stats.recoveryChanges.Load(), LostEvents: e.stats.lostEvents.Load(), Ignored: e.stats.ignored.Load(),
 		Reports: e.stats.reports.Load(), Unanswered: e.stats.unanswered.Load(), Unwanted: e.stats.unwanted.Load(),
-		BufferFull: e.stats.bufferFull.Load(), NodeReports: e.stats.nodeReports.Load(),
+		BufferFull: e.stats.bufferFull.Load(), BufferExpired: e.stats.bufferExpired.Load(), NodeReports: e.stats.nodeReports.Load(),
 		Panics:   e.stats.panics.Load(),
 		Requests: e.stats.waits.Load(), Waited: time.Duration(e.stats.waitTime.Load()),
 		LongestWait: time.Duration(e.stats.waitMax.Swap(0)), Slots: e.teids.info(), Pools: e.addresses.info(),
