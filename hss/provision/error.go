@@ -39,6 +39,8 @@ func refusal(what string, err error) error {
 		return refuse(http.StatusConflict, "%s is being changed by others too: try again", what)
 	case errors.Is(err, store.ErrInUse):
 		return refuse(http.StatusConflict, "SIMs refer to %s: change them first", what)
+	case errors.Is(err, store.ErrNotListed):
+		return refuse(http.StatusServiceUnavailable, "%v, and try again when it has ended", err)
 	case errors.Is(err, store.ErrUnavailable):
 		return refuse(http.StatusServiceUnavailable, "%v: try again when it is back", err)
 	}

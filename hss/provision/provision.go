@@ -130,6 +130,7 @@ func (v *Service) Run(ctx context.Context) error {
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
+	listed := v.makeList(ctx)
 	for {
 		select {
 		case n := <-v.jobs.begun:
@@ -139,8 +140,12 @@ func (v *Service) Run(ctx context.Context) error {
 				}
 			})
 		case <-retry.C:
+			listed = listed || v.makeList(ctx)
 			v.pushAgain(ctx, v.now().Add(-pushPatience))
 		case <-repair:
+			if mine, err := v.store.Once(ctx, "repair", v.cfg.RepairEvery/2); err != nil || !mine {
+				continue // another instance does it
+			}
 			if _, err := v.startRepair(); err != nil {
 				v.log.Warn("the regular repair of the indexes was left out", "err", err)
 			}
@@ -148,6 +153,22 @@ func (v *Service) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// makeList begins a repair when there are SIMs from before there was a list of IMSIs. It says whether that is settled.
+func (v *Service) makeList(ctx context.Context) bool {
+	listed, err := v.store.Listed(ctx)
+	if err != nil {
+		v.log.Debug("whether there is a list of IMSIs could not be read", "err", err)
+		return false
+	}
+	if !listed {
+		if _, err := v.startRepair(); err != nil {
+			v.log.Warn("the list of IMSIs could not be begun", "err", err)
+			return false
+		}
+	}
+	return true
 }
 
 // pushAgain pushes the changes that were noted before a time and not taken over.

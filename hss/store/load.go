@@ -39,11 +39,43 @@ func (s *Store) AddMany(ctx context.Context, sims []New, now time.Time) ([]error
 }
 
 func (s *Store) addChunk(ctx context.Context, sims []New, now time.Time) ([]error, error) {
+	records := make([]fresh, len(sims))
+	for i, n := range sims {
+		profile, err := encodeProfile(n.Profile)
+		if err != nil {
+			return nil, err
+		}
+		records[i] = fresh{n.IMSI, n.Profile, newStored(s.keyring.seal(n.IMSI, n.Keys), profile, n.SEQ, now)}
+	}
+	return s.putMany(ctx, records)
+}
+
+// fresh is a record to be put in, with the profile that is in it.
+type fresh struct {
+	imsi    identity.IMSI
+	profile subscriber.Profile
+	record  stored
+}
+
+// put puts one record in. The errors are those of Add.
+func (s *Store) put(ctx context.Context, imsi identity.IMSI, p subscriber.Profile, r stored) error {
+	results, err := s.putMany(ctx, []fresh{{imsi, p, r}})
+	if err != nil {
+		return err
+	}
+	return results[0]
+}
+
+// putMany puts records in, and into the indexes by their profiles. The errors are those of AddMany.
+func (s *Store) putMany(ctx context.Context, sims []fresh) ([]error, error) {
+	if _, err := s.Listed(ctx); err != nil {
+		return nil, err
+	}
 	answers := make([]*redis.BoolCmd, len(sims))
-	records := make([][]byte, len(sims))
+	octets := make([][]byte, len(sims))
 	for i, n := range sims {
 		var err error
-		if records[i], err = s.encodeNew(n, now); err != nil {
+		if octets[i], err = n.record.encode(); err != nil {
 			return nil, err
 		}
 	}
@@ -56,7 +88,7 @@ func (s *Store) addChunk(ctx context.Context, sims []New, now time.Time) ([]erro
 	_, err = s.redis.Pipelined(within, func(pipe redis.Pipeliner) error {
 		for i, n := range sims {
 			if results[i] == nil {
-				answers[i] = pipe.SetNX(within, key(n.IMSI), records[i], 0)
+				answers[i] = pipe.SetNX(within, key(n.imsi), octets[i], 0)
 			}
 		}
 		return nil
@@ -70,9 +102,16 @@ func (s *Store) addChunk(ctx context.Context, sims []New, now time.Time) ([]erro
 		}
 	}
 	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) {
+		var imsis []identity.IMSI
 		for i, n := range sims {
 			if results[i] == nil {
-				s.reindex(ctx, pipe, n.IMSI, subscriber.Profile{}, n.Profile)
+				imsis = append(imsis, n.imsi)
+			}
+		}
+		enlist(ctx, pipe, imsis)
+		for i, n := range sims {
+			if results[i] == nil {
+				s.reindex(ctx, pipe, n.imsi, subscriber.Profile{}, n.profile)
 			}
 		}
 	})
@@ -80,12 +119,12 @@ func (s *Store) addChunk(ctx context.Context, sims []New, now time.Time) ([]erro
 }
 
 // occupyMany gives new SIMs their static addresses; the errors stand in the order of the SIMs.
-func (s *Store) occupyMany(ctx context.Context, sims []New) ([]error, error) {
+func (s *Store) occupyMany(ctx context.Context, sims []fresh) ([]error, error) {
 	results := make([]error, len(sims))
 	var wishes []*wish
 	var of []int
 	for i, n := range sims {
-		for _, w := range wishesOf(n.IMSI, AddressesOf(n.Profile)) {
+		for _, w := range wishesOf(n.imsi, AddressesOf(n.profile)) {
 			wishes, of = append(wishes, w), append(of, i)
 		}
 	}
@@ -94,15 +133,6 @@ func (s *Store) occupyMany(ctx context.Context, sims []New) ([]error, error) {
 		results[of[i]] = cmp.Or(results[of[i]], w.err)
 	}
 	return results, err
-}
-
-// encodeNew returns the record of a SIM to be put in.
-func (s *Store) encodeNew(n New, now time.Time) ([]byte, error) {
-	profile, err := encodeProfile(n.Profile)
-	if err != nil {
-		return nil, err
-	}
-	return newStored(s.keyring.seal(n.IMSI, n.Keys), profile, n.SEQ, now).encode()
 }
 
 // CredentialsMany returns the keys of those of the SIMs that are there.

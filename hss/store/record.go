@@ -24,6 +24,15 @@ type Record struct {
 
 // record reads what is stored. The error is of the record, and names what cannot be read.
 func (s *Store) record(imsi identity.IMSI, w stored, t subscriber.Templates) (Record, error) {
+	r, err := s.recordAlone(imsi, w)
+	if err == nil {
+		r.Profile, err = t.Resolve(r.Stored)
+	}
+	return r, err
+}
+
+// recordAlone is record without what the templates add.
+func (s *Store) recordAlone(imsi identity.IMSI, w stored) (Record, error) {
 	r := Record{
 		Subscriber: subscriber.Subscriber{IMSI: imsi}, Revision: revisionOf(w), KEK: kekOf(w.sealed), Sealed: []byte(w.sealed), SEQ: w.seq,
 		INDs: []byte(w.nodes), NextIND: w.next,
@@ -35,11 +44,7 @@ func (s *Store) record(imsi identity.IMSI, w stored, t subscriber.Templates) (Re
 	var errMME, errSGSN error
 	r.MME, errMME = decodeRegistration(w.mme)
 	r.SGSN, errSGSN = decodeRegistration(w.sgsn)
-	if err := errors.Join(errMME, errSGSN); err != nil {
-		return r, err
-	}
-	r.Profile, err = t.Resolve(r.Stored)
-	return r, err
+	return r, errors.Join(errMME, errSGSN)
 }
 
 func revisionOf(w stored) Revision { return Revision(strconv.FormatUint(uint64(w.revision), 10)) }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -81,39 +82,29 @@ func (m Match) Matches(r Record) bool {
 		(m.Node == "" || at(r.MME) || at(r.SGSN))
 }
 
-// Search returns the first limit SIMs by IMSI that match. It looks at every record's name, and with more than a prefix at
-// every record: for people, not for procedures.
+// Search returns the first limit SIMs by IMSI that match. A page of a prefix costs what it holds; one that asks for more
+// reads records in the order of IMSIs until it is full. The error may be ErrNotListed.
 func (s *Store) Search(ctx context.Context, m Match, limit int) ([]Record, error) {
 	if m.Node != "" {
 		return s.searchAtNode(ctx, m, limit)
 	}
-	first := smallest[Record]{limit: limit, less: func(r Record) string { return string(r.IMSI) }}
-	if m.byProfile() {
-		err := s.Each(ctx, m.Prefix, func(page []Record) error {
-			for _, r := range page {
-				if m.Matches(r) {
-					first.add(r)
-				}
-			}
-			return nil
-		})
-		return first.sorted(), err
+	if listed, err := s.Listed(ctx); err != nil || !listed {
+		return nil, cmp.Or(err, ErrNotListed)
 	}
-	names := smallest[identity.IMSI]{limit: limit, less: func(i identity.IMSI) string { return string(i) }}
-	err := s.eachMaster(ctx, func(ctx context.Context, r redis.Cmdable) error {
-		return s.eachName(ctx, r, keyPrefix+"{"+m.Prefix+"*", func(page []string) error {
-			for _, name := range page {
-				if imsi := imsiOf(name); imsi > m.After {
-					names.add(imsi)
-				}
+	var all []Record
+	err := s.eachBlock(ctx, m.Prefix, m.After, func(imsis []identity.IMSI) (bool, error) {
+		if !m.byProfile() {
+			imsis = imsis[:min(len(imsis), limit-len(all))]
+		}
+		page, err := s.LoadMany(ctx, imsis)
+		for _, r := range page {
+			if len(all) < limit && m.Matches(r) {
+				all = append(all, r)
 			}
-			return nil
-		})
+		}
+		return len(all) < limit, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return s.LoadMany(ctx, names.sorted())
+	return all, err
 }
 
 func (s *Store) searchAtNode(ctx context.Context, m Match, limit int) ([]Record, error) {
@@ -121,6 +112,7 @@ func (s *Store) searchAtNode(ctx context.Context, m Match, limit int) ([]Record,
 	if err != nil {
 		return nil, err
 	}
+	imsis = slices.DeleteFunc(imsis, func(i identity.IMSI) bool { return i <= m.After || !strings.HasPrefix(string(i), m.Prefix) })
 	var all []Record
 	for chunk := range slices.Chunk(imsis, scanCount) {
 		page, err := s.LoadMany(ctx, chunk)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -105,7 +106,8 @@ type Store struct {
 	embedded *miniredis.Miniredis // nil with a real Redis
 
 	batcher  batcher
-	replicas int // that must have a change before it counts
+	listed   atomic.Bool // the list of IMSIs is complete
+	replicas int         // that must have a change before it counts
 
 	advance, register, purge, remove, upgrade *redis.Script
 	change, index, reseal                     *redis.Script
@@ -210,33 +212,11 @@ func (s *Store) run(ctx context.Context, script *redis.Script, imsi identity.IMS
 // Add puts a new SIM in. seq is the last SEQ that the card may have seen, 0 for a new one. The error is ErrExists for
 // a SIM that is there, or a *TakenError.
 func (s *Store) Add(ctx context.Context, imsi identity.IMSI, p subscriber.Profile, c aka.Credentials, seq uint64, now time.Time) error {
-	profile, err := encodeProfile(p)
+	results, err := s.addChunk(ctx, []New{{IMSI: imsi, Profile: p, Keys: c, SEQ: seq}}, now)
 	if err != nil {
 		return err
 	}
-	return s.put(ctx, imsi, p, newStored(s.keyring.seal(imsi, c), profile, seq, now))
-}
-
-// put puts a new record in, and into the indexes by its profile. The errors are those of Add.
-func (s *Store) put(ctx context.Context, imsi identity.IMSI, p subscriber.Profile, r stored) error {
-	record, err := r.encode()
-	if err != nil {
-		return err
-	}
-	if err := s.occupyOne(ctx, imsi, AddressesOf(p)); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.within)
-	defer cancel()
-	added, err := s.redis.SetNX(ctx, key(imsi), record, 0).Result()
-	if err != nil {
-		return unavailable(err)
-	}
-	if !added {
-		return ErrExists
-	}
-	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) { s.reindex(ctx, pipe, imsi, subscriber.Profile{}, p) })
-	return nil
+	return results[0]
 }
 
 func clock(t time.Time) int64 { return t.UnixMilli() / subscriber.ClockUnitMillis }
@@ -365,7 +345,18 @@ func (s *Store) Remove(ctx context.Context, imsi identity.IMSI) (mme, sgsn subsc
 	p, errProfile := decodeProfile(answer[2])
 	mme, sgsn, err = decodeBoth(answer)
 	err = errors.Join(errProfile, err)
-	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) { s.reindex(ctx, pipe, imsi, p, subscriber.Profile{}) })
+	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) {
+		delist(ctx, pipe, imsi)
+		s.reindex(ctx, pipe, imsi, p, subscriber.Profile{})
+	})
+	if w, err := s.stored(ctx, imsi); err == nil { // put in again meanwhile: what was just taken out may be the new one's
+		if next, err := decodeProfile(w.profile); err == nil {
+			s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) {
+				enlist(ctx, pipe, []identity.IMSI{imsi})
+				s.reindex(ctx, pipe, imsi, subscriber.Profile{}, next)
+			})
+		}
+	}
 	s.moved(ctx, imsi, mme.Host, "")
 	s.moved(ctx, imsi, sgsn.Host, "")
 	return mme, sgsn, err
