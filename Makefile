@@ -42,8 +42,8 @@ bench: ## measure the data path in the kernel; needs root
 	$(GO) run ./userplane/datapath/bench
 
 bench-userplane: ## measure the user plane: packets in the kernel, PFCP over the wire; needs root
-	$(GO) run ./userplane/datapath/bench -only all -sessions 1,1000,50000,1000000 -capacity 1000000
-	$(GO) run ./userplane/sxb/bench
+	$(GO) run ./userplane/datapath/bench -json -only all -sessions 1,1000,50000,1000000 -capacity 1000000
+	$(GO) run ./userplane/sxb/bench -json
 
 bench-hss: ## measure the HSS over a Redis of its own, beside a handler that does nothing
 	@.ci/need redis-server=redis-server

@@ -76,8 +76,7 @@ static __always_inline bool restore(struct xdp_md *ctx, __u32 length)
 	return bpf_xdp_adjust_head(ctx, shorter) == 0;
 }
 
-SEC("xdp")
-int wrap_uplink(struct xdp_md *ctx)
+static __always_inline bool prepare_uplink(struct xdp_md *ctx)
 {
 	struct {
 		struct ethhdr eth;
@@ -86,21 +85,34 @@ int wrap_uplink(struct xdp_md *ctx)
 	} __attribute__((packed)) *frame;
 	__u32 session = pick();
 
-	count_packet();
 	if (!restore(ctx, frame_length + sizeof(struct outer_header)))
-		return XDP_ABORTED;
+		return false;
 	frame = (void *)(long)ctx->data;
 	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
-		return XDP_ABORTED;
+		return false;
 	__builtin_memcpy(frame, uplink_headers, UPLINK_HEADERS);
 	frame->outer.gtpu.teid = bpf_htonl(first_teid + session * teid_stride);
 	frame->inner.saddr = bpf_htonl(first_ue + session * ue_stride);
-	bpf_tail_call(ctx, &candidate, 0);
-	return XDP_ABORTED;
+	return true;
 }
 
 SEC("xdp")
-int wrap_downlink(struct xdp_md *ctx)
+int wrap_uplink(struct xdp_md *ctx)
+{
+	count_packet();
+	if (prepare_uplink(ctx))
+		bpf_tail_call(ctx, &candidate, 0);
+	return XDP_ABORTED;
+}
+
+/* A live frame: sent by the far end of a port, it comes in there. */
+SEC("xdp")
+int generate_uplink(struct xdp_md *ctx)
+{
+	return prepare_uplink(ctx) ? XDP_TX : XDP_ABORTED;
+}
+
+static __always_inline bool prepare_downlink(struct xdp_md *ctx)
 {
 	struct {
 		struct ethhdr eth;
@@ -108,16 +120,30 @@ int wrap_downlink(struct xdp_md *ctx)
 	} __attribute__((packed)) *frame;
 	__u32 session = pick();
 
-	count_packet();
 	if (!restore(ctx, frame_length))
-		return XDP_ABORTED;
+		return false;
 	frame = (void *)(long)ctx->data;
 	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
-		return XDP_ABORTED;
+		return false;
 	__builtin_memcpy(frame, downlink_headers, DOWNLINK_HEADERS);
 	frame->inner.daddr = bpf_htonl(first_ue + session * ue_stride);
-	bpf_tail_call(ctx, &candidate, 0);
+	return true;
+}
+
+SEC("xdp")
+int wrap_downlink(struct xdp_md *ctx)
+{
+	count_packet();
+	if (prepare_downlink(ctx))
+		bpf_tail_call(ctx, &candidate, 0);
 	return XDP_ABORTED;
+}
+
+/* A live frame: sent by the far end of a port, it comes in there. */
+SEC("xdp")
+int generate_downlink(struct xdp_md *ctx)
+{
+	return prepare_downlink(ctx) ? XDP_TX : XDP_ABORTED;
 }
 
 SEC("xdp")
@@ -141,6 +167,24 @@ int wrap_downlink6(struct xdp_md *ctx)
 	__builtin_memcpy(&frame->inner.daddr, &prefix, sizeof(prefix));
 	bpf_tail_call(ctx, &candidate, 0);
 	return XDP_ABORTED;
+}
+
+__u64 arrived; /* live frames, at the far end that they leave by; one CPU sends and receives all */
+
+SEC("xdp")
+int arrive(struct xdp_md *ctx)
+{
+	arrived++;
+	return XDP_DROP;
+}
+
+__u32 plain_exit; /* interface index */
+
+/* What live frames are compared with: a redirect of what comes in, as it is. */
+SEC("xdp")
+int redirect_plain(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&exits, plain_exit, XDP_ABORTED);
 }
 
 SEC("xdp")

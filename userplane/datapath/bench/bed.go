@@ -19,9 +19,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/datapath"
-	"github.com/xepc/xepc/userplane/session"
 )
 
 type direction int
@@ -78,7 +76,9 @@ type bed struct {
 	datapath   candidate
 	nothing    candidate
 	harness    harnessObjects
-	ports      [2]int    // interface index of the ingress, by direction
+	ports      [2]int // interface index of the ingress, by direction
+	farEnds    [2]int // of the other ends of their veths
+	links      []link.Link
 	frames     [2][]byte // by direction
 	frame6     []byte
 	sent       [2]uint64 // through the data path, by direction
@@ -97,10 +97,10 @@ func newBed(k kind, sessions, capacity int) (b *bed, err error) {
 	if b.ns, err = netns.New(); err != nil {
 		return b, fmt.Errorf("make a network namespace (are you root?): %w", err)
 	}
-	if b.ports[uplink], err = addPort("access0", "10.20.11.2/24", sgw); err != nil {
+	if b.ports[uplink], b.farEnds[uplink], err = addPort("access0", "10.20.11.2/24", sgw); err != nil {
 		return b, err
 	}
-	if b.ports[downlink], err = addPort("core0", "10.50.1.2/24", gateway); err != nil {
+	if b.ports[downlink], b.farEnds[downlink], err = addPort("core0", "10.50.1.2/24", gateway); err != nil {
 		return b, err
 	}
 	if b.pins, err = os.MkdirTemp("", "xepc-bench-"); err != nil {
@@ -119,30 +119,30 @@ func newBed(k kind, sessions, capacity int) (b *bed, err error) {
 }
 
 // addPort makes a veth with one permanent neighbour behind it.
-func addPort(name, address string, neighbour netip.Addr) (ifindex int, err error) {
+func addPort(name, address string, neighbour netip.Addr) (ifindex, far int, err error) {
 	for _, family := range []string{"all", "default"} {
 		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+family+"/disable_ipv6", []byte("1"), 0); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "p"}); err != nil {
-		return 0, fmt.Errorf("make %s: %w", name, err)
+		return 0, 0, fmt.Errorf("make %s: %w", name, err)
 	}
 	for _, end := range []string{name + "p", name} {
 		l, err := netlink.LinkByName(end)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if err := netlink.LinkSetUp(l); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		ifindex = l.Attrs().Index
+		far, ifindex = ifindex, l.Attrs().Index
 	}
 	a, err := netlink.ParseAddr(address)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return ifindex, errors.Join(
+	return ifindex, far, errors.Join(
 		netlink.AddrAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}, a),
 		netlink.NeighSet(&netlink.Neigh{
 			LinkIndex: ifindex, IP: neighbour.AsSlice(), State: unix.NUD_PERMANENT,
@@ -174,50 +174,6 @@ func (b *bed) openDatapath(capacity int) (err error) {
 	}
 	b.datapath, err = ebpf.NewProgramFromID(info.Program)
 	return err
-}
-
-// addSessions makes sessions with everything on: source check, an MBR that is never reached, usage.
-func (b *bed) addSessions(count int) error {
-	var changes session.Changes
-	for n := range count {
-		up, down := b.session(n)
-		changes.Puts = append(changes.Puts, up, down)
-		if len(changes.Puts) >= 2*batch || n == count-1 {
-			if err := b.d.Apply(changes); err != nil {
-				return err
-			}
-			changes = session.Changes{}
-		}
-	}
-	return b.resolve()
-}
-
-// session is the n-th.
-func (b *bed) session(n int) (up, down session.Entry) {
-	ue := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, firstUE()+uint32(n)*b.kind.ueStride)))
-	prefix := session.UE(ue)
-	if b.kind.ipv6 {
-		half := binary.BigEndian.AppendUint64(nil, firstHalf+uint64(n)*uint64(b.kind.ueStride))
-		prefix = netip.PrefixFrom(netip.AddrFrom16([16]byte(append(half, make([]byte, 8)...))), 64)
-	}
-	rule := session.Rule{MBR: 100_000_000, Origin: session.Origin{SEID: pfcp.SEID(n + 1), PDRID: 1}}
-	up = session.Entry{
-		Key:  session.Key{Direction: session.Uplink, Local: slice, TEID: pfcp.TEID(firstTEID + uint32(n)*b.kind.teidStride)},
-		Rule: rule,
-	}
-	up.Sources, up.Instance = []netip.Prefix{session.UE(ue)}, "internet"
-	down = session.Entry{Key: session.Key{Direction: session.Downlink, Instance: "internet", UE: prefix}, Rule: rule}
-	down.Remote, down.RemoteTEID, down.Local = sgw, pfcp.TEID(n+1), slice
-	if n < len(b.kind.filters) {
-		for i := range b.kind.filters[n] - 1 { // none of which matches
-			port := uint16(7000 + i)
-			up.Filters = append(up.Filters, session.Filter{
-				Protocol: pfcp.Some(uint8(17)), Remote: session.UE(gateway), RemotePorts: []session.Ports{{First: port, Last: port}},
-			})
-		}
-		up.Filters = append(up.Filters, session.Filter{})
-	}
-	return up, down
 }
 
 func firstUE() uint32 {
@@ -389,6 +345,9 @@ func (b *bed) check() error {
 
 func (b *bed) close() error {
 	var errs []error
+	for _, l := range b.links {
+		errs = append(errs, l.Close())
+	}
 	if b.datapath != nil {
 		errs = append(errs, b.datapath.Close())
 	}

@@ -22,30 +22,36 @@ type harnessSumPiece struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	harnessMapCandidate        = "candidate"
-	harnessMapExits            = "exits"
-	harnessMapSumPieces        = "sum_pieces"
-	harnessProgFloorDownlink   = "floor_downlink"
-	harnessProgFloorUplink     = "floor_uplink"
-	harnessProgNothing         = "nothing"
-	harnessProgWrapDownlink    = "wrap_downlink"
-	harnessProgWrapDownlink6   = "wrap_downlink6"
-	harnessProgWrapUplink      = "wrap_uplink"
-	harnessVarDownlink6Headers = "downlink6_headers"
-	harnessVarDownlinkHeaders  = "downlink_headers"
-	harnessVarExitPort         = "exit_port"
-	harnessVarFirstPrefix      = "first_prefix"
-	harnessVarFirstTeid        = "first_teid"
-	harnessVarFirstUe          = "first_ue"
-	harnessVarFrame6Length     = "frame6_length"
-	harnessVarFrameLength      = "frame_length"
-	harnessVarPackets          = "packets"
-	harnessVarSessions         = "sessions"
-	harnessVarStamps           = "stamps"
-	harnessVarTeidStride       = "teid_stride"
-	harnessVarUeStride         = "ue_stride"
-	harnessVarUplinkHeaders    = "uplink_headers"
-	harnessVarZeroChecksumIpv6 = "zero_checksum_ipv6"
+	harnessMapCandidate         = "candidate"
+	harnessMapExits             = "exits"
+	harnessMapSumPieces         = "sum_pieces"
+	harnessProgArrive           = "arrive"
+	harnessProgFloorDownlink    = "floor_downlink"
+	harnessProgFloorUplink      = "floor_uplink"
+	harnessProgGenerateDownlink = "generate_downlink"
+	harnessProgGenerateUplink   = "generate_uplink"
+	harnessProgNothing          = "nothing"
+	harnessProgRedirectPlain    = "redirect_plain"
+	harnessProgWrapDownlink     = "wrap_downlink"
+	harnessProgWrapDownlink6    = "wrap_downlink6"
+	harnessProgWrapUplink       = "wrap_uplink"
+	harnessVarArrived           = "arrived"
+	harnessVarDownlink6Headers  = "downlink6_headers"
+	harnessVarDownlinkHeaders   = "downlink_headers"
+	harnessVarExitPort          = "exit_port"
+	harnessVarFirstPrefix       = "first_prefix"
+	harnessVarFirstTeid         = "first_teid"
+	harnessVarFirstUe           = "first_ue"
+	harnessVarFrame6Length      = "frame6_length"
+	harnessVarFrameLength       = "frame_length"
+	harnessVarPackets           = "packets"
+	harnessVarPlainExit         = "plain_exit"
+	harnessVarSessions          = "sessions"
+	harnessVarStamps            = "stamps"
+	harnessVarTeidStride        = "teid_stride"
+	harnessVarUeStride          = "ue_stride"
+	harnessVarUplinkHeaders     = "uplink_headers"
+	harnessVarZeroChecksumIpv6  = "zero_checksum_ipv6"
 )
 
 // loadHarness returns the embedded CollectionSpec for harness.
@@ -90,12 +96,16 @@ type harnessSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type harnessProgramSpecs struct {
-	FloorDownlink *ebpf.ProgramSpec `ebpf:"floor_downlink"`
-	FloorUplink   *ebpf.ProgramSpec `ebpf:"floor_uplink"`
-	Nothing       *ebpf.ProgramSpec `ebpf:"nothing"`
-	WrapDownlink  *ebpf.ProgramSpec `ebpf:"wrap_downlink"`
-	WrapDownlink6 *ebpf.ProgramSpec `ebpf:"wrap_downlink6"`
-	WrapUplink    *ebpf.ProgramSpec `ebpf:"wrap_uplink"`
+	Arrive           *ebpf.ProgramSpec `ebpf:"arrive"`
+	FloorDownlink    *ebpf.ProgramSpec `ebpf:"floor_downlink"`
+	FloorUplink      *ebpf.ProgramSpec `ebpf:"floor_uplink"`
+	GenerateDownlink *ebpf.ProgramSpec `ebpf:"generate_downlink"`
+	GenerateUplink   *ebpf.ProgramSpec `ebpf:"generate_uplink"`
+	Nothing          *ebpf.ProgramSpec `ebpf:"nothing"`
+	RedirectPlain    *ebpf.ProgramSpec `ebpf:"redirect_plain"`
+	WrapDownlink     *ebpf.ProgramSpec `ebpf:"wrap_downlink"`
+	WrapDownlink6    *ebpf.ProgramSpec `ebpf:"wrap_downlink6"`
+	WrapUplink       *ebpf.ProgramSpec `ebpf:"wrap_uplink"`
 }
 
 // harnessMapSpecs contains maps before they are loaded into the kernel.
@@ -111,6 +121,7 @@ type harnessMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type harnessVariableSpecs struct {
+	Arrived          *ebpf.VariableSpec `ebpf:"arrived"`
 	Downlink6Headers *ebpf.VariableSpec `ebpf:"downlink6_headers"`
 	DownlinkHeaders  *ebpf.VariableSpec `ebpf:"downlink_headers"`
 	ExitPort         *ebpf.VariableSpec `ebpf:"exit_port"`
@@ -120,6 +131,7 @@ type harnessVariableSpecs struct {
 	Frame6Length     *ebpf.VariableSpec `ebpf:"frame6_length"`
 	FrameLength      *ebpf.VariableSpec `ebpf:"frame_length"`
 	Packets          *ebpf.VariableSpec `ebpf:"packets"`
+	PlainExit        *ebpf.VariableSpec `ebpf:"plain_exit"`
 	Sessions         *ebpf.VariableSpec `ebpf:"sessions"`
 	Stamps           *ebpf.VariableSpec `ebpf:"stamps"`
 	TeidStride       *ebpf.VariableSpec `ebpf:"teid_stride"`
@@ -165,6 +177,7 @@ func (m *harnessMaps) Close() error {
 //
 // It can be passed to loadHarnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type harnessVariables struct {
+	Arrived          *ebpf.Variable `ebpf:"arrived"`
 	Downlink6Headers *ebpf.Variable `ebpf:"downlink6_headers"`
 	DownlinkHeaders  *ebpf.Variable `ebpf:"downlink_headers"`
 	ExitPort         *ebpf.Variable `ebpf:"exit_port"`
@@ -174,6 +187,7 @@ type harnessVariables struct {
 	Frame6Length     *ebpf.Variable `ebpf:"frame6_length"`
 	FrameLength      *ebpf.Variable `ebpf:"frame_length"`
 	Packets          *ebpf.Variable `ebpf:"packets"`
+	PlainExit        *ebpf.Variable `ebpf:"plain_exit"`
 	Sessions         *ebpf.Variable `ebpf:"sessions"`
 	Stamps           *ebpf.Variable `ebpf:"stamps"`
 	TeidStride       *ebpf.Variable `ebpf:"teid_stride"`
@@ -186,19 +200,27 @@ type harnessVariables struct {
 //
 // It can be passed to loadHarnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type harnessPrograms struct {
-	FloorDownlink *ebpf.Program `ebpf:"floor_downlink"`
-	FloorUplink   *ebpf.Program `ebpf:"floor_uplink"`
-	Nothing       *ebpf.Program `ebpf:"nothing"`
-	WrapDownlink  *ebpf.Program `ebpf:"wrap_downlink"`
-	WrapDownlink6 *ebpf.Program `ebpf:"wrap_downlink6"`
-	WrapUplink    *ebpf.Program `ebpf:"wrap_uplink"`
+	Arrive           *ebpf.Program `ebpf:"arrive"`
+	FloorDownlink    *ebpf.Program `ebpf:"floor_downlink"`
+	FloorUplink      *ebpf.Program `ebpf:"floor_uplink"`
+	GenerateDownlink *ebpf.Program `ebpf:"generate_downlink"`
+	GenerateUplink   *ebpf.Program `ebpf:"generate_uplink"`
+	Nothing          *ebpf.Program `ebpf:"nothing"`
+	RedirectPlain    *ebpf.Program `ebpf:"redirect_plain"`
+	WrapDownlink     *ebpf.Program `ebpf:"wrap_downlink"`
+	WrapDownlink6    *ebpf.Program `ebpf:"wrap_downlink6"`
+	WrapUplink       *ebpf.Program `ebpf:"wrap_uplink"`
 }
 
 func (p *harnessPrograms) Close() error {
 	return _HarnessClose(
+		p.Arrive,
 		p.FloorDownlink,
 		p.FloorUplink,
+		p.GenerateDownlink,
+		p.GenerateUplink,
 		p.Nothing,
+		p.RedirectPlain,
 		p.WrapDownlink,
 		p.WrapDownlink6,
 		p.WrapUplink,

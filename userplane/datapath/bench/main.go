@@ -1,6 +1,6 @@
 // Command bench measures the data path: nanoseconds per packet, net of the harness, beside a floor program that does
 // no lookups, in the same run. It needs root; it works in a network namespace of its own. The last lines of stdout are
-// for machines: BENCH <name> <value> ns/pkt ratio=<to the floor>; JSON with -json.
+// for machines: BENCH <name> <value> ns/pkt ratio=<to the floor>; with -json a JSON array after them.
 package main
 
 import (
@@ -35,12 +35,12 @@ func main() {
 	flag.IntVar(&o.packets, "packets", 300_000, "packets of each row in a round, at most 2 million; half of them warm the caches")
 	sessions := flag.String("sessions", "1,1000,50000", "sessions picked from at random")
 	flag.IntVar(&o.capacity, "capacity", 65_536, "sessions that the tables are made for")
-	only := flag.String("only", "dense", "kinds of sessions, of dense, scattered, ipv6, sdf; or all")
-	flag.BoolVar(&o.json, "json", false, "a JSON array of the rows instead of the table")
+	only := flag.String("only", "dense", "what to measure, of dense, scattered, ipv6, sdf, live; or all")
+	flag.BoolVar(&o.json, "json", false, "a JSON array of the rows, too, as the last line")
 	flag.Parse()
 	var err error
 	if *only == "all" {
-		*only = "dense,scattered,ipv6,sdf"
+		*only = "dense,scattered,ipv6,sdf,live"
 	}
 	o.only = strings.Split(*only, ",")
 	if o.sessions, err = parseCounts(*sessions, o.capacity); err == nil {
@@ -78,26 +78,25 @@ type Result struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit"`
-	Ratio float64 `json:"ratio,omitempty"` // to the floor of the same run
+	Ratio float64 `json:"ratio,omitempty"` // to the floor of the same run; of live frames, to the plain redirect
 }
 
 func run(out io.Writer, o options) error {
 	runtime.LockOSThread() // the namespace is the thread's
-	if !o.json {
-		_, _ = fmt.Fprintf(out, "%s %s, %d CPUs; 64-octet inner packets; usage, policing, source check and reasons on\n"+
-			"median of %d interleaved rounds of %d packets; net: without the harness\n\n%-22s %10s %10s %10s %10s\n",
-			runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.packets, "", "gross ns", "net ns", "net min", "x floor")
-	}
+	_, _ = fmt.Fprintf(out, "%s %s, %d CPUs; 64-octet inner packets; usage, policing, source check and reasons on\n"+
+		"median of %d interleaved rounds of %d packets; net: without the harness\n\n%-22s %10s %10s %10s %10s\n",
+		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.packets, "", "gross ns", "net ns", "net min", "x floor")
 	var results []Result
 	for _, name := range o.only {
 		part, err := runKind(out, name, o)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		results = append(results, part...)
-	}
-	if o.json {
-		return json.NewEncoder(out).Encode(results)
+		for _, r := range part { // the floors are the same for all kinds
+			if !slices.ContainsFunc(results, func(other Result) bool { return other.Name == r.Name }) {
+				results = append(results, r)
+			}
+		}
 	}
 	_, _ = fmt.Fprintln(out)
 	for _, r := range results {
@@ -105,13 +104,19 @@ func run(out io.Writer, o options) error {
 		if r.Ratio != 0 {
 			ratio = fmt.Sprintf(" ratio=%.2f", r.Ratio)
 		}
-		_, _ = fmt.Fprintf(out, "BENCH %s %.1f %s%s\n", r.Name, r.Value, r.Unit, ratio)
+		_, _ = fmt.Fprintf(out, "BENCH %s %.*f %s%s\n", r.Name, decimals(r.Unit), r.Value, r.Unit, ratio)
+	}
+	if o.json {
+		return json.NewEncoder(out).Encode(results)
 	}
 	return nil
 }
 
 // runKind measures all rows of a kind in turn, round by round, so that a disturbance falls on all of them.
 func runKind(out io.Writer, name string, o options) (results []Result, err error) {
+	if name == "live" {
+		return runLive(out, o)
+	}
 	kinds := map[string]kind{"dense": dense, "scattered": scattered, "ipv6": prefixes, "sdf": filtered}
 	k, known := kinds[name]
 	if !known {
@@ -141,7 +146,7 @@ func runKind(out io.Writer, name string, o options) (results []Result, err error
 	if err := b.check(); err != nil {
 		return nil, err
 	}
-	results = report(out, rows, o.json)
+	results = report(out, rows)
 	if name == "dense" {
 		octets, err := datapath.MapOctets(filepath.Join(b.pins, "node"))
 		if err != nil {
@@ -182,7 +187,7 @@ func (b *bed) rows(kind string, counts []int) (rows []*row) {
 	return rows
 }
 
-func report(out io.Writer, rows []*row, quiet bool) (results []Result) {
+func report(out io.Writer, rows []*row) (results []Result) {
 	nets := map[string]float64{}
 	for _, r := range rows {
 		harness := rows[slices.IndexFunc(rows, func(o *row) bool { return o.name == "harness_"+r.direct.String() })]
@@ -192,14 +197,20 @@ func report(out io.Writer, rows []*row, quiet bool) (results []Result) {
 		}
 		nets[r.name] = median(net)
 		floor := max(nets["floor_"+r.direct.String()], 0.1)
-		if !quiet {
-			_, _ = fmt.Fprintf(out, "%-22s %10.1f %10.1f %10.1f %10.2f\n", r.name, median(r.gross), nets[r.name], slices.Min(net), nets[r.name]/floor)
-		}
+		_, _ = fmt.Fprintf(out, "%-22s %10.1f %10.1f %10.1f %10.2f\n", r.name, median(r.gross), nets[r.name], slices.Min(net), nets[r.name]/floor)
 		if r.program != nil && !strings.HasPrefix(r.name, "harness_") {
 			results = append(results, Result{Name: r.name, Value: nets[r.name], Unit: "ns/pkt", Ratio: nets[r.name] / floor})
 		}
 	}
 	return results
+}
+
+// decimals are those that a unit's values are worth.
+func decimals(unit string) int {
+	if unit == "Mpps" {
+		return 2
+	}
+	return 1
 }
 
 func median(of []float64) float64 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,8 +13,8 @@ import (
 // lines.
 func TestRun(t *testing.T) {
 	var out strings.Builder
-	require.NoError(t, run(&out, options{rounds: 2, packets: 1000, sessions: []int{1, 1000}, capacity: 1024, only: []string{"dense", "scattered", "ipv6", "sdf"}}))
-	line := regexp.MustCompile(`^BENCH (\w+) -?\d+\.\d (ns/pkt ratio=-?\d+\.\d\d|B)$`)
+	require.NoError(t, run(&out, options{rounds: 2, packets: 1000, sessions: []int{1, 1000}, capacity: 1024, json: true, only: []string{"dense", "scattered", "ipv6", "sdf", "live"}}))
+	line := regexp.MustCompile(`^BENCH (\w+) -?\d+\.\d+ ((ns/pkt|Mpps) ratio=-?\d+\.\d\d|B)$`)
 	var names []string
 	for _, l := range strings.Split(strings.TrimSpace(out.String()), "\n") {
 		if strings.HasPrefix(l, "BENCH ") {
@@ -23,8 +24,12 @@ func TestRun(t *testing.T) {
 	}
 	require.Equal(t, []string{
 		"floor_uplink", "uplink_1", "uplink_1000", "floor_downlink", "downlink_1", "downlink_1000", "kernel_bytes_per_session",
-		"floor_uplink", "uplink_cp_teid_1", "uplink_cp_teid_1000", "floor_downlink", "downlink_static_1", "downlink_static_1000",
-		"floor_downlink", "downlink_ipv6_1", "downlink_ipv6_1000",
-		"floor_uplink", "uplink_sdf_2", "uplink_sdf_8", "uplink_sdf_32",
+		"uplink_cp_teid_1", "uplink_cp_teid_1000", "downlink_static_1", "downlink_static_1000",
+		"downlink_ipv6_1", "downlink_ipv6_1000", "uplink_sdf_2", "uplink_sdf_8", "uplink_sdf_32",
+		"live_uplink", "live_downlink",
 	}, names)
+	var results []Result
+	last := out.String()[strings.LastIndex(strings.TrimSpace(out.String()), "\n")+1:]
+	require.NoError(t, json.Unmarshal([]byte(last), &results))
+	require.Len(t, results, len(names))
 }

@@ -255,7 +255,7 @@ func newEstablishment() template {
 		},
 		CreateQERs: []pfcp.CreateQER{{ID: 1, MBR: pfcp.Some(pfcp.BitRate{Uplink: 50_000, Downlink: 100_000})}},
 		CreateURRs: []pfcp.CreateURR{{
-			ID: 1, MeasurementMethod: pfcp.MeasureVolume,
+			ID: 1, MeasurementMethod: pfcp.MeasureVolume, ReportingTriggers: pfcp.ReportVolumeThreshold,
 			URRParameters: pfcp.URRParameters{VolumeThreshold: pfcp.Volume{Total: pfcp.Some(uint64(1 << 40))}},
 		}},
 	})

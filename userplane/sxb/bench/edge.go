@@ -63,7 +63,6 @@ func openDatapath(s settings, slots int, log *slog.Logger) (*datapath.Datapath, 
 	cfg := datapath.Default()
 	cfg.PinDir = filepath.Join(s.serve, "pins", "node")
 	cfg.SizeFor(s.many + s.serial)
-	cfg.Cells = s.many + s.serial + 1024 // each has a URR
 	cfg.Slices = []datapath.Slice{{Address: slice, TEIDs: slots}}
 	cfg.Instances = []datapath.Instance{{Name: "internet", Gateway: gateway}}
 	cfg.Ports = []datapath.Port{

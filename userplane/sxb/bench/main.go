@@ -2,14 +2,16 @@
 // wire, one after the other and with many in flight, and the memory that a session takes in the process. The edge
 // runs in a process of its own with the real data path behind it, the client beside it on the same processors. It
 // needs root; it works in a network namespace of its own. The last lines of stdout are for machines:
-// BENCH <name> <value> per_s, and BENCH process_bytes_per_session <value> B.
+// BENCH <name> <value> per_s, and BENCH process_bytes_per_session <value> B; with -json a JSON array after them.
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -22,6 +24,7 @@ type settings struct {
 	rounds, serial, many int
 	inFlight             string
 	profile              string
+	json                 bool
 	serve                string // the folder of the edge's process; "" in the client's
 }
 
@@ -31,6 +34,7 @@ func main() {
 	flag.IntVar(&s.serial, "serial", 5_000, "sessions of a round with one request in flight")
 	flag.IntVar(&s.many, "sessions", 40_000, "sessions of a round with more")
 	flag.StringVar(&s.inFlight, "in-flight", "1,100", "requests in flight")
+	flag.BoolVar(&s.json, "json", false, "a JSON array of the rows, too, as the last line")
 	flag.StringVar(&s.profile, "cpuprofile", "", "write a processor profile of the edge's process to this `FILE`")
 	flag.StringVar(&s.serve, "serve", "", "be the edge's process, with its files in this `FOLDER`; the bench itself sets it")
 	flag.Parse()
@@ -97,21 +101,39 @@ func run(s settings, out io.Writer) error {
 			}
 		}
 	}
-	return report(out, rows, order, memory)
+	results, err := report(out, rows, order, memory)
+	if err != nil || !s.json {
+		return err
+	}
+	return json.NewEncoder(out).Encode(results)
 }
 
-func report(out io.Writer, rows map[string]*figures, order []string, memory float64) error {
-	var lines []string
+// result is a row as machines read it.
+type result struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+}
+
+func report(out io.Writer, rows map[string]*figures, order []string, memory float64) ([]result, error) {
+	var results []result
 	for _, name := range order {
 		rates := rows[name].rates
 		slices.Sort(rates)
 		median := rates[len(rates)/2]
-		lines = append(lines, fmt.Sprintf("BENCH %s %.0f per_s", name, median))
+		results = append(results, result{name, math.Round(median), "per_s"})
 		if _, err := fmt.Fprintf(out, "%-20s %9.0f per second   (%.0f to %.0f)\n", name, median, rates[0], rates[len(rates)-1]); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	lines = append(lines, fmt.Sprintf("BENCH process_bytes_per_session %.0f B", memory))
-	_, err := fmt.Fprintf(out, "%-20s %9.0f octets\n\n%s\n", "process, per session", memory, strings.Join(lines, "\n"))
-	return err
+	results = append(results, result{"process_bytes_per_session", math.Round(memory), "B"})
+	if _, err := fmt.Fprintf(out, "%-20s %9.0f octets\n\n", "process, per session", memory); err != nil {
+		return nil, err
+	}
+	for _, r := range results {
+		if _, err := fmt.Fprintf(out, "BENCH %s %.0f %s\n", r.Name, r.Value, r.Unit); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
 }
