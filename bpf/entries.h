@@ -78,8 +78,11 @@ static __always_inline struct entry *find_by_teid(const struct where *slice, __b
 
 	if (!e)
 		return NULL;
-	if (likely(READ_ONCE(e->key) == teid))
-		return load_word(e, slot, f);
+	if (likely(READ_ONCE(e->key) == teid)) {
+		e = load_word(e, slot, f);
+		if (likely(e))
+			return e;
+	}
 	if (!teid)
 		return NULL;
 	if (!find(&teids, teids_buckets, ((__u64)slice->value + 1) << 32 | bpf_ntohl(teid), &other))

@@ -225,7 +225,7 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 		return REASON_MALFORMED_INNER;
 	if (!trim(c->ctx, distance((void *)(long)c->ctx->data, c->end) - job->offset - job->octets))
 		return REASON_NO_HEADROOM;
-	if (tunnel)
+	if (peer) /* not tunnel: Linux 6.1 does not know that they go together */
 		reason = send_tunnelled(c, job, peer, hop, number_of(job, entry));
 	else
 		reason = send_plain(c, job, hop);

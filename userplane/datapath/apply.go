@@ -52,6 +52,9 @@ type plan struct {
 	deletes  []place
 	limits   []cellLimits
 	rates    []meterRate
+	leaving  leaving
+	moves    []move
+	moving   map[route]bool // of moves
 	accounts []accountState
 	taken    map[place]bool // of puts
 	keys     map[session.Key]bool
@@ -78,8 +81,10 @@ func (e *PutError) Error() string { return fmt.Sprintf("put %s: %v", describe(e.
 func (e *PutError) Unwrap() error { return e.Err }
 
 // Apply makes all of changes or nothing: ErrTableFull, ErrSlotTaken, ErrUnknownSlice, ErrUnknownInstance,
-// ErrInvalid; what could not be put, in a *PutError. Puts are in the kernel before deletes; a put of a key that is there keeps its counters; the
-// delete of a key that is not there is nothing. A put over an entry of another session is ErrSlotTaken.
+// ErrInvalid; what could not be put, in a *PutError. Puts are in the kernel before deletes; a put of a key that is there
+// keeps its counters; the delete of a key that is not there is nothing. A put over an entry of another session is
+// ErrSlotTaken, unless the same changes delete it: then the key moves, and counts anew. A framed route moves likewise from
+// an entry that is deleted, or put without it.
 func (d *Datapath) Apply(changes session.Changes) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -100,7 +105,8 @@ func (d *Datapath) Apply(changes session.Changes) error {
 
 // plan finds or reserves all that changes need. overwrite: an entry of another session may be replaced.
 func (d *Datapath) plan(changes session.Changes, overwrite bool) (*plan, error) {
-	p := &plan{taken: map[place]bool{}, keys: make(map[session.Key]bool, len(changes.Puts))}
+	p := &plan{taken: map[place]bool{}, keys: make(map[session.Key]bool, len(changes.Puts)), leaving: d.leave(changes)}
+	p.leaving.any = overwrite
 	for _, c := range changes.Cells {
 		if err := d.planCell(p, c); err != nil {
 			p.rollBack()
@@ -138,9 +144,14 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 	if err != nil {
 		return err
 	}
-	next := put{key: c.key, origin: c.origin, watch: watchOf(e.Watch), fresh: !ok}
-	if !ok {
-		if at, err = d.reserve(p, e.Key); err != nil {
+	beside := ok && p.leaving.entries[at] && d.tables.origin(at).Seid != c.origin.Seid
+	next := put{key: c.key, origin: c.origin, watch: watchOf(e.Watch), fresh: !ok || beside}
+	if next.fresh {
+		reserve := d.reserve
+		if beside { // another session takes the key over: what is counted begins anew
+			reserve = d.reserveBeside
+		}
+		if at, err = reserve(p, e.Key); err != nil {
 			return err
 		}
 		if d.grace.rests(at) {
@@ -221,29 +232,19 @@ func (d *Datapath) planRoutes(p *plan, next *put, e session.Entry) error {
 	if len(e.Routes) == 0 && len(d.framed[next.at.index]) == 0 || next.at.kind != placeDownlink {
 		return nil
 	}
-	number := d.tables.numbers[e.Key.Instance]
-	wanted := map[route]bool{}
-	if next.key == keyRouted {
-		wanted[route{number, e.Key.UE}] = true
-	}
 	for _, prefix := range e.Routes {
 		if prefix.Masked() != prefix {
 			return fmt.Errorf("%w: route %v", ErrInvalid, prefix)
 		}
-		r := route{number, prefix}
-		wanted[r] = true
+		r := route{d.tables.numbers[e.Key.Instance], prefix}
 		if slot, ok := d.routes[r]; ok && slot == next.at.index {
 			continue
 		}
-		if err := d.addRoute(p, r, next.at.index); err != nil {
+		if err := d.leadTo(p, r, next.at.index); err != nil {
 			return err
 		}
 	}
-	for _, r := range d.framed[next.at.index] {
-		if !wanted[r] {
-			next.stale = append(next.stale, r)
-		}
-	}
+	next.stale = d.stale(next.at, &e)
 	return nil
 }
 
@@ -311,8 +312,9 @@ func (d *Datapath) commit(p *plan) {
 		d.storeAccount(&p.accounts[i])
 	}
 	for i := range p.puts {
-		d.write(&p.puts[i])
+		d.write(p, &p.puts[i])
 	}
+	d.turnOver(p)
 	for _, at := range p.deletes {
 		d.clear(at)
 	}
@@ -320,7 +322,7 @@ func (d *Datapath) commit(p *plan) {
 
 // write stores an entry: everything else first, the key last. plan holds the references of what is new; those of what
 // it was are let go.
-func (d *Datapath) write(w *put) {
+func (d *Datapath) write(p *plan, w *put) {
 	e := d.tables.entry(w.at)
 	old := loadWord(&e.Word)
 	if w.fresh {
@@ -346,7 +348,9 @@ func (d *Datapath) write(w *put) {
 		}
 	}
 	for _, r := range w.stale {
-		d.removeRoute(r)
+		if !p.moving[r] {
+			d.removeRoute(r)
+		}
 	}
 }
 

@@ -265,7 +265,7 @@ func TestChangeUnderTraffic(t *testing.T) {
 // TestApplyAllOrNothing has every kind of refused put stand after good ones.
 func TestApplyAllOrNothing(t *testing.T) {
 	w := newWorld(t)
-	w.apply(uplinkOf(5), downlinkOf(5))
+	w.apply(uplinkOf(5), downlinkOf(5), uplinkOf(12))
 	for name, row := range map[string]struct {
 		put  session.Entry
 		want error
@@ -291,7 +291,7 @@ func TestApplyAllOrNothing(t *testing.T) {
 				Puts: []session.Entry{
 					with(uplinkOf(5), func(e *session.Entry) { e.GateClosed = true }), uplinkOf(6), downlinkOf(6), other, row.put,
 				},
-				Deletes: []session.Key{downlinkOf(5).Key},
+				Deletes: []session.Key{uplinkOf(12).Key},
 			})
 			require.ErrorIs(t, err, row.want)
 			require.Equal(t, before, w.entries())

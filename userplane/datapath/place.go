@@ -74,7 +74,8 @@ func (d *Datapath) find(key session.Key) (at place, ok bool, err error) {
 	}
 	if wireKey(key) == keyRouted {
 		slot, ok := d.routes[route{number, key.UE}]
-		return place{placeDownlink, slot}, ok, nil
+		at = place{placeDownlink, slot}
+		return at, ok && d.tables.keyAt(at) == keyRouted, nil // else it is a framed route of another entry
 	}
 	if isHost4(key.UE) {
 		if block := d.tables.blocks.find(blockKey(number, key.UE.Addr())); block != nil {
@@ -110,22 +111,30 @@ func (d *Datapath) reserveTEID(p *plan, key session.Key) (place, error) {
 	if d.tables.keyAt(at) == 0 && !p.taken[at] {
 		return at, nil
 	}
-	// From the top: our own TEIDs begin at the bottom.
+	at, err := d.freeTEID(p, key)
+	if err != nil {
+		return at, err
+	}
+	dirKey := teidKey(slice.Base, key.TEID)
+	if err := d.tables.teids.insert(dirKey, at.index, 0, d.grace.barrier); err != nil {
+		return at, err
+	}
+	p.undo = append(p.undo, func() { d.tables.teids.remove(dirKey) })
+	return at, nil
+}
+
+// freeTEID is a free slot of a slice. From the top: our own TEIDs begin at the bottom.
+func (d *Datapath) freeTEID(p *plan, key session.Key) (place, error) {
+	slice := d.tables.service(key.Local)
 	size := slice.Mask + 1
 	for range size {
 		d.displaced[slice.Base]++
-		at.index = slice.Base + slice.Mask - d.displaced[slice.Base]%size
-		if d.tables.keyAt(at) != 0 || p.taken[at] {
-			continue
+		at := place{placeUplink, slice.Base + slice.Mask - d.displaced[slice.Base]%size}
+		if d.tables.keyAt(at) == 0 && !p.taken[at] {
+			return at, nil
 		}
-		dirKey := teidKey(slice.Base, key.TEID)
-		if err := d.tables.teids.insert(dirKey, at.index, 0, d.grace.barrier); err != nil {
-			return at, err
-		}
-		p.undo = append(p.undo, func() { d.tables.teids.remove(dirKey) })
-		return at, nil
 	}
-	return at, fmt.Errorf("%w: all %d TEIDs of slice %v are in use", ErrTableFull, size, key.Local)
+	return place{}, fmt.Errorf("%w: all %d TEIDs of slice %v are in use", ErrTableFull, size, key.Local)
 }
 
 const (
@@ -196,7 +205,7 @@ func (d *Datapath) reserveRouted(p *plan, key session.Key) (place, error) {
 	if err != nil {
 		return at, err
 	}
-	return at, d.addRoute(p, route{d.tables.numbers[key.Instance], key.UE}, at.index)
+	return at, d.leadTo(p, route{d.tables.numbers[key.Instance], key.UE}, at.index)
 }
 
 // takeSingle takes a slot of a block that belongs to no /24.
@@ -224,9 +233,6 @@ func (d *Datapath) takeSingle(p *plan) (place, error) {
 
 // addRoute has a prefix lead to a slot of downlink.
 func (d *Datapath) addRoute(p *plan, r route, slot uint32) error {
-	if _, taken := d.routes[r]; taken {
-		return fmt.Errorf("%w: prefix %v", ErrSlotTaken, r.prefix)
-	}
 	if err := d.objects.Routes.Update(r.raw(), slot, ebpf.UpdateNoExist); err != nil {
 		return fmt.Errorf("%w: route %v: %w", ErrTableFull, r.prefix, err)
 	}
@@ -242,15 +248,7 @@ func (d *Datapath) removeRoute(r route) {
 	if err := d.objects.Routes.Delete(r.raw()); err != nil {
 		d.log.Warn("route not removed", "prefix", r.prefix, "err", err)
 	}
-	var left []route
-	for _, other := range d.framed[slot] {
-		if other != r {
-			left = append(left, other)
-		}
-	}
-	if d.framed[slot] = left; len(left) == 0 {
-		delete(d.framed, slot)
-	}
+	d.unframe(slot, r)
 }
 
 // makeBlock gives a /24 its slots. The directory says so at once: the block is empty.
@@ -328,8 +326,9 @@ func (d *Datapath) vacateTEID(at place, key uint32) {
 			continue
 		}
 		teid := teidOnWire(pfcp.TEID(key))
-		if slice.Base+teid&slice.Mask != at.index {
-			d.tables.teids.remove(teidKey(slice.Base, pfcp.TEID(teid)))
+		dirKey := teidKey(slice.Base, pfcp.TEID(teid))
+		if cell := d.tables.teids.find(dirKey); cell != nil && cell.Value == at.index {
+			d.tables.teids.remove(dirKey)
 		}
 		return
 	}

@@ -179,7 +179,8 @@ type Origin struct {
 type Table map[Key]Entry
 
 // Changes turn one table into another. The data path takes cells first, then puts, then deletes, so that a change
-// leaves no hole in service; a put of a key that exists keeps that entry's counters.
+// leaves no hole in service; a put of a key that exists keeps that entry's counters. Keys and framed routes may move between
+// sessions: the key is among both, and counts anew.
 type Changes struct {
 	Cells   []Cell // made, or given other limits
 	Puts    []Entry

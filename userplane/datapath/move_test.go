@@ -1,0 +1,221 @@
+package datapath
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+var prefix56 = netip.MustParsePrefix("2001:db8:7:100::/56")
+
+// movers are pairs of entries of two sessions, of which only one can be at a time: what they are found by is the same.
+// Between is another entry, which must not notice.
+func movers() map[string][2]session.Entry {
+	other := func(e session.Entry) session.Entry {
+		e.Origin.SEID, e.RemoteTEID = 999, 0x9999
+		if byTEID(e.Key) {
+			e.Instance, e.RemoteTEID = "corp", 0
+		}
+		return e
+	}
+	pair := func(e session.Entry) [2]session.Entry { return [2]session.Entry{e, other(e)} }
+	down := func(ue netip.Prefix) session.Entry {
+		return with(downlinkOf(60), func(e *session.Entry) { e.Key.UE = ue })
+	}
+	framed := func(n int, routes ...netip.Prefix) session.Entry {
+		return with(downlinkOf(n), func(e *session.Entry) { e.Routes = routes })
+	}
+	return map[string][2]session.Entry{
+		"a UE in a /24":                     pair(down(session.UE(ue(60)))),
+		"a UE of an IPv6 /64":               pair(down(netip.MustParsePrefix("2001:db8:7:1::/64"))),
+		"a UE of another IPv6 prefix":       pair(down(prefix56)),
+		"an F-TEID":                         pair(uplinkOf(60)),
+		"an F-TEID whose slot another has":  pair(with(uplinkOf(60), func(e *session.Entry) { e.Key.TEID = teid(5) + 0x01100000 })),
+		"a framed route":                    {framed(60, framed4), other(framed(61, framed4))},
+		"a framed route, by another prefix": {framed(60, prefix56), other(down(prefix56))},
+		"a UE's address, as a framed route": {down(session.UE(ue(60))), other(framed(61, session.UE(ue(60))))},
+	}
+}
+
+// packetFor is one for an entry of movers, and by which port it comes.
+func packetFor(t testing.TB, e session.Entry) (frame []byte, port string) {
+	if byTEID(e.Key) {
+		return tunnel(t, slice1, e.Key.TEID, inner(t, ue(60), server, 64, 10)), "access0"
+	}
+	to := e.Key.UE.Addr()
+	if len(e.Routes) > 0 {
+		to = e.Routes[0].Addr()
+		if !e.Routes[0].IsSingleIP() {
+			to = to.Next()
+		}
+	}
+	if to.Is4() {
+		return plain(t, coreGW, coreMAC, inner(t, server, to, 64, 10)), "core0"
+	}
+	return plain6(t, coreGW, coreMAC, inner6(t, server6, to, 64, 10)), "core0"
+}
+
+// TestMoves has one change take something from one session and give it to another, both ways, with every trace of the first
+// gone.
+func TestMoves(t *testing.T) {
+	w := newWorld(t)
+	for name, pair := range movers() {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.apply(uplinkOf(5), downlinkOf(5))
+			w.apply(pair[0])
+			frame, port := packetFor(t, pair[0])
+			for n := range 6 {
+				from, to := pair[n%2], pair[(n+1)%2]
+				if n == 0 {
+					if from.Key == to.Key || len(from.Routes) == 1 {
+						require.ErrorIs(t, w.d.Apply(session.Changes{Puts: []session.Entry{to}}), ErrSlotTaken)
+					}
+					gone := with(uplinkOf(6), func(e *session.Entry) { e.Instance = "gone" })
+					require.Error(t, w.d.Apply(session.Changes{Puts: []session.Entry{to, gone}, Deletes: []session.Key{from.Key}}))
+					require.ElementsMatch(t, []session.Entry{uplinkOf(5), downlinkOf(5), from}, w.onlyEntries())
+				}
+				verdict, _ := w.run(port, frame, 0)
+				require.EqualValues(t, xdpRedirect, verdict, n)
+				require.NoError(t, w.d.Apply(session.Changes{Puts: []session.Entry{to}, Deletes: []session.Key{from.Key}}))
+				require.NoError(t, w.d.Resolve())
+				require.ElementsMatch(t, []session.Entry{uplinkOf(5), downlinkOf(5), to}, w.onlyEntries())
+				usage, err := w.d.Usage([]session.Key{to.Key})
+				require.NoError(t, err)
+				require.Equal(t, []session.Usage{{}}, usage, "another session counts from the beginning")
+				verdict, _ = w.run(port, frame, 0)
+				require.EqualValues(t, xdpRedirect, verdict, n)
+			}
+			// What another process makes of it is the same.
+			want := []session.Entry{uplinkOf(5), downlinkOf(5), pair[0]}
+			require.NoError(t, w.d.Close())
+			w.open()
+			require.ElementsMatch(t, want, w.onlyEntries())
+			repairs, err := w.d.Reconcile(slices.Values(want))
+			require.NoError(t, err)
+			require.Zero(t, repairs)
+
+			// Killed between the record and the change, the next process finds the one and wants the other.
+			repairs, err = w.d.Reconcile(slices.Values([]session.Entry{uplinkOf(5), downlinkOf(5), pair[1]}))
+			require.NoError(t, err)
+			require.Equal(t, 1, repairs.Added+repairs.Changed)
+			require.ElementsMatch(t, []session.Entry{uplinkOf(5), downlinkOf(5), pair[1]}, w.onlyEntries())
+			require.NoError(t, w.d.Resolve())
+			verdict, _ := w.run(port, frame, 0)
+			require.EqualValues(t, xdpRedirect, verdict)
+
+			require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{pair[1].Key, uplinkOf(5).Key, downlinkOf(5).Key}}))
+			require.Empty(t, w.d.routes)
+			require.Empty(t, w.d.framed)
+			require.Empty(t, w.d.singlesIn)
+			require.Empty(t, w.d.tables.loadRoutes())
+			for range w.d.tables.hosts.all {
+				require.Fail(t, "a UE is left")
+			}
+			for range w.d.tables.teids.all {
+				require.Fail(t, "a TEID is left")
+			}
+		})
+	}
+}
+
+// TestRoutesChangeHands has two entries that both stay exchange their framed routes in one change.
+func TestRoutesChangeHands(t *testing.T) {
+	w := newWorld(t)
+	a, b := netip.MustParsePrefix("192.168.40.0/22"), netip.MustParsePrefix("192.168.44.0/22")
+	entries := func(first, second netip.Prefix) []session.Entry {
+		return []session.Entry{
+			with(downlinkOf(60), func(e *session.Entry) { e.Routes = []netip.Prefix{first} }),
+			with(downlinkOf(61), func(e *session.Entry) { e.Routes = []netip.Prefix{second} }),
+		}
+	}
+	to := func(address string) pfcp.TEID {
+		_, out := w.run("core0", plain(t, coreGW, coreMAC, inner(t, server, netip.MustParseAddr(address), 64, 10)), 0)
+		return pfcp.TEID(uint32(out[46])<<24 | uint32(out[47])<<16 | uint32(out[48])<<8 | uint32(out[49]))
+	}
+	w.apply(entries(a, b)...)
+	require.Equal(t, remoteTEID(60), to("192.168.40.1"))
+	require.Equal(t, remoteTEID(61), to("192.168.44.1"))
+	w.apply(entries(b, a)...)
+	require.Equal(t, remoteTEID(61), to("192.168.40.1"))
+	require.Equal(t, remoteTEID(60), to("192.168.44.1"))
+	require.ElementsMatch(t, entries(b, a), w.onlyEntries())
+	both := entries(b, a)
+	both[1].Routes = []netip.Prefix{b}
+	require.ErrorIs(t, w.d.Apply(session.Changes{Puts: both}), ErrSlotTaken, "two entries want one prefix")
+	both[0].Routes = []netip.Prefix{a}
+	both = append(both, with(downlinkOf(62), func(e *session.Entry) { e.Routes = []netip.Prefix{a} }))
+	require.ErrorIs(t, w.d.Apply(session.Changes{Puts: both}), ErrSlotTaken)
+	require.ElementsMatch(t, entries(b, a), w.onlyEntries())
+}
+
+// TestMovesUnderTraffic moves things to and fro as fast as it can while packets use them: each packet goes the one way or
+// the other, and none finds nobody. XEPC_MOVES: of each kind, at least.
+func TestMovesUnderTraffic(t *testing.T) {
+	enough := int64(10)
+	if text := os.Getenv("XEPC_MOVES"); text != "" {
+		var err error
+		enough, err = strconv.ParseInt(text, 10, 64)
+		require.NoError(t, err)
+	}
+	w := newWorld(t)
+	for name, pair := range movers() {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.enter()
+			w.apply(uplinkOf(5), pair[0])
+			require.NoError(t, w.d.Apply(session.Changes{Puts: []session.Entry{pair[1]}, Deletes: []session.Key{pair[0].Key}}))
+			require.NoError(t, w.d.Resolve())
+			stop, done := make(chan struct{}), make(chan error, 1)
+			var moves atomic.Int64
+			go func() {
+				for ; ; moves.Add(1) {
+					select {
+					case <-stop:
+						done <- nil
+						return
+					default:
+					}
+					from, to := pair[(moves.Load()+1)%2], pair[moves.Load()%2]
+					if err := w.d.Apply(session.Changes{Puts: []session.Entry{to}, Deletes: []session.Key{from.Key}}); err != nil {
+						done <- err
+						return
+					}
+				}
+			}()
+			frame, port := packetFor(t, pair[0])
+			context := xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: uint32(w.ifindex[port])}
+			options := ebpf.RunOptions{Data: frame, Context: context}
+			ways := map[string]int{}
+			for n := 0; n < 5000 || moves.Load() < enough; n++ {
+				options.DataOut = make([]byte, len(frame)+256)
+				verdict, err := w.d.objects.Pgwu.Run(&options)
+				require.NoError(t, err)
+				if verdict != xdpRedirect {
+					ways["lost"]++
+					continue
+				}
+				out := options.DataOut
+				if port == "access0" {
+					ways[spacedHex(out[:6])]++ // by which network instance's gateway
+				} else {
+					ways[spacedHex(out[46:50])]++ // into which tunnel
+				}
+			}
+			close(stop)
+			require.NoError(t, <-done)
+			require.Zero(t, ways["lost"], "%v of %d moves", ways, moves.Load())
+			require.Len(t, ways, 2, "%d moves", moves.Load())
+			require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{pair[0].Key, pair[1].Key}}))
+		})
+	}
+}
