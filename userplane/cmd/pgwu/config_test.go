@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/xepc/xepc/pkg/config"
 	"github.com/xepc/xepc/pkg/node"
+	"github.com/xepc/xepc/userplane/datapath"
 	"github.com/xepc/xepc/userplane/slowpath"
 )
 
@@ -46,6 +48,45 @@ func TestAMinimalConfiguration(t *testing.T) {
 	cfg, err = load(t, strings.Replace(minimal, `"10.40.11.2:8806"`, "10.40.11.2", 1))
 	require.NoError(t, err)
 	require.Equal(t, "10.40.11.2:8805", cfg.edge().Endpoint.Listen.String())
+}
+
+// Slices and gateways of either family, or both.
+func TestAddressesOfBothFamilies(t *testing.T) {
+	cfg, err := load(t, `
+node_id: pgwu1.example
+pfcp: {address: 10.40.11.2}
+ports: [{name: access0}, {name: core0, network_instance: a}, {name: core1, network_instance: b}]
+slices: [{address: 10.30.1.1, address6: "2001:db8:30::1", sessions: 10}, {address6: "2001:db8:30::2", sessions: 10}]
+network_instances: [{name: a, gateway: 10.50.1.1, gateway6: "fe80::1"}, {name: b, gateway6: "2001:db8:50::1"}]
+gtpu: {zero_checksum_ipv6: true}
+data_path: {icmp_rate: 7}
+`)
+	require.NoError(t, err)
+	d := cfg.dataPath()
+	require.Equal(t, []datapath.Slice{
+		{Address: parse("10.30.1.1"), Address6: parse("2001:db8:30::1"), TEIDs: 10}, {Address6: parse("2001:db8:30::2"), TEIDs: 10},
+	}, d.Slices)
+	require.Equal(t, parse("fe80::1"), d.Instances[0].Gateway6)
+	require.Equal(t, datapath.Instance{Name: "b", Gateway6: parse("2001:db8:50::1")}, d.Instances[1])
+	require.True(t, d.ZeroChecksum6)
+	require.EqualValues(t, 7, d.ICMPRate)
+	require.Equal(t, []netip.Addr{parse("10.30.1.1"), parse("2001:db8:30::1"), parse("2001:db8:30::2")}, cfg.slowPath().Slices)
+
+	_, err = load(t, `
+slices: [{sessions: 10}, {address: "2001:db8::1", address6: 10.30.1.1, sessions: 10}]
+network_instances: [{name: a, gateway: "fe80::1", gateway6: x}]
+data_path: {icmp_rate: -1}
+`)
+	for _, key := range []string{
+		"slices[0].address", "slices[1].address", "slices[1].address6", "network_instances[0].gateway",
+		"network_instances[0].gateway6", "data_path.icmp_rate",
+	} {
+		require.ErrorContains(t, err, "\n"+key+": ")
+	}
+	_, err = load(t, strings.Replace(minimal, "sessions: 1000", `address6: "::ffff:1.2.3.4", sessions: 1000`, 1))
+	require.ErrorContains(t, err, "slices[0].address6: ")
+	_, err = load(t, minimal+"data_path: {icmp_rate: 2000000}\n")
+	require.ErrorContains(t, err, "data_path.icmp_rate: ")
 }
 
 func TestEveryFaultIsListedWithItsKey(t *testing.T) {
