@@ -288,22 +288,33 @@ static __always_inline bool turns(const struct job *job)
 	return next && next->ue_to_ue;
 }
 
+/* forward_turned sends the packet of job to another UE of this node, as second says. It stands by itself, so that its stack
+ * and turn()'s are not needed at the same time. */
+__noinline int forward_turned(struct xdp_md *ctx, struct job *job, struct job *second)
+{
+	struct cursor c = cursor_of(ctx);
+	enum reason reason;
+
+	if (!job || !second)
+		return REASON_NO_RESOURCES;
+	reason = forward(&c, job, second, second);
+	job->verdict = c.verdict;
+	return reason;
+}
+
 /* execute_turn does a job whose packet may go to another UE of this node. GO_ON: it does not. */
 __noinline int execute_turn(struct xdp_md *ctx, struct job *job)
 {
 	struct job second = {};
 	enum reason reason;
-	struct cursor c;
 
 	if (!job)
 		return REASON_NO_RESOURCES;
 	reason = turn(ctx, job, &second);
-	c = cursor_of(ctx);
 	if (reason == REASON_FAR_DROP)
 		copy_dropped(ctx, &second);
 	if (reason == REASON_DOWNLINK_FORWARDED)
-		reason = forward(&c, job, &second, &second);
-	job->verdict = c.verdict;
+		reason = forward_turned(ctx, job, &second);
 	return reason;
 }
 
