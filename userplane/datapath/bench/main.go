@@ -170,9 +170,11 @@ func (b *bed) rows(kind string, counts []int) (rows []*row) {
 		"dense": {"uplink", "downlink"}, "scattered": {"uplink_cp_teid", "downlink_static"}, "ipv6": {"", "downlink_ipv6"},
 	}[kind]
 	if kind == "sdf" {
-		begin(uplink)
-		for n, filters := range b.kind.filters {
-			add(fmt.Sprintf("uplink_sdf_%d", filters), uplink, b.datapath, n, 1)
+		for _, d := range []direction{uplink, downlink} {
+			begin(d)
+			for n, filters := range b.kind.filters {
+				add(fmt.Sprintf("%v_sdf_%d", d, filters), d, b.datapath, n, 1)
+			}
 		}
 	}
 	for _, d := range []direction{uplink, downlink} {

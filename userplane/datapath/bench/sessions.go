@@ -64,12 +64,14 @@ func (b *bed) request(n int) *pfcp.SessionEstablishmentRequest {
 		},
 	}
 	if n < len(b.kind.filters) { // the last one matches
+		var filters []pfcp.SDFFilter
 		for i := range b.kind.filters[n] - 1 {
-			up.PDI.SDFFilters = append(up.PDI.SDFFilters, pfcp.SDFFilter{
+			filters = append(filters, pfcp.SDFFilter{
 				FlowDescription: fmt.Sprintf("permit out 17 from %v %d to assigned", gateway, 7000+i),
 			})
 		}
-		up.PDI.SDFFilters = append(up.PDI.SDFFilters, pfcp.SDFFilter{FlowDescription: fmt.Sprintf("permit out 17 from %v to assigned", gateway)})
+		filters = append(filters, pfcp.SDFFilter{FlowDescription: fmt.Sprintf("permit out 17 from %v to assigned", gateway)})
+		up.PDI.SDFFilters, down.PDI.SDFFilters = filters, filters
 	}
 	return &pfcp.SessionEstablishmentRequest{
 		FSEID:      pfcp.FSEID{SEID: pfcp.SEID(n + 1), IPv4: sgw},
