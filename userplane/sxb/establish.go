@@ -180,7 +180,11 @@ func (sh *shard) replace(
 			return next, sh.resume(old, before, err)
 		}
 	}
-	next = next.Succeed(settled, session.At(now))
+	next, dropped := next.Succeed(settled, session.At(now))
+	if dropped > 0 {
+		sh.e.stats.dropped.Add(uint64(dropped))
+		sh.e.log.Error("usage reports dropped: the control plane confirms none, and replaces the session", "seid", uint64(old.SEID), "reports", dropped)
+	}
 	if next, table, err = sh.recount(next, table, settled, before, counts); err != nil {
 		sh.e.gbr.set(next.GBR(), old.GBR())
 		return next, sh.resume(old, before, err)

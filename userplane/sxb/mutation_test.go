@@ -2,16 +2,21 @@ package sxb
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/wmnsk/go-pfcp/ie"
 	"github.com/wmnsk/go-pfcp/message"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
 )
 
 // mutator sends what an associated control plane might, changed by chance: octets, lengths, sessions, order.
@@ -55,6 +60,14 @@ func newMutator(t *testing.T, w *world, addr string, seed uint64) *mutator {
 		m.establishment(0, 6, detecting("172.16.2.7", "video")...), m.establishment(0, 7, addressless(chooseIPv4|chooseIPv6)...),
 		message.NewNodeReportRequest(0, m.nodeID()),
 		message.NewSessionReportResponse(0, 0, 1, 0, 0, ie.NewCause(1)),
+		m.establishment(0, 8, append(bearer("172.16.2.8"), ie.NewCreateBAR(ie.NewBARID(1), ie.NewDownlinkDataNotificationDelay(50*time.Millisecond)),
+			ie.NewCreatePDR(ie.NewPDRID(5), ie.NewPrecedence(1), ie.NewPDI(ie.NewSourceInterface(ie.SrcInterfaceCore),
+				ie.NewUEIPAddress(6, "172.16.2.8", "", 0, 0)), ie.NewActivatePredefinedRules("dns")))...),
+		change(ie.NewUpdatePDR(ie.NewPDRID(5), ie.NewDeactivatePredefinedRules("dns"), ie.NewActivatePredefinedRules("web"))),
+		change(ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(0x0c, 0), ie.NewBARID(1)),
+			ie.NewUpdateBARWithinSessionModificationRequest(ie.NewBARID(1), ie.NewSuggestedBufferingPacketsCount(3))),
+		message.NewSessionReportResponse(0, 0, 1, 0, 0, ie.NewCause(1), ie.NewPFCPSRRspFlags(1), ie.NewUpdateBARWithinSessionReportResponse(
+			ie.NewBARID(1), ie.NewDLBufferingDuration(time.Minute), ie.NewDLBufferingSuggestedPacketCount(9))),
 	)
 	return m
 }
@@ -138,7 +151,12 @@ func TestMutatedMessages(t *testing.T) {
 		c.Endpoint.MaxCached, c.Endpoint.T1, c.Endpoint.N1 = 4096, 20*time.Millisecond, 0
 		c.ReportRetry = 50 * time.Millisecond
 		c.AddressRest = time.Millisecond
-	}, pooled("172.16.9.0/25", "2001:db8:9::/57"))
+	}, pooled("172.16.9.0/25", "2001:db8:9::/57"), func(c *Config) {
+		c.Predefined = []PredefinedRule{
+			{Predefined: session.Predefined{Name: "dns", Filters: filterOf(t, flowDNS), Action: pfcp.Some(session.ActionDrop)}},
+			{Predefined: session.Predefined{Name: "web", Filters: filterOf(t, flowWeb), MBR: pfcp.BitRate{Downlink: 9}}},
+		}
+	})
 	innocent := newControlPlane(t, w, "127.77.90.1", "innocent.example")
 	innocent.setup()
 	seid, teid := innocent.establish(1, bearer("172.16.1.1")...)
@@ -146,7 +164,8 @@ func TestMutatedMessages(t *testing.T) {
 	before := w.dp.snapshot()
 	m := newMutator(t, w, "127.77.90.2", uint64(total))
 	m.first = seid
-	var heap uint64
+	var heap, first uint64
+	began := time.Now()
 	const round = 5000
 	for sent := 0; sent < total; sent++ {
 		if sent%16 == 0 { // it drains what came, too
@@ -166,12 +185,13 @@ func TestMutatedMessages(t *testing.T) {
 			var now runtime.MemStats
 			runtime.ReadMemStats(&now)
 			if heap == 0 {
-				heap = now.HeapAlloc
+				heap, first = now.HeapAlloc, resident(t)
 			}
 			require.Less(t, now.HeapAlloc, heap+64<<20, "after %d messages", sent)
 		}
 	}
 	s := w.edge.Stats()
+	t.Logf("%d messages in %v; process memory %d KiB after the first %d, %d KiB after all", total, time.Since(began).Round(time.Second), first, round, resident(t))
 	require.Zero(t, s.Endpoint.Panics+s.Panics)
 	accepted := uint64(0)
 	for _, c := range s.Causes {
@@ -182,4 +202,18 @@ func TestMutatedMessages(t *testing.T) {
 	require.Greater(t, accepted, uint64(total/20), "they are not all refused at the door")
 	w.dp.count(uplinkKey(teid), 1, 77)
 	requireUsage(t, innocent.delete(seid).UsageReport, 77, 0)
+}
+
+// resident is the memory of the process that is its alone, RssAnon of proc(5), in KiB.
+func resident(t *testing.T) (kib uint64) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/status")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(b)) {
+		if n, _ := fmt.Sscanf(line, "RssAnon: %d kB", &kib); n == 1 {
+			return kib
+		}
+	}
+	require.Fail(t, "no RssAnon in /proc/self/status")
+	return 0
 }

@@ -181,3 +181,16 @@ func TestManyEstablishmentsOfOneFSEIDAtOnceLeaveOneSession(t *testing.T) {
 	require.EqualValues(t, 1, w.edge.Peers()[0].Sessions)
 	w.consistent()
 }
+
+// A control plane that replaces a session for ever and confirms no report does not make it grow for ever.
+func TestReportsOfReplacedSessionsAreBounded(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Endpoint.N1 = 0 })
+	cp := newControlPlane(t, w, "127.77.75.1", "pgwc.example")
+	cp.setup()
+	for range 100 {
+		cp.establish(77, bearer("172.16.1.1")...)
+	}
+	require.Len(t, w.sessions()[0].Unconfirmed, 64)
+	require.EqualValues(t, 99-64, w.edge.Stats().Dropped)
+	w.consistent()
+}

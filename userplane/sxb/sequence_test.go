@@ -77,7 +77,7 @@ func (s *sequence) modification() []*ie.IE {
 		case 9:
 			all = append(all, ie.NewUpdatePDR(ie.NewPDRID(2), ie.NewActivatePredefinedRules("dns")))
 		case 0:
-			all = append(all, ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(uint8(1+s.r.IntN(2)))))
+			all = append(all, ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction([]uint8{1, 2, 0x0c}[s.r.IntN(3)])))
 		case 1:
 			all = append(all, ie.NewRemovePDR(ie.NewPDRID(uint16(1+s.r.IntN(4)))))
 		case 2:

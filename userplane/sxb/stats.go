@@ -13,6 +13,7 @@ type stats struct {
 	replayed        atomic.Uint64
 	purged          atomic.Uint64
 	replaced        atomic.Uint64
+	dropped         atomic.Uint64
 	unrenamed       atomic.Uint64
 	recoveryChanges atomic.Uint64
 	lostEvents      atomic.Uint64
@@ -58,6 +59,7 @@ type Stats struct {
 	Replayed        uint64        // duplicates answered with what the process before had recorded
 	Purged          uint64        // sessions removed because their control plane restarted, released or stayed lost
 	Replaced        uint64        // sessions whose control plane established another under the same F-SEID
+	Dropped         uint64        // usage reports that nobody confirmed, dropped when their session was replaced
 	Unrenamed       uint64        // sessions that there was no room to bring up to new PFDs in
 	RecoveryChanges uint64        // heartbeats with another Recovery Time Stamp than the association's
 	LostEvents      uint64        // heartbeat outcomes and the like that did not fit the keeper's queue
@@ -79,7 +81,7 @@ type Stats struct {
 // Stats returns a copy of the counters.
 func (e *Edge) Stats() Stats {
 	s := Stats{
-		Endpoint: e.endpoint.Stats(), Replayed: e.stats.replayed.Load(), Purged: e.stats.purged.Load(), Replaced: e.stats.replaced.Load(), Unrenamed: e.stats.unrenamed.Load(),
+		Endpoint: e.endpoint.Stats(), Replayed: e.stats.replayed.Load(), Purged: e.stats.purged.Load(), Replaced: e.stats.replaced.Load(), Dropped: e.stats.dropped.Load(), Unrenamed: e.stats.unrenamed.Load(),
 		RecoveryChanges: e.stats.recoveryChanges.Load(), LostEvents: e.stats.lostEvents.Load(), Ignored: e.stats.ignored.Load(),
 		Reports: e.stats.reports.Load(), Unanswered: e.stats.unanswered.Load(), Unwanted: e.stats.unwanted.Load(),
 		BufferFull: e.stats.bufferFull.Load(), BufferExpired: e.stats.bufferExpired.Load(), NodeReports: e.stats.nodeReports.Load(),

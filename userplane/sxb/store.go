@@ -1,6 +1,8 @@
 package sxb
 
 import (
+	"math/bits"
+
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
 )
@@ -9,7 +11,7 @@ import (
 // pointers, so that the garbage collector walks none of them however many there are. Reading one decodes it.
 type store struct {
 	at      map[pfcp.SEID]spot
-	classes []class // by size, in units
+	classes []class // by size
 }
 
 // spot is where a record stands: the number of its block in the class of its size.
@@ -23,20 +25,32 @@ type class struct {
 }
 
 const (
-	unit       = 32      // octets; sizes are rounded up to it
-	chunkBytes = 1 << 16 // or one block, when that is larger
+	unit        = 32      // octets; up to smallRecord, sizes are rounded up to it
+	smallRecord = 1 << 10 // beyond, there are eight sizes up to each power of two
+	chunkBytes  = 1 << 16 // or one block, when that is larger
 )
 
 func newStore() *store { return &store{at: map[pfcp.SEID]spot{}} }
 
-func units(size uint32) int { return max(int(size+unit-1)/unit, 1) }
+// classOf is the class of records of a size, and how many octets a block of it has. There are so few classes that one
+// session of each costs little: a control plane could make them.
+func classOf(size uint32) (index, octets int) {
+	if size <= smallRecord {
+		index = max(int(size)-1, 0) / unit
+		return index, (index + 1) * unit
+	}
+	below := bits.Len32(size-1) - 1 // 2^below < size <= 2^(below+1)
+	step := 1 << (below - 3)
+	above := (int(size) - 1<<below + step - 1) / step // 1 to 8
+	return smallRecord/unit + (below-bits.Len32(smallRecord)+1)*8 + above - 1, 1<<below + above*step
+}
 
 // octets are those of a record; they are good until the next put or remove.
 func (s *store) octets(p spot) []byte {
-	n := units(p.size)
-	perChunk := uint32(max(chunkBytes/(n*unit), 1))
-	chunk := s.classes[n].chunks[p.block/perChunk]
-	from := int(p.block%perChunk) * n * unit
+	index, n := classOf(p.size)
+	perChunk := uint32(max(chunkBytes/n, 1))
+	chunk := s.classes[index].chunks[p.block/perChunk]
+	from := int(p.block%perChunk) * n
 	return chunk[from : from+int(p.size)]
 }
 
@@ -57,12 +71,14 @@ func (s *store) has(seid pfcp.SEID) bool {
 // put keeps a session's record in place of the one before.
 func (s *store) put(seid pfcp.SEID, record []byte) {
 	size := uint32(len(record))
+	index, octets := classOf(size)
 	p, ok := s.at[seid]
-	if !ok || units(p.size) != units(size) {
+	was, _ := classOf(p.size)
+	if !ok || was != index {
 		if ok {
 			s.give(p)
 		}
-		p.block = s.take(units(size))
+		p.block = s.take(index, octets)
 	}
 	p.size = size
 	s.at[seid] = p
@@ -77,23 +93,25 @@ func (s *store) remove(seid pfcp.SEID) {
 }
 
 func (s *store) give(p spot) {
-	c := &s.classes[units(p.size)]
+	index, _ := classOf(p.size)
+	c := &s.classes[index]
 	c.free = append(c.free, p.block)
 }
 
-func (s *store) take(n int) uint32 {
-	for len(s.classes) <= n {
+// take finds a block of a class.
+func (s *store) take(index, octets int) uint32 {
+	for len(s.classes) <= index {
 		s.classes = append(s.classes, class{})
 	}
-	c := &s.classes[n]
+	c := &s.classes[index]
 	if last := len(c.free) - 1; last >= 0 {
 		block := c.free[last]
 		c.free = c.free[:last]
 		return block
 	}
-	perChunk := max(chunkBytes/(n*unit), 1)
+	perChunk := max(chunkBytes/octets, 1)
 	if int(c.made)%perChunk == 0 {
-		c.chunks = append(c.chunks, make([]byte, perChunk*n*unit))
+		c.chunks = append(c.chunks, make([]byte, perChunk*octets))
 	}
 	c.made++
 	return c.made - 1
