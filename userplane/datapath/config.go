@@ -55,7 +55,7 @@ type Config struct {
 	Peers         int // pairs of slice and remote GTP-U address
 	MaxInstances  int
 	Rules         int  // of keys that have several, or one with SDF filters or shared limits
-	Cells         int  // usage cells: URRs
+	Cells         int  // usage cells: URRs that need one
 	Limits        int  // of them with thresholds or quotas
 	Meters        int  // QERs shared by rules, by direction
 	Routes        int  // framed routes, and IPv6 prefixes of UEs that are no /64
@@ -73,30 +73,32 @@ type Config struct {
 	Burst uint32 // ms of the MBR that a policer lets through at once
 }
 
-// Default is a data path without ports, sized for 65,536 addresses in full /24s.
+// Default is a data path without ports, sized for 65,536 sessions.
 func Default() Config {
-	return Config{
-		AddressBlocks: 256,
-		Peers:         4096,
-		MaxInstances:  256,
-		Rules:         16384,
-		Cells:         65536,
-		Limits:        16384,
-		Meters:        16384,
-		Routes:        4096,
-		ICMPRate:      100,
-		Burst:         250,
-	}
+	c := Config{MaxInstances: 256, ICMPRate: 100, Burst: 250}
+	c.SizeFor(65536)
+	return c
 }
 
-// SizeFor sizes the tables for that many sessions, with what they commonly need: each a UE address, some with several
-// bearers, shared limits or quotas. All maps together, TEIDs included, take less than 300 octets a session.
+// SizeFor sizes the tables for that many sessions, with what they commonly need: each has a UE address and a URR with a
+// volume threshold, few have several bearers, SDF filters, shared limits or quotas. With a power of two of TEIDs, all maps
+// together take at most 300 octets a session, from 16,384 of them on; few sessions take more, for what every node has.
 func (c *Config) SizeFor(sessions int) {
-	const few = 1024
+	const few = 256
 	blocks := (sessions + blockSize - 1) / blockSize
-	c.AddressBlocks = blocks + blocks*denseHosts/blockSize + eagerBlocks // the first UEs of a /24 have no block yet
-	c.Cells = max(sessions/2, few)                                       // only URRs that rules share or that have limits need one
-	c.Rules, c.Meters, c.Limits, c.Routes = max(sessions/32, few), max(sessions/16, few), max(sessions/16, few), max(sessions/64, few)
+	c.AddressBlocks = blocks + blocks*denseHosts/blockSize + max(eagerBlocks, blocks/eagerPart)
+	c.Rules, c.Cells, c.Limits = max(sessions/32, few), max(sessions/16, few), max(sessions/16, few)
+	c.Meters, c.Routes = max(sessions/16, few), max(sessions/64, few)
+	c.Peers = min(max(sessions/32, few), 4096)
+}
+
+// ring is the size of the ring of packets to the slow path, and of that of copies, octets: a power of two.
+func (c Config) ring() uint32 {
+	octets := uint32(1 << 17)
+	for _, s := range c.Slices {
+		octets = max(octets, 8<<slotBits(s.TEIDs))
+	}
+	return min(octets, 1<<20)
 }
 
 // Limits of Config.

@@ -148,24 +148,18 @@ func (c Config) size(maps *pgwuMapSpecs) {
 	maps.Rules.MaxEntries = uint32(c.Rules) + 1
 	maps.Accounts.MaxEntries, maps.AccountOrigins.MaxEntries = uint32(c.Rules)+1, uint32(c.Rules)+1
 	maps.Specials.MaxEntries = uint32(max(c.Rules/8, 64)) + 1
-	maps.Copies.MaxEntries = copiesOctets
+	maps.Copies.MaxEntries = c.ring()
 	maps.SetsSmall.MaxEntries = uint32(c.Rules)/2 + 1
 	maps.SetsMedium.MaxEntries = uint32(c.Rules)/8 + 1
 	maps.SetsLarge.MaxEntries = uint32(c.Rules)/32 + 1
 	maps.Cells.MaxEntries, maps.CellOrigins.MaxEntries = uint32(c.Cells)+1, uint32(c.Cells)+1
 	maps.Limits.MaxEntries = uint32(c.Limits) + 1
 	maps.Meters.MaxEntries, maps.MeterOrigins.MaxEntries = uint32(c.Meters)+1, uint32(c.Meters)+1
-	maps.Parking.MaxEntries = parkingOctets
+	maps.Parking.MaxEntries = c.ring()
 	maps.Peers.MaxEntries = c.peers()
 	maps.Instances.MaxEntries = uint32(c.MaxInstances) + 1
 	maps.NextHops.MaxEntries = 2*(uint32(c.MaxInstances)+1) + c.peers()
 }
-
-// parkingOctets is the ring of packets to the slow path: a power of two.
-const parkingOctets = 1 << 20
-
-// copiesOctets is the ring of copies likewise.
-const copiesOctets = 1 << 20
 
 // peers is the size of the peer table: one more than configured, since index 0 means none.
 func (c Config) peers() uint32 { return uint32(min(c.Peers+1, maxPeers)) }

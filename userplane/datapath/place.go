@@ -138,7 +138,8 @@ func (d *Datapath) freeTEID(p *plan, key session.Key) (place, error) {
 }
 
 const (
-	eagerBlocks = 16 // address blocks that are made for a single address; beyond them, or 1/16 of all,
+	eagerBlocks = 4  // address blocks that are made for a single address; beyond them,
+	eagerPart   = 64 // or that part of all,
 	denseHosts  = 8  // an address block is made when a /24 has that many UEs
 )
 
@@ -148,7 +149,7 @@ func (d *Datapath) reserveHost4(p *plan, key session.Key) (place, error) {
 	in24 := blockKey(number, key.UE.Addr())
 	block := d.tables.blocks.find(in24)
 	if block == nil {
-		eager := max(eagerBlocks, len(d.blockPool.refs)/eagerBlocks)
+		eager := max(eagerBlocks, len(d.blockPool.refs)/eagerPart)
 		if d.blockPool.held < eager || d.singlesIn[in24] >= denseHosts {
 			err := d.makeBlock(p, in24)
 			if err != nil && !errors.Is(err, ErrTableFull) {

@@ -143,7 +143,7 @@ func ruleRows(t testing.TB) []packetRow {
 		{
 			name: "a UE that is asleep, when nobody reads the ring", port: "core0",
 			before: func(w *world) {
-				for range parkingOctets / 2048 {
+				for range w.d.objects.Parking.MaxEntries() / 2048 {
 					w.run("core0", plain(t, coreGW, coreMAC, inner(t, server, ue(32), 64, 10)), 0)
 				}
 			},

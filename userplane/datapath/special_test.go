@@ -233,7 +233,7 @@ func TestCopies(t *testing.T) {
 
 	// Nobody reads: copies are lost, packets are not.
 	frame := tunnel(t, slice1, teid(47), up)
-	const packets = copiesOctets / 2048
+	packets := uint64(w.d.cfg.ring() / 2048)
 	for range packets {
 		verdict, _ := w.run("access0", frame, 0)
 		require.EqualValues(t, xdpRedirect, verdict)

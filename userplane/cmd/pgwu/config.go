@@ -136,13 +136,13 @@ type GTPUConfig struct {
 	ZeroChecksumIPv6    bool          `yaml:"zero_checksum_ipv6"`     // G-PDUs over IPv6 leave without UDP checksum, RFC 6935
 }
 
-// DataPathConfig sizes the maps. Sizes are fixed while the maps live.
+// DataPathConfig sizes the maps; 0: by the sessions of the slices. Sizes are fixed while the maps live.
 type DataPathConfig struct {
 	AddressBlocks int           `yaml:"address_blocks"` // UE /24s that may hold sessions at a time
 	Peers         int           `yaml:"peers"`          // pairs of slice and remote GTP-U address
 	MaxInstances  int           `yaml:"max_instances"`
 	Rules         int           `yaml:"rules"`     // of UEs or TEIDs that have several, or one with filters or shared limits
-	Cells         int           `yaml:"cells"`     // URRs
+	Cells         int           `yaml:"cells"`     // URRs that need one
 	Limits        int           `yaml:"limits"`    // URRs with volume thresholds or quotas
 	Meters        int           `yaml:"meters"`    // QERs that several rules share, by direction
 	Routes        int           `yaml:"routes"`    // framed routes, and IPv6 prefixes of UEs that are no /64
@@ -181,9 +181,8 @@ func defaultConfig() *Config {
 			EchoN3: slow.Supervision.N3, ReassemblyQueue: slow.InjectQueue,
 		},
 		DataPath: DataPathConfig{
-			AddressBlocks: dp.AddressBlocks, Peers: dp.Peers, MaxInstances: dp.MaxInstances, Rules: dp.Rules, Cells: dp.Cells,
-			Limits: dp.Limits, Meters: dp.Meters, Routes: dp.Routes,
-			Burst: time.Duration(dp.Burst) * time.Millisecond, ICMPRate: int(dp.ICMPRate),
+			MaxInstances: dp.MaxInstances,
+			Burst:        time.Duration(dp.Burst) * time.Millisecond, ICMPRate: int(dp.ICMPRate),
 		},
 		RulesPerSession: PerSessionRules{PDRs: limits.PDRs, FARs: limits.FARs, QERs: limits.QERs, URRs: limits.URRs, Filters: limits.Filters},
 	}
@@ -453,12 +452,31 @@ func (r PredefinedRule) rule() (sxb.PredefinedRule, error) {
 	return d, errors.Join(faults...)
 }
 
+// sessions are those of all slices.
+func (c *Config) sessions() (sum int) {
+	for _, s := range c.Slices {
+		sum += max(s.Sessions, 0)
+	}
+	return sum
+}
+
 // dataPath is the configuration of the data path.
 func (c *Config) dataPath() datapath.Config {
 	d := datapath.Default()
 	d.PinDir, d.Generic = c.PinDir, c.DataPath.Generic
-	d.AddressBlocks, d.Peers, d.MaxInstances = c.DataPath.AddressBlocks, c.DataPath.Peers, c.DataPath.MaxInstances
-	d.Rules, d.Cells, d.Limits, d.Meters, d.Routes = c.DataPath.Rules, c.DataPath.Cells, c.DataPath.Limits, c.DataPath.Meters, c.DataPath.Routes
+	d.MaxInstances = c.DataPath.MaxInstances
+	d.SizeFor(c.sessions())
+	for _, size := range []struct {
+		of    *int
+		given int
+	}{
+		{&d.AddressBlocks, c.DataPath.AddressBlocks}, {&d.Peers, c.DataPath.Peers}, {&d.Rules, c.DataPath.Rules},
+		{&d.Cells, c.DataPath.Cells}, {&d.Limits, c.DataPath.Limits}, {&d.Meters, c.DataPath.Meters}, {&d.Routes, c.DataPath.Routes},
+	} {
+		if size.given != 0 {
+			*size.of = size.given
+		}
+	}
 	d.ZeroChecksum6, d.ICMPRate = c.GTPU.ZeroChecksumIPv6, uint32(max(c.DataPath.ICMPRate, 0))
 	d.Burst = uint32(min(c.DataPath.Burst.Milliseconds(), 1<<31))
 	for _, p := range c.Ports {

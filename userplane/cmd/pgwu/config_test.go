@@ -108,7 +108,7 @@ gtpu: {indications_per_peer: 0}
 	} {
 		require.ErrorContains(t, err, "\n"+key+": ")
 	}
-	_, err = load(t, minimal+"data_path: {burst: 0s, address_blocks: 0, peers: 0}\n")
+	_, err = load(t, minimal+"data_path: {burst: 0s, address_blocks: -1, peers: -1}\n")
 	for _, key := range []string{"data_path.burst", "data_path.address_blocks", "data_path.peers"} {
 		require.ErrorContains(t, err, key+": ")
 	}

@@ -154,7 +154,6 @@ func (b *bed) openDatapath(capacity int) (err error) {
 	cfg := datapath.Default()
 	cfg.PinDir = filepath.Join(b.pins, "node")
 	cfg.SizeFor(capacity)
-	cfg.AddressBlocks += 16 + capacity/4096 // for scattered addresses, most of which have a block to themselves first
 	cfg.Slices = []datapath.Slice{{Address: slice, TEIDs: capacity}}
 	cfg.Instances = []datapath.Instance{{Name: "internet", Gateway: gateway}}
 	cfg.Ports = []datapath.Port{
