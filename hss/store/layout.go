@@ -31,7 +31,8 @@ import (
 //	21–22     of the profile
 //	23–24     of the MME's registration
 //	25–26     of the SGSN's registration
-//	27–       IND table: 4 octets that name a node, see nodeTag; the place is its IND
+//	27–       IND table: 4 octets that name a node, see nodeTag; the place is its IND. It has room for an even number of
+//	          nodes, two at least, so that most that are new to a SIM are written where they stand
 //	          sealed keys (seal.go), profile (profile.go), registrations: JSON
 //
 // The first 15 octets and the table are of lua/advance.lua, which writes SEQ alone, in place. Version 1 was a hash; a script
@@ -65,7 +66,7 @@ func (r stored) encode() ([]byte, error) {
 	if len(r.profile) > maxPart || len(r.sealed) > 0xff || r.seq > aka.MaxSEQ {
 		return nil, fmt.Errorf("a record with a profile of %d octets, keys of %d and SEQ %d", len(r.profile), len(r.sealed), r.seq)
 	}
-	b := make([]byte, headOctets, headOctets+len(r.nodes)+len(r.sealed)+len(r.profile)+len(r.mme)+len(r.sgsn))
+	b := make([]byte, headOctets, headOctets+roomOf(len(r.nodes))+len(r.sealed)+len(r.profile)+len(r.mme)+len(r.sgsn))
 	putUint48(b[1:], r.seq)
 	putUint48(b[7:], uint64(r.lead+leadBias))
 	b[0], b[13], b[14], b[19] = layoutVersion, r.next, byte(len(r.nodes)/tagOctets), byte(len(r.sealed))
@@ -73,10 +74,17 @@ func (r stored) encode() ([]byte, error) {
 	binary.BigEndian.PutUint16(b[20:], uint16(len(r.profile)))
 	binary.BigEndian.PutUint16(b[22:], uint16(len(r.mme)))
 	binary.BigEndian.PutUint16(b[24:], uint16(len(r.sgsn)))
-	for _, part := range []string{r.nodes, r.sealed, r.profile, r.mme, r.sgsn} {
+	b = append(append(b, r.nodes...), make([]byte, roomOf(len(r.nodes))-len(r.nodes))...)
+	for _, part := range []string{r.sealed, r.profile, r.mme, r.sgsn} {
 		b = append(b, part...)
 	}
 	return b, nil
+}
+
+// roomOf returns how many octets the IND table takes that holds so many octets of tags.
+func roomOf(tags int) int {
+	const pair = 2 * tagOctets
+	return max(pair, (tags+pair-1)/pair*pair)
 }
 
 var errLayout = errors.New("the record of the SIM is of an unknown form")
@@ -98,7 +106,11 @@ func parseStored(text string) (r stored, err error) {
 		return p
 	}
 	length := func(at int) int { return int(text[at])<<8 | int(text[at+1]) }
-	r.nodes, r.sealed = part(tagOctets*int(text[14])), part(int(text[19]))
+	tags := tagOctets * int(text[14])
+	if table := part(roomOf(tags)); err == nil {
+		r.nodes = table[:tags]
+	}
+	r.sealed = part(int(text[19]))
 	r.profile, r.mme, r.sgsn = part(length(20)), part(length(22)), part(length(24))
 	if len(rest) > 0 {
 		err = errLayout

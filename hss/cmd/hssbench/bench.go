@@ -28,17 +28,22 @@ import (
 const (
 	ourHost, ourRealm = "hss1.epc.mnc070.mcc999.3gppnetwork.org", "epc.mnc070.mcc999.3gppnetwork.org"
 	mmeRealm          = "epc.mnc001.mcc001.3gppnetwork.org"
-	loaders           = 128
+	loaders           = 4
+	loadAtOnce        = 2000 // SIMs
+	askers            = 64
+	attachedShare     = 10 // one SIM in so many is attached, for what that takes
 )
 
 // bench is what is measured: two Diameter nodes on loopback that differ in their handlers only.
 type bench struct {
-	store       *store.Store
-	redis       *server
-	noop, hss   string // addresses
-	sims        int
-	loading     time.Duration
-	bytesPerSIM float64
+	store     *store.Store
+	redis     *server
+	noop, hss string // addresses
+	sims      int
+	loading   time.Duration
+	start     time.Duration // from nothing but a full Redis to the first answer to an AIR
+
+	resting, attached float64 // octets that a SIM takes in Redis, its part of the indexes included
 
 	cancel context.CancelFunc
 	nodes  *errgroup.Group
@@ -52,19 +57,28 @@ func newBench(ctx context.Context, r *server, sims int) (*bench, error) {
 	cfg := store.DefaultConfig()
 	cfg.Addresses = []string{r.address}
 	b := &bench{sims: sims, redis: r}
-	if b.store, err = store.Open(cfg, keyring, slog.New(slog.DiscardHandler)); err != nil {
+	loader, err := store.Open(cfg, keyring, slog.New(slog.DiscardHandler))
+	if err != nil {
 		return nil, err
 	}
-	if err := b.load(ctx, r); err != nil {
+	if err := errors.Join(b.load(ctx, loader), loader.Close()); err != nil {
 		return nil, err
 	}
 	run, cancel := context.WithCancel(ctx)
 	b.cancel, b.nodes = cancel, new(errgroup.Group)
+	begin := time.Now()
+	if b.store, err = store.Open(cfg, keyring, slog.New(slog.DiscardHandler)); err != nil {
+		return nil, err
+	}
 	edge := s6a.New(s6a.DefaultConfig(), b.store, slog.New(slog.DiscardHandler))
 	app := edge.Application()
 	if b.hss, err = b.serve(run, app); err != nil {
 		return nil, err
 	}
+	if err := askOnce(ctx, b.hss, sims); err != nil {
+		return nil, err
+	}
+	b.start = time.Since(begin)
 	nothing := diameter.Application{ID: app.ID, Common: app.Common, Handlers: map[uint32]diameter.Handler{}}
 	for command := range app.Handlers {
 		nothing.Handlers[command] = sameVector()
@@ -100,30 +114,72 @@ func (b *bench) serve(ctx context.Context, app diameter.Application) (string, er
 	return n.Addresses()[0], nil
 }
 
-// load puts the SIMs in, and measures what each takes in Redis.
-func (b *bench) load(ctx context.Context, r *server) error {
-	before, err := usedMemory(ctx, r)
+// load puts the SIMs in, attaches some, and measures what each takes in Redis.
+func (b *bench) load(ctx context.Context, s *store.Store) error {
+	empty, err := usedMemory(ctx, b.redis)
 	if err != nil {
 		return err
 	}
 	begin := time.Now()
-	group, ctx := errgroup.WithContext(ctx)
+	group, within := errgroup.WithContext(ctx)
 	group.SetLimit(loaders)
-	for i := range b.sims {
+	for first := 0; first < b.sims; first += loadAtOnce {
 		group.Go(func() error {
-			var b32 [32]byte
-			_, _ = rand.Read(b32[:]) // never fails, see crypto/rand
-			keys := aka.Credentials{K: aka.KeyOf(b32[:16]), OPc: aka.KeyOf(b32[16:])}
-			return b.store.Add(ctx, imsiOf(i), profileOf(i), keys, 0, begin)
+			sims := make([]store.New, min(loadAtOnce, b.sims-first))
+			for i := range sims {
+				var octets [32]byte
+				_, _ = rand.Read(octets[:]) // never fails, see crypto/rand
+				keys := aka.Credentials{K: aka.KeyOf(octets[:16]), OPc: aka.KeyOf(octets[16:])}
+				sims[i] = store.New{IMSI: imsiOf(first + i), Profile: profileOf(first + i), Keys: keys}
+			}
+			results, err := s.AddMany(within, sims, begin)
+			return errors.Join(append(results, err)...)
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("loading: %w", err)
 	}
 	b.loading = time.Since(begin)
-	after, err := usedMemory(context.WithoutCancel(ctx), r)
-	b.bytesPerSIM = (after - before) / float64(b.sims)
+	full, err := usedMemory(ctx, b.redis)
+	if err != nil {
+		return err
+	}
+	attached := max(1, b.sims/attachedShare)
+	if err := b.attach(ctx, s, attached); err != nil {
+		return fmt.Errorf("attaching: %w", err)
+	}
+	after, err := usedMemory(ctx, b.redis)
+	b.resting = (full - empty) / float64(b.sims)
+	b.attached = b.resting + (after-full)/float64(attached)
 	return err
+}
+
+// attach gives each of the last SIMs a vector for an MME and one for an SGSN, and registers it at both.
+func (b *bench) attach(ctx context.Context, s *store.Store, sims int) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(askers)
+	for i := range sims {
+		group.Go(func() error {
+			imsi := imsiOf(b.sims - 1 - i)
+			for side, host := range map[subscriber.Side]string{subscriber.MME: "mme7." + mmeRealm, subscriber.SGSN: "sgsn7." + mmeRealm} {
+				if _, err := s.Advance(ctx, imsi, host, 1, nil, time.Now()); err != nil {
+					return err
+				}
+				sub, rev, err := s.Get(ctx, imsi)
+				if err != nil {
+					return err
+				}
+				err = s.Register(ctx, sub, rev, store.Swap{Side: side, Next: subscriber.Registration{
+					Host: host, Realm: mmeRealm, PLMN: "001-01", RAT: subscriber.EUTRAN, IMEI: "3560920407930001", At: time.Now(),
+				}})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 func imsiOf(i int) identity.IMSI { return identity.IMSI(fmt.Sprintf("99970%010d", i)) }

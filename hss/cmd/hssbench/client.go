@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -90,6 +91,16 @@ func dial(address string) (*client, error) {
 
 func application() diameter.AVP {
 	return diameter.VendorSpecificApplicationID.Group(diameter.VendorID.Unsigned(diameter.Vendor3GPP), diameter.AuthApplicationID.Unsigned(s6a.ApplicationID))
+}
+
+// askOnce asks a node for one vector.
+func askOnce(ctx context.Context, address string, sims int) error {
+	c, err := dial(address)
+	if err != nil {
+		return err
+	}
+	_, err = c.load(ctx, sims, 0)
+	return errors.Join(err, c.Close())
 }
 
 // request makes an AIR for one E-UTRAN vector as an MME does, from nothing.

@@ -61,7 +61,9 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	defer b.close()
-	fmt.Printf("%d SIMs loaded in %v, %.0f/s\n", s.sims, b.loading.Round(time.Millisecond), float64(s.sims)/b.loading.Seconds())
+	fmt.Printf("%d SIMs loaded in %v, %.0f/s; first AIR answered %.1f ms after the start\n",
+		s.sims, b.loading.Round(time.Millisecond), float64(s.sims)/b.loading.Seconds(), b.start.Seconds()*1000)
+	fmt.Printf("a SIM takes %.0f B in Redis at rest, %.0f B at an MME and an SGSN, with %d SIMs\n", b.resting, b.attached, s.sims)
 	var noop, hss []measurement
 	for i := range s.rounds {
 		n, err := b.measure(ctx, b.noop, s.window, "")
@@ -86,7 +88,7 @@ func run(ctx context.Context, s settings) error {
 	}
 	fmt.Printf("BENCH air_64 %.0f per_s ratio=%.2f\n", median(rates), median(ratios))
 	fmt.Printf("BENCH air_p99_64 %.2f ms\n", median(p99s))
-	fmt.Printf("BENCH redis_bytes_per_sim %.0f B\n", b.bytesPerSIM)
+	fmt.Printf("BENCH redis_bytes_per_sim %.0f B\n", b.attached)
 	return nil
 }
 

@@ -51,14 +51,19 @@ for i, key in ipairs(KEYS) do
       if ind and not moved then
         redis.call('SETRANGE', key, '1', octetsOf(last, 6))
       else
-        local slot, tags, rest = byte(octets, 14), sub(octets, headOctets + 1, headOctets + 4 * nodes), sub(octets, headOctets + 4 * nodes + 1)
+        local slot, tags, room = byte(octets, 14), sub(octets, headOctets + 1, headOctets + 4 * nodes), roomOf(nodes)
         if not ind then
           ind = slot
           tags = sub(tags, 1, 4 * ind) .. node .. sub(tags, 4 * ind + 5)
           slot = (ind + 1) % inds
         end
-        redis.call('SET', key, sub(octets, 1, 1) .. octetsOf(last, 6) .. octetsOf(lead + leadBias, 6) .. char(slot, #tags / 4)
-          .. sub(octets, 16, headOctets) .. tags .. rest)
+        local begin = octetsOf(last, 6) .. octetsOf(lead + leadBias, 6) .. char(slot, #tags / 4) .. sub(octets, 16, headOctets) .. tags
+        if #tags <= room then
+          redis.call('SETRANGE', key, '1', begin)
+        else
+          redis.call('SET', key, sub(octets, 1, 1) .. begin .. string.rep('\0', roomOf(#tags / 4) - #tags)
+            .. sub(octets, headOctets + room + 1))
+        end
       end
       sqn = first * inds + ind
     end

@@ -16,11 +16,16 @@ function octetsOf(n, count)
   return count == 2 and low or octetsOf(high, count - 2) .. low
 end
 
+-- Returns how many octets the table of so many nodes takes: room for an even number of them, and for two at least.
+local function roomOf(nodes)
+  return 4 * math.max(2, nodes + nodes % 2)
+end
+
 -- Puts a record together. Numbers stay below 2^53, so that Lua holds them exactly.
 local function encoded(r)
   return string.char(layout) .. octetsOf(r.seq, 6) .. octetsOf(r.lead + leadBias, 6) .. string.char(r.next, #r.nodes / 4)
     .. octetsOf(r.rev, 4) .. string.char(#r.key) .. octetsOf(#r.profile, 2) .. octetsOf(#r.mme, 2) .. octetsOf(#r.sgsn, 2)
-    .. r.nodes .. r.key .. r.profile .. r.mme .. r.sgsn
+    .. r.nodes .. string.rep('\0', roomOf(#r.nodes / 4) - #r.nodes) .. r.key .. r.profile .. r.mme .. r.sgsn
 end
 
 -- Turns a record of version 1, a hash, into one of version 2, and returns its octets.
@@ -77,7 +82,8 @@ local function read(key)
     return string.sub(octets, at - length, at - 1)
   end
   local r = { seq = number(octets, 2, 6), lead = number(octets, 8, 6) - leadBias, next = string.byte(octets, 14), rev = number(octets, 16, 4) }
-  r.nodes, r.key = part(4 * string.byte(octets, 15)), part(string.byte(octets, 20))
+  local nodes = string.byte(octets, 15)
+  r.nodes, r.key = string.sub(part(roomOf(nodes)), 1, 4 * nodes), part(string.byte(octets, 20))
   r.profile, r.mme, r.sgsn = part(number(octets, 21, 2)), part(number(octets, 23, 2)), part(number(octets, 25, 2))
   return r
 end
