@@ -43,6 +43,9 @@ enum {
 	ICMP6_QUOTE = IPV6_MINIMUM_MTU - sizeof(struct icmp6_message),
 };
 
+/* Where a message may begin in the frame: a mask. */
+#define MESSAGE_OFFSET 0xff
+
 /* Messages a second on one CPU (RFC 4443 2.4 f, RFC 1812 4.3.2.8), and as many at once. */
 volatile const __u32 icmp_rate;
 
@@ -138,7 +141,7 @@ __noinline int write_too_big(struct xdp_md *ctx, __u32 offset, __be32 local, __u
 	struct cursor c = cursor_of(ctx);
 	__u16 header, whole;
 
-	offset &= 0xff;
+	offset &= MESSAGE_OFFSET;
 	c.pos += offset;
 	message = take(&c, sizeof(*message) + sizeof(struct iphdr));
 	if (!message)
@@ -184,7 +187,7 @@ __noinline int write_too_big6(struct xdp_md *ctx, __u32 offset, const struct in6
 
 	if (!local)
 		return false;
-	offset &= 0xff;
+	offset &= MESSAGE_OFFSET;
 	c.pos += offset;
 	message = take(&c, sizeof(*message) + sizeof(struct ipv6hdr));
 	if (!message)

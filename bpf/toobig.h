@@ -87,6 +87,8 @@ __noinline int tell_ue(struct xdp_md *ctx, struct job *job, const struct instanc
 	down.instance = job->at.word.to;
 	down.octets = message_octets(job) + quote_octets(job);
 	down.offset = job->offset - message_octets(job); /* what was the tunnel's header */
+	if (down.offset > MESSAGE_OFFSET)
+		return REASON_TOO_BIG; /* a tunnel's header of several hundred octets */
 	ip = c.pos + (job->offset & MAX_OFFSET);
 	ip6 = (void *)ip;
 	if (job->family == FILTER_IPV4)

@@ -26,6 +26,7 @@ type model struct {
 	rules   map[string]int   // packets of each rule: see ruleOf
 	copies  int              // made or lost
 	macs    net.HardwareAddr // of the frame: destination, source
+	octets  int              // of the frame
 	blocks  map[uint64]bool  // nil: every /24 in which a UE is
 }
 
@@ -178,7 +179,7 @@ func inRanges(ranges []session.Ports, port uint16) bool {
 
 // forward returns the reason and, when the packet is forwarded, the frame.
 func (m *model) forward(t testing.TB, port string, frame []byte) (reason string, out []byte) {
-	m.t, m.macs = t, frame[:12]
+	m.t, m.macs, m.octets = t, frame[:12], len(frame)
 	switch binary.BigEndian.Uint16(frame[12:]) {
 	case 0x8100, 0x88a8:
 		if len(frame) < 18 {
@@ -375,7 +376,7 @@ func (m *model) toNetwork(e session.Entry, r *session.Rule, p ip, rest []byte) (
 	case !resolved:
 		return "next_hop_unresolved", nil
 	case p.total > accessMTU:
-		return m.tellUE(r.Instance, p)
+		return m.tellUE(r.Instance, p, m.octets-len(rest))
 	}
 	m.copies += len(r.Copies)
 	if r.Redirect != (session.Redirect{}) {
@@ -573,14 +574,14 @@ func modelOuter(r *session.Rule) func(*layers.IPv6, *layers.GTPv1U) {
 	}
 }
 
-// tellUE is what a UE hears of a packet that does not fit the link to its network.
-func (m *model) tellUE(instance pfcp.NetworkInstance, p ip) (reason string, out []byte) {
+// tellUE is what a UE hears of a packet, which began at that octet of the frame, that does not fit the link to its network.
+func (m *model) tellUE(instance pfcp.NetworkInstance, p ip, at int) (reason string, out []byte) {
 	local := map[pfcp.NetworkInstance]netip.Addr{"internet": nodeCore, "corp": otherCore}[instance]
 	if p.version == 6 {
 		local = map[pfcp.NetworkInstance]netip.Addr{"internet": nodeCore6, "corp": otherCore6}[instance]
 	}
 	down, known := m.byUE(instance, p.source)
-	if !modelTold(p) || !known {
+	if room := map[int]int{4: 28, 6: 48}[p.version]; !modelTold(p) || !known || at-room > 0xff {
 		return "too_big", nil
 	}
 	message := tooBig(m.t, local, p.packet, accessMTU)

@@ -523,13 +523,16 @@ func (d *Datapath) deviceOf(instance pfcp.NetworkInstance, gateway netip.Addr) (
 }
 
 // addLocal gives the network instance of a core port that port's first address of each family that is not link-local, to
-// send ICMP messages from.
+// send ICMP messages from. Of several ports of an instance the first that has one counts.
 func (d *Datapath) addLocal(port Port, l netlink.Link) error {
 	if port.Side&SideCore == 0 {
 		return nil
 	}
 	number := d.tables.numbers[port.Instance]
 	in := d.tables.names[number]
+	if first := slices.IndexFunc(d.cfg.Ports, func(p Port) bool { return p.Side&SideCore != 0 && p.Instance == port.Instance }); d.cfg.Ports[first] == port {
+		in.Local, in.Local6 = 0, [2]uint64{} // of an earlier start
+	}
 	for _, family := range families {
 		addresses, err := d.netlink.AddrList(l, family)
 		if err != nil {
@@ -537,12 +540,12 @@ func (d *Datapath) addLocal(port Port, l netlink.Link) error {
 		}
 		for _, a := range addresses {
 			address, ok := addrOf(a.IP)
-			if !ok || address.IsLinkLocalUnicast() {
+			switch {
+			case !ok || address.IsLinkLocalUnicast():
 				continue
-			}
-			if address.Is4() {
+			case address.Is4() && in.Local == 0:
 				in.Local = onWire(address)
-			} else {
+			case address.Is6() && in.Local6 == [2]uint64{}:
 				in.Local6 = halves(address)
 			}
 			break

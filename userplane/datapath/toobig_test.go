@@ -129,6 +129,17 @@ func tooBigRows(t testing.TB) []packetRow {
 			out: encapsulated(t, sgw, 0x6464, 0, tooBig(t, nodeCore, large(t, ue(64), server, over), accessMTU)),
 		},
 		{
+			name: "behind a tunnel's header with long extensions the UE is told", port: "access0",
+			frame:  tunnel(t, slice1, teid(60), large(t, ue(60), server, over), longExtensions(t, 45)),
+			reason: "too_big_told_ue", verdict: xdpTx,
+			out: encapsulated(t, sgw, remoteTEID(60), 0, tooBig(t, nodeCore, large(t, ue(60), server, over), accessMTU)),
+		},
+		{
+			name: "behind one that is longer still it is not", port: "access0",
+			frame:  tunnel(t, slice1, teid(60), large(t, ue(60), server, over), longExtensions(t, 70)),
+			reason: "too_big", verdict: xdpDrop,
+		},
+		{
 			name: "a UE to which nothing leads back is not told", port: "access0",
 			frame: tunnel(t, slice1, teid(62), large(t, ue(62), server, over)), reason: "too_big", verdict: xdpDrop,
 		},
@@ -138,6 +149,14 @@ func tooBigRows(t testing.TB) []packetRow {
 			after:  func(w *world) { w.reopen(func(c *Config) { c.ICMPRate = 1_000_000 }) },
 			frame:  plain(t, coreGW, coreMAC, large(t, server, ue(60), accessMTU-36+1)), reason: "too_big_limited", verdict: xdpDrop,
 		},
+	}
+}
+
+// longExtensions puts an extension header of so many words of four octets into a GTP-U header.
+func longExtensions(_ testing.TB, words int) func(*layers.IPv4, *layers.GTPv1U) {
+	return func(_ *layers.IPv4, g *layers.GTPv1U) {
+		g.ExtensionHeaderFlag = true
+		g.GTPExtensionHeaders = []layers.GTPExtensionHeader{{Type: 0x40, Content: make([]byte, 4*words-2)}}
 	}
 }
 

@@ -369,7 +369,7 @@ func (c *compiler) tunnel(far *FAR, outer pfcp.OuterHeaderCreation) (Tunnel, err
 	if !ok {
 		return fault("outer header %#x: the slice %v has no address of that family", outer.Description, c.s.Slice)
 	}
-	if t.TEID == 0 || !t.Remote.IsValid() || t.Remote.IsUnspecified() || t.Remote.IsMulticast() {
+	if t.TEID == 0 || !t.Remote.IsValid() || t.Remote.IsUnspecified() || t.Remote.IsMulticast() || t.Remote.Is4In6() {
 		return fault("outer header to TEID %#x at %v", uint32(t.TEID), t.Remote)
 	}
 	return t, nil

@@ -507,6 +507,14 @@ func TestRefusals(t *testing.T) {
 			},
 			creation, pfcp.IEOuterHeaderCreation, far(1),
 		},
+		"a tunnel over IPv6 to an IPv4 address": {
+			func(r request) {
+				r.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation.Value = pfcp.OuterHeaderCreation{
+					Description: pfcp.CreateGTPUUDPIPv6, TEID: 1, IPv6: netip.MustParseAddr("::ffff:10.0.0.1"),
+				}
+			},
+			creation, pfcp.IEOuterHeaderCreation, far(2),
+		},
 		"a tunnel over IPv6 to a multicast address": {
 			func(r request) {
 				r.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation.Value = pfcp.OuterHeaderCreation{

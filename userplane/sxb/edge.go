@@ -200,6 +200,7 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 		var table session.Table
 		if owner != nil {
 			s, _ = s.Rename(owner.pfds.Load().application) // killed before the session heard of new ones
+			s.Slice6 = e.teids.slice(s.Slice).IPv6         // it may have changed
 			table, err = s.Compile(e.cfg.Instances)
 		}
 		if err == nil {

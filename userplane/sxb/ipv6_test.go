@@ -103,7 +103,8 @@ func TestSessionsGetASliceOfTheirFamilies(t *testing.T) {
 
 // A handover from an SGW with IPv4 to one with IPv6, an Error Indication from there, a path that fails, and the end.
 func TestAHandoverToIPv6(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Slices = []Slice{{Address: slice, Address6: slice6, Slots: 256}} })
+	second := slice6
+	w := newWorld(t, func(c *Config) { c.Slices = []Slice{{Address: slice, Address6: second, Slots: 256}} })
 	cp := newControlPlane(t, w, "127.77.72.1", "pgwc.example")
 	cp.setup()
 	seid, _ := cp.establish(77, bearer("172.16.1.1")...)
@@ -126,6 +127,12 @@ func TestAHandoverToIPv6(t *testing.T) {
 	require.Equal(t, remote6.String(), failed.IPv6Address.String())
 	cp.confirm(m)
 
+	// The slice's IPv6 address becomes another, and the session's tunnel leaves by it.
+	w.kill()
+	second = only6
+	w.start()
+	w.consistent()
+	require.Equal(t, []Path{{Local: only6, Remote: remote6}}, w.edge.Paths(context.Background()))
 	cp.delete(seid)
 	require.Empty(t, w.edge.Paths(context.Background()))
 }

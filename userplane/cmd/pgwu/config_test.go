@@ -59,7 +59,7 @@ ports: [{name: access0}, {name: core0, network_instance: a}, {name: core1, netwo
 slices: [{address: 10.30.1.1, address6: "2001:db8:30::1", sessions: 10}, {address6: "2001:db8:30::2", sessions: 10}]
 network_instances: [{name: a, gateway: 10.50.1.1, gateway6: "fe80::1"}, {name: b, gateway6: "2001:db8:50::1"}]
 gtpu: {zero_checksum_ipv6: true}
-data_path: {icmp_rate: 7}
+data_path: {icmp_rate: 7, mss: 1404}
 `)
 	require.NoError(t, err)
 	d := cfg.dataPath()
@@ -70,6 +70,7 @@ data_path: {icmp_rate: 7}
 	require.Equal(t, datapath.Instance{Name: "b", Gateway6: parse("2001:db8:50::1")}, d.Instances[1])
 	require.True(t, d.ZeroChecksum6)
 	require.EqualValues(t, 7, d.ICMPRate)
+	require.EqualValues(t, 1404, d.MSS)
 	require.Equal(t, []netip.Addr{parse("10.30.1.1"), parse("2001:db8:30::1"), parse("2001:db8:30::2")}, cfg.slowPath().Slices)
 
 	_, err = load(t, `
@@ -87,6 +88,8 @@ data_path: {icmp_rate: -1}
 	require.ErrorContains(t, err, "slices[0].address6: ")
 	_, err = load(t, minimal+"data_path: {icmp_rate: 2000000}\n")
 	require.ErrorContains(t, err, "data_path.icmp_rate: ")
+	_, err = load(t, minimal+"data_path: {mss: 100}\n")
+	require.ErrorContains(t, err, "data_path.mss: ")
 }
 
 func TestEveryFaultIsListedWithItsKey(t *testing.T) {
