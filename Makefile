@@ -15,7 +15,7 @@ build: ## build the programs into bin/
 	$(GO) build -trimpath -o bin/ $(addprefix ./,$(PROGRAMS))
 
 test: ## run every test: unit, packet (in the kernel) and namespace tests, with the race detector; needs root
-	@.ci/need gcc=gcc +libc6-dev redis-server=redis-server tshark=tshark ethtool=ethtool
+	@.ci/need gcc=gcc +libc6-dev redis-server=redis-server tshark=tshark ethtool=ethtool promtool=prometheus
 	$(GO) test -race -count=1 ./...
 
 test-kernels: ## run the data path's tests on Debian's kernels 6.1 and 6.12, in qemu

@@ -98,6 +98,12 @@ type stats struct {
 	requests   *prometheus.HistogramVec
 }
 
+// What became of a change that the serving nodes are to hear of.
+const (
+	toldDone  = "done"
+	toldLater = "later"
+)
+
 func newStats() stats {
 	return stats{
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{

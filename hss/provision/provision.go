@@ -98,6 +98,9 @@ type Service struct {
 func New(cfg Config, s *store.Store, p Teller, log *slog.Logger) (*Service, error) {
 	v := &Service{cfg: cfg, store: s, teller: p, log: log, now: time.Now, stats: newStats(), jobs: newJobs()}
 	var err error
+	for _, result := range []string{toldDone, toldLater} { // alerts see a step to 1 only from a 0
+		v.stats.pushes.WithLabelValues(result)
+	}
 	if cfg.Tokens != "" {
 		if v.tokens, err = openTokens(cfg.Tokens); err != nil {
 			return nil, err
@@ -191,19 +194,19 @@ func (v *Service) push(ctx context.Context, id string, c subscriber.Change) {
 		case errors.Is(err, store.ErrUnknown):
 			c.After = subscriber.Subscriber{}
 		case err != nil:
-			v.stats.pushes.WithLabelValues("later").Inc()
+			v.stats.pushes.WithLabelValues(toldLater).Inc()
 			return
 		default:
 			c.After = sub
 		}
 	}
 	if err := v.teller.Tell(ctx, c); err != nil {
-		v.stats.pushes.WithLabelValues("later").Inc()
+		v.stats.pushes.WithLabelValues(toldLater).Inc()
 		v.log.Warn("a change is told later", "err", err)
 		return
 	}
 	if err := v.store.DropChange(ctx, id); err != nil {
 		v.log.Warn("a change that was told stays noted: it will be told again", "err", err)
 	}
-	v.stats.pushes.WithLabelValues("done").Inc()
+	v.stats.pushes.WithLabelValues(toldDone).Inc()
 }

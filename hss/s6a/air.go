@@ -123,14 +123,14 @@ func (s *Server) resynchronise(ctx context.Context, r authenticationRequest) (ui
 	}
 	sqn, err := keys.Resynchronise(r.resync.rand, r.resync.auts)
 	if errors.Is(err, aka.ErrMACS) {
-		s.resyncs.WithLabelValues("bad_mac_s").Inc()
+		s.resyncs.WithLabelValues(resyncBad).Inc()
 		s.log.Debug("AUTS refused", "host", r.node, "err", err)
 		return 0, &subscriber.Refusal{Cause: subscriber.AuthenticationDataUnavailable, Err: err}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("checking AUTS: %w", err)
 	}
-	s.resyncs.WithLabelValues("accepted").Inc()
+	s.resyncs.WithLabelValues(resyncAccepted).Inc()
 	return sqn.SEQ(), nil
 }
 

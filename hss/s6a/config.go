@@ -102,15 +102,21 @@ func (c Causes) validate(key string) []error {
 	return faults
 }
 
-// partner returns the host that a request comes from; nil when none is configured for that realm.
-func (c Config) partner(realm string) *PartnerConfig {
+// partner returns the host that a request comes from, and by which of its realms; nil when none is configured for that
+// realm.
+func (c Config) partner(realm string) (*PartnerConfig, string) {
 	for i := range c.Partners {
-		if slices.ContainsFunc(c.Partners[i].Realms, func(r string) bool { return isRealm(r, realm) }) {
-			return &c.Partners[i]
+		for _, r := range c.Partners[i].Realms {
+			if isRealm(r, realm) {
+				return &c.Partners[i], r
+			}
 		}
 	}
-	return nil
+	return nil, ""
 }
+
+// otherRealm is the label of all realms that are no partner's.
+const otherRealm = "other"
 
 func isRealm(pattern, realm string) bool {
 	if domain, ok := strings.CutPrefix(pattern, "*"); ok {
@@ -125,15 +131,15 @@ func (s *Server) checkPartner(realm string, plmn identity.PLMN) error {
 	if len(s.cfg.Partners) == 0 {
 		return nil
 	}
-	label := "other"
-	if p := s.cfg.partner(realm); p != nil {
+	label := otherRealm
+	if p, by := s.cfg.partner(realm); p != nil {
 		if len(p.PLMNs) == 0 || slices.ContainsFunc(p.PLMNs, func(text string) bool {
 			own, err := identity.ParsePLMN(text)
 			return err == nil && own == plmn
 		}) {
 			return nil
 		}
-		label = strings.ToLower(realm)
+		label = strings.ToLower(by)
 	}
 	s.partners.WithLabelValues(label).Inc()
 	s.log.Debug("a realm names a network that is not its partner's", "realm", realm, "plmn", plmn)
@@ -145,7 +151,7 @@ func (s *Server) checkPartner(realm string, plmn identity.PLMN) error {
 
 // cause is what a refusal is told that host as: its own setting, else the general one, else the usual cause.
 func (c Config) cause(r *subscriber.Refusal, realm string) subscriber.Refusal {
-	if p := c.partner(realm); p != nil {
+	if p, _ := c.partner(realm); p != nil {
 		if told, ok := causes[p.Causes[r.Reason]]; ok {
 			return told
 		}

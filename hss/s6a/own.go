@@ -171,12 +171,12 @@ func (s *Server) tell(ctx context.Context, peers Peers, w waiting) {
 	command := strings.ToUpper(string(p.Kind))
 	if s.now().Sub(p.At) > s.cfg.GiveUpAfter {
 		s.log.Warn("a node could not be told: given up", "command", command, "host", p.Host, "since", p.At, "tries", p.Tries)
-		s.finish(ctx, w, p, "given_up")
+		s.finish(ctx, w, p, resultGivenUp)
 		return
 	}
 	o, err := s.content(ctx, p)
 	if errors.Is(err, errPointless) {
-		s.finish(ctx, w, p, "pointless")
+		s.finish(ctx, w, p, resultPointless)
 		return
 	}
 	if err == nil {
@@ -191,15 +191,15 @@ func (s *Server) told(ctx context.Context, w waiting, p store.Pending, err error
 	var answered *diameter.Error
 	switch {
 	case err == nil:
-		s.finish(ctx, w, p, "done")
+		s.finish(ctx, w, p, resultDone)
 	case errors.As(err, &answered) && answered.Vendor != 0 && answered.Code == uint32(subscriber.UserUnknown):
-		s.finish(ctx, w, p, "done") // the node does not have the SIM: what we wanted, or nothing to be told
+		s.finish(ctx, w, p, resultDone) // the node does not have the SIM: what we wanted, or nothing to be told
 	case errors.As(err, &answered) && answered.Code/1000 == 5:
 		s.log.Warn("a node refuses what it is told", "command", command, "host", p.Host, "err", err)
-		s.finish(ctx, w, p, "refused")
+		s.finish(ctx, w, p, resultRefused)
 	default:
 		s.log.Debug("a node could not be told", "command", command, "host", p.Host, "tries", p.Tries, "err", err)
-		s.requests.WithLabelValues(command, "retry").Inc()
+		s.requests.WithLabelValues(command, resultRetry).Inc()
 		wait := min(maxRetry, firstRetry<<min(p.Tries-1, 16))
 		if errors.Is(err, diameter.ErrNotConnected) || ctx.Err() != nil {
 			wait = 0 // another instance may reach it, or we when it connects

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,7 +60,7 @@ type Server struct {
 
 // New returns a server over the store.
 func New(cfg Config, s *store.Store, log *slog.Logger) *Server {
-	return &Server{
+	v := &Server{
 		cfg: cfg, store: s, log: log, now: time.Now,
 		queue: make(chan waiting, maxQueue), poll: pollEvery, lease: leaseFor, patience: patienceCLR, nodes: map[string]store.Node{},
 		resyncs: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -72,7 +73,39 @@ func New(cfg Config, s *store.Store, log *slog.Logger) *Server {
 			Name: "partner_mismatches_total", Help: "Requests whose Origin-Realm is no partner's that has the visited network.",
 		}, []string{"realm"}),
 	}
+	v.countFromZero()
+	return v
 }
+
+// countFromZero makes the counters that alerts watch: the step to a first 1 shows only from a 0.
+func (s *Server) countFromZero() {
+	for _, kind := range []subscriber.RequestKind{subscriber.Cancel, subscriber.Insert, subscriber.Delete, subscriber.Reset} {
+		for _, result := range []string{resultDone, resultRetry, resultRefused, resultGivenUp, resultPointless} {
+			s.requests.WithLabelValues(strings.ToUpper(string(kind)), result)
+		}
+	}
+	for _, result := range []string{resyncAccepted, resyncBad} {
+		s.resyncs.WithLabelValues(result)
+	}
+	s.partners.WithLabelValues(otherRealm)
+	for _, p := range s.cfg.Partners {
+		for _, realm := range p.Realms {
+			s.partners.WithLabelValues(strings.ToLower(realm))
+		}
+	}
+}
+
+// Results of requests of our own, and of AUTS.
+const (
+	resultDone      = "done"
+	resultRetry     = "retry"
+	resultRefused   = "refused"
+	resultGivenUp   = "given_up"
+	resultPointless = "pointless"
+
+	resyncAccepted = "accepted"
+	resyncBad      = "bad_mac_s"
+)
 
 // Application is what a Diameter node serves with this server.
 func (s *Server) Application() diameter.Application {

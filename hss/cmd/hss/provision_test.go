@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/fiorix/go-diameter/v4/diam/avp"
 	"github.com/fiorix/go-diameter/v4/diam/datatype"
 	"github.com/fiorix/go-diameter/v4/diam/dict"
-	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v2"
 
@@ -216,37 +214,6 @@ func TestThePageNamesEveryCommandAndColumn(t *testing.T) {
 	for _, column := range provision.ColumnNames() {
 		require.True(t, strings.Contains(pages, "`"+column+"`"), column)
 	}
-}
-
-func TestAlertsAreOverMetricsThatExist(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/hss.md")
-	require.NoError(t, err)
-	text, err := os.ReadFile("../../../docs/alerts/hss.yaml")
-	require.NoError(t, err)
-	var file struct {
-		Groups []struct {
-			Name  string
-			Rules []struct {
-				Alert, Expr, For    string
-				Labels, Annotations map[string]string
-			}
-		}
-	}
-	require.NoError(t, yaml.UnmarshalWithOptions(text, &file, yaml.Strict()))
-	metric := regexp.MustCompile(`xepc_[a-z0-9_]+`)
-	rules := 0
-	for _, g := range file.Groups {
-		for _, r := range g.Rules {
-			rules++
-			require.Contains(t, []string{"page", "ticket"}, r.Labels["severity"], r.Alert)
-			require.NotEmpty(t, r.Annotations["reason"], r.Alert)
-			require.NotEmpty(t, r.Annotations["do"], r.Alert)
-			for _, name := range metric.FindAllString(r.Expr, -1) {
-				require.True(t, strings.Contains(string(page), "`"+strings.TrimSuffix(name, "_bucket")+"`"), "%s in %s", name, r.Alert)
-			}
-		}
-	}
-	require.Greater(t, rules, 10)
 }
 
 // TestASuspendedSIMIsCancelledAtItsNode goes the whole way: an MME registers a SIM, the operator suspends it, and the MME
