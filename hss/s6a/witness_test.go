@@ -1,21 +1,29 @@
 package s6a
 
 import (
+	"context"
 	"io"
+	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/fiorix/go-diameter/v4/diam"
+	"github.com/fiorix/go-diameter/v4/diam/avp"
+	"github.com/fiorix/go-diameter/v4/diam/datatype"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/require"
 
+	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/diameter"
 )
 
@@ -68,10 +76,21 @@ func (r *recorder) record(direction int, b []byte) {
 	}
 }
 
-// tshark must find every answer of ours well-formed, and know what it is.
+// tshark must find every message of ours, answer or request, well-formed, and know what it is.
 func TestTsharkFindsNothingMalformed(t *testing.T) {
-	h := startHSS(t)
-	h.add(internet())
+	h := startHSSOn(t, startRedis(t), func(s *settings) {
+		s.peers.Watchdog = 2 * time.Second // Validate would refuse it
+		s.s6a.Equipment.Black = []string{"990"}
+	})
+	active, packets := uint32(20), int32(5)
+	p := internet()
+	p.APNs = []subscriber.APN{
+		{Name: "internet", PDNType: subscriber.IPv4v6, StaticIPv4: netip.MustParseAddr("10.1.2.3"), StaticIPv6: netip.MustParseAddr("2001:db8::"), Charging: "0800"},
+		{Name: "meters.example", OIReplacement: "a.mnc001.mcc001.gprs", AMBR: subscriber.Bitrates{Uplink: 5_000_000_000, Downlink: 1000}},
+	}
+	p.Charging, p.OIReplacement, p.RATs = "0400", "mnc001.mcc001.gprs", []subscriber.RAT{subscriber.EUTRAN, subscriber.UTRAN}
+	p.IoT = subscriber.IoT{PeriodicTAU: 3600, ActiveTime: &active, DLBuffering: &packets, EDRX: []subscriber.EDRX{{RAT: subscriber.EUTRAN, Cycle: 9}}}
+	h.add(p)
 	file := filepath.Join(t.TempDir(), "s6a.pcap")
 	f, err := os.Create(file)
 	require.NoError(t, err)
@@ -88,6 +107,57 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 	m.requireExperimental(m.exchange(m.request(323, string(imsi), nil)), 5423)
 	m.requireResult(m.exchange(m.request(322, string(imsi), nil)), diameter.CommandUnsupported)
 	m.requireResult(m.exchange(m.request(318, string(imsi), nil)), diameter.MissingAVP)
+	m.requireResult(m.exchange(m.ecr("99000085000000", "")), 2001)
+	m.requireExperimental(m.exchange(m.nor(map[uint32]datatype.Type{avp.TerminalInformation: terminal("35609204079301")})), 5423)
+	sgsn := m.request(316, string(imsi), map[uint32]datatype.Type{
+		avp.RATType: datatype.Enumerated(1000), avp.ULRFlags: datatype.Unsigned32(8), avp.VisitedPLMNID: datatype.OctetString(visited[:]),
+	})
+	m.requireResult(m.exchange(sgsn), 2001)
+	m.requireResult(m.exchange(m.ulrWith(0xffffffff)), 2001)
+
+	told := func(command uint32, n int) { // answers requests of ours until so many of that kind have come
+		t.Helper()
+		for n > 0 {
+			req := m.receive()
+			m.send(req.Answer(2001))
+			if req.Header.CommandCode == command {
+				n--
+			}
+		}
+	}
+	h.change(func(p *subscriber.Profile) {
+		p.Barring, p.APNs[0].QCI, p.AMBR.Uplink = []subscriber.Barring{subscriber.BarAll}, 8, 1
+	})
+	told(319, 1) // the SGSN, which supports no barring, is cancelled
+	h.change(func(p *subscriber.Profile) {
+		p.Charging, p.MSISDN, p.IoT, p.APNs = "", "", subscriber.IoT{}, p.APNs[:1]
+	})
+	told(320, 1)
+	_, err = h.server.Reset(t.Context())
+	require.NoError(t, err)
+	told(322, 1)
+	located := make(chan error, 1)
+	go func() {
+		_, err := h.server.Locate(context.Background(), h.node, imsi, true)
+		located <- err
+	}()
+	told(319, 1)
+	require.NoError(t, <-located)
+	h.change(func(p *subscriber.Profile) { p.Status = subscriber.Suspended })
+	told(317, 1)
+	m.requireExperimental(m.exchange(m.ulr(2)), 5004)
+	dwr := m.receiveAny() // the watchdog's, after a while
+	require.EqualValues(t, diam.DeviceWatchdog, dwr.Header.CommandCode)
+	m.send(dwr.Answer(2001))
+	stopped := make(chan struct{})
+	go func() { h.stop(); close(stopped) }()
+	for dpr := m.receiveAny(); ; dpr = m.receiveAny() {
+		m.send(dpr.Answer(2001))
+		if dpr.Header.CommandCode == diam.DisconnectPeer {
+			break
+		}
+	}
+	<-stopped
 	require.NoError(t, f.Close())
 
 	tshark := func(args ...string) string {
@@ -97,8 +167,24 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 		require.NoError(t, err, "tshark must be installed: make test does it")
 		return string(out)
 	}
+	ours := "(tcp.srcport == 3868 && diameter)"
 	require.Empty(t, tshark("-Y", "_ws.malformed || _ws.expert.severity == error"))
-	commands := strings.Fields(tshark("-Y", "diameter.flags.request == 0", "-T", "fields", "-e", "diameter.cmd.code"))
-	require.Equal(t, []string{"257", "318", "316", "321", "321", "323", "322", "318"}, commands)
+	for line := range strings.Lines(tshark("-Y", ours+" && _ws.expert.severity == \"Warning\"", "-T", "fields", "-e", "_ws.expert.message")) {
+		// The AVP that is missing, in Failed-AVP with the least octets of its type, and Subscription-Data of an IDR that only asks.
+		require.Equal(t, "Data is empty", strings.TrimSpace(line))
+	}
+	kinds := func(request string) []string {
+		found := map[string]bool{}
+		for _, line := range strings.Fields(tshark("-Y", ours+" && diameter.flags.request == "+request, "-T", "fields", "-e", "diameter.cmd.code")) {
+			for code := range strings.SplitSeq(line, ",") {
+				found[code] = true
+			}
+		}
+		return slices.Sorted(maps.Keys(found))
+	}
+	require.Equal(t, []string{"257", "316", "318", "321", "322", "323", "324"}, kinds("0"), "answers")
+	require.Equal(t, []string{"280", "282", "317", "319", "320", "322"}, kinds("1"), "requests of ours")
+	require.Contains(t, tshark("-Y", ours+" && diameter.Operator-Determined-Barring == 1", "-T", "fields", "-e", "diameter.cmd.code"), "319")
+	require.Contains(t, tshark("-Y", ours+" && diameter.3gpp.dsr_flags_bit14 == 1", "-T", "fields", "-e", "diameter.cmd.code"), "320", "RAU-TAU timer")
 	require.Contains(t, tshark("-Y", "diameter.Service-Selection == \"internet\"", "-T", "fields", "-e", "diameter.cmd.code"), "316")
 }
