@@ -42,7 +42,8 @@ type put struct {
 	rate   uint32
 	watch  uint32
 	origin pgwuOrigin
-	fresh  bool // the place was free
+	fresh  bool       // the place was free
+	bucket *pgwuMeter // of before, with which its own goes on; nil: it is the same, or there was none
 	stale  []route
 }
 
@@ -56,9 +57,12 @@ type plan struct {
 	moves    []move
 	moving   map[route]bool // of moves
 	accounts []accountState
+	buckets  []bucketMove
 	taken    map[place]bool // of puts
 	keys     map[session.Key]bool
 	undo     []func()
+
+	newMeters map[uint32]bool // shared ones that nobody had before
 }
 
 type meterRate struct{ index, rate uint32 }
@@ -163,9 +167,11 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 		return fmt.Errorf("%w: session %#x has it", ErrSlotTaken, held)
 	}
 	next.at = at
+	first := len(p.accounts)
 	if err := d.planRules(p, &next, e, c); err != nil {
 		return err
 	}
+	d.planBuckets(p, &next, e.Key.Direction, p.accounts[first:])
 	if err := d.planRoutes(p, &next, e); err != nil {
 		return err
 	}
@@ -306,10 +312,13 @@ func (d *Datapath) commit(p *plan) {
 		d.storeLimits(c)
 	}
 	for _, r := range p.rates {
-		d.setRate(r)
+		d.setRate(&d.tables.meters.slots[r.index].Meter, r.rate)
 	}
 	for i := range p.accounts {
 		d.storeAccount(&p.accounts[i])
+	}
+	for _, m := range p.buckets {
+		d.moveBucket(m)
 	}
 	for i := range p.puts {
 		d.write(p, &p.puts[i])
@@ -336,7 +345,10 @@ func (d *Datapath) write(p *plan, w *put) {
 		}
 	}
 	if w.word.Flags&flagSet == 0 {
-		atomic.StoreUint32(&e.Meter.Rate, w.rate)
+		d.setRate(&e.Meter, w.rate)
+	}
+	if w.bucket != nil {
+		d.moveBucket(bucketMove{&e.Meter, w.bucket})
 	}
 	atomic.StoreUint32(&e.Meter.Watch, w.watch)
 	storeWord(&e.Word, w.word)

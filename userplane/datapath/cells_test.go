@@ -177,3 +177,38 @@ func TestFieldsOutliveTheirWord(t *testing.T) {
 	require.Zero(t, w.d.tables.entry(at).Cell)
 	require.False(t, w.d.grace.rests(fieldsOf(at)))
 }
+
+// TestABucketGoesOnWhereItsQERIs moves a QER's limit from a rule of its own to a shared one and back: it is never full anew.
+func TestABucketGoesOnWhereItsQERIs(t *testing.T) {
+	w := newWorld(t)
+	id := session.MeterID{SEID: 5, QERID: 1, Direction: session.Uplink}
+	const owed, rate = -7_000_000_000, 1000
+	own := with(uplinkOf(5), func(e *session.Entry) { e.MBR, e.Origin.QERID = rate, pfcp.Some(id.QERID) })
+	filtered := with(own, func(e *session.Entry) { dnsOnly(&e.Rule) })
+	shared := with(uplinkOf(5), func(e *session.Entry) { e.Meters = []session.Meter{{ID: id, MBR: rate}} })
+	w.apply(own)
+	at, _, err := w.d.find(own.Key)
+	require.NoError(t, err)
+	bucket := func() *pgwuMeter {
+		t.Helper()
+		buckets := w.d.bucketsOf(at, session.Uplink)
+		require.Len(t, buckets, 1)
+		return buckets[id]
+	}
+	for _, next := range []session.Entry{shared, own, filtered, shared, filtered, own} {
+		bucket().Tokens, bucket().Last = owed, 77
+		// Another bearer that shares the limit, and comes first.
+		other := with(shared, func(e *session.Entry) { e.Key = uplinkOf(6).Key })
+		if len(next.Meters) > 0 {
+			w.apply(other, next)
+		} else {
+			require.NoError(t, w.d.Apply(session.Changes{Puts: []session.Entry{next}, Deletes: []session.Key{other.Key}}))
+		}
+		require.EqualValues(t, owed, bucket().Tokens)
+		require.EqualValues(t, 77, bucket().Last)
+	}
+	// A lower rate takes what its bucket would not hold.
+	bucket().Tokens = 1 << 50
+	w.apply(with(own, func(e *session.Entry) { e.MBR = rate / 2 }))
+	require.Equal(t, w.d.depth(rate/2), bucket().Tokens)
+}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync/atomic"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
@@ -116,7 +115,7 @@ func (d *Datapath) storeAccount(a *accountState) {
 		e := d.tables.entry(a.from)
 		account.Usage, account.Meter = e.Usage, e.Meter
 	}
-	atomic.StoreUint32(&account.Meter.Rate, a.rate)
+	d.setRate(&account.Meter, a.rate)
 	d.tables.accountOrigins.slots[a.index] = a.origin
 }
 
@@ -271,6 +270,10 @@ func (d *Datapath) holdMeter(p *plan, m session.Meter) (uint32, error) {
 		Direction: uint32(m.ID.Direction),
 	}
 	d.meterIndex[m.ID] = &sharedMeter{index, 1}
+	if p.newMeters == nil {
+		p.newMeters = map[uint32]bool{}
+	}
+	p.newMeters[index] = true
 	p.undo = append(p.undo, func() { d.releaseMeter(index) })
 	return index, nil
 }
@@ -285,10 +288,6 @@ func (d *Datapath) releaseMeter(index uint32) {
 		delete(d.meterIndex, id)
 		d.meters.give(d.grace, index)
 	}
-}
-
-func (d *Datapath) setRate(r meterRate) {
-	atomic.StoreUint32(&d.tables.meters.slots[r.index].Meter.Rate, r.rate)
 }
 
 // adoptSets learns from the entries which sets, rules and meters are in use.
