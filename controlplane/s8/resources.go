@@ -79,7 +79,7 @@ func (r *resources) static(grant *session.Admitted, nodes []sxb.NodeStatus) *gtp
 		return &gtpc.Error{Cause: gtpc.CauseMandatoryIEIncorrect, Offending: gtpc.KeyPAA, Err: err}
 	}
 	for _, n := range nodes {
-		if n.Name == node && n.State == sxb.StateAssociated {
+		if n.Name == node && n.State == sxb.StateAssociated && !n.Releasing {
 			if err := r.pools.AllocateStatic(pool, grant.Address); err != nil {
 				return &gtpc.Error{Cause: gtpc.CauseNoResourcesAvailable, Err: err}
 			}
@@ -97,7 +97,7 @@ func (r *resources) dynamic(grant *session.Admitted, nodes []sxb.NodeStatus, now
 	for _, n := range nodes {
 		c := upselect.Candidate{
 			Name:       n.Name,
-			Associated: n.State == sxb.StateAssociated,
+			Associated: n.State == sxb.StateAssociated && !n.Releasing,
 			Instances:  r.instances[n.Name],
 			FreeChunk:  r.pools.Free(pool, n.Name, now) > 0,
 			Sessions:   r.load[n.Name],

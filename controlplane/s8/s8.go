@@ -119,6 +119,10 @@ func (s *Server) NodeEvent(event sxb.Event) {
 		s.abandoned.retry(e.Node)
 	case sxb.NodeDown:
 		// Its sessions may well forward on: they are kept until it restarts.
+	case sxb.SessionReport:
+		// The TEID-C of its connection stands in the lower half of our SEID, and names the shard.
+		sh := s.shards[int(uint32(e.SEID))&(len(s.shards)-1)]
+		sh.inbox.put(func(sh *shard) { sh.reported(e) })
 	case sxb.NodeRestarted:
 		s.log.Warn("the sessions of a restarted PGW-U end", slog.String("pgwu", e.Node))
 		s.abandoned.nodeRestarted(e.Node)

@@ -429,3 +429,51 @@ func TestGarbageDisturbsNobody(t *testing.T) {
 	require.Zero(t, taken(s))
 	require.Zero(t, s.Stats().GTPC.Panics)
 }
+
+// The SGW does not know the tunnel any more: the PGW-U says so, the connection ends on both sides, and the UE comes again.
+func TestAnErrorIndicationEndsTheConnection(t *testing.T) {
+	s, up := server(t, nil)
+	g := newGateway(t, s, "127.81.0.7")
+	g.attach(imsi)
+	var seid pfcp.SEID
+	var remote pfcp.OuterHeaderCreation
+	up.set(func(u *userPlane) {
+		for _, req := range u.sessions {
+			seid, remote = req.FSEID.SEID, req.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation.Value
+		}
+	})
+	report := func(node string, seid pfcp.SEID, m *pfcp.SessionReportRequest) (cause pfcp.Cause, upSEID pfcp.SEID) {
+		done := make(chan struct{})
+		s.NodeEvent(sxb.SessionReport{Node: node, SEID: seid, Report: m, Answer: func(c pfcp.Cause, up pfcp.SEID) {
+			cause, upSEID = c, up
+			close(done)
+		}})
+		<-done
+		return cause, upSEID
+	}
+	lost := &pfcp.SessionReportRequest{
+		ReportType: pfcp.ReportErrorIndication, ErrorIndications: []pfcp.FTEID{{TEID: remote.TEID, IPv4: remote.IPv4}},
+	}
+	cause, _ := report("pgwu1", seid+1, lost)
+	require.Equal(t, pfcp.CauseSessionContextNotFound, cause)
+	cause, _ = report("pgwu2", seid, lost)
+	require.Equal(t, pfcp.CauseSessionContextNotFound, cause, "it is another PGW-U's session")
+	cause, upSEID := report("pgwu1", seid, &pfcp.SessionReportRequest{
+		ReportType: pfcp.ReportUsage, UsageReports: []pfcp.UsageReport{{URRID: 1}},
+	})
+	require.Equal(t, pfcp.CauseAccepted, cause)
+	require.NotZero(t, upSEID)
+	require.Equal(t, 1, taken(s))
+
+	cause, _ = report("pgwu1", seid, lost)
+	require.Equal(t, pfcp.CauseAccepted, cause)
+	request, err := message.ParseDeleteBearerRequest(g.receive())
+	require.NoError(t, err)
+	require.Equal(t, uint8(5), request.LinkedEBI.MustEPSBearerID())
+	requireCause(t, 8, request.Cause)
+	g.send(message.NewDeleteBearerResponse(0, request.SequenceNumber, ie.NewCause(16, 0, 0, 0, nil)))
+	require.Eventually(t, func() bool { return taken(s) == 0 && up.count() == 0 }, waitLimit, waitStep)
+	require.Equal(t, map[string]uint64{"unknown_session": 2, "usage": 1, "error_indication": 1}, s.Stats().Reports)
+	cause, _ = report("pgwu1", seid, lost)
+	require.Equal(t, pfcp.CauseSessionContextNotFound, cause)
+}

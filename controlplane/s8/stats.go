@@ -28,14 +28,15 @@ type Stats struct {
 	Answers    map[Answer]uint64
 	Sessions   map[Population]int // PDN connections in service now
 	PathEvents map[gtpc.PathEventKind]uint64
-	Ended      uint64        // PDN connections that the node ended, and the SGW agreed
-	EndedAlone uint64        // of those, the ones whose SGW refused or did not answer
-	Overloads  uint64        // requests dropped because too many waited
-	Panics     uint64        // in a shard
-	Inputs     uint64        // that shards handled
-	Waited     time.Duration // sum of their waiting times
-	Waiting    int           // inputs that wait for a shard now
-	Abandoned  int           // PFCP sessions that may still be at a PGW-U which did not answer
+	Reports    map[string]uint64 // of PGW-Us about sessions: usage, error_indication, downlink_data, unknown_session
+	Ended      uint64            // PDN connections that the node ended, and the SGW agreed
+	EndedAlone uint64            // of those, the ones whose SGW refused or did not answer
+	Overloads  uint64            // requests dropped because too many waited
+	Panics     uint64            // in a shard
+	Inputs     uint64            // that shards handled
+	Waited     time.Duration     // sum of their waiting times
+	Waiting    int               // inputs that wait for a shard now
+	Abandoned  int               // PFCP sessions that may still be at a PGW-U which did not answer
 }
 
 type counters struct {
@@ -48,6 +49,7 @@ func newCounters() *counters {
 		Answers:    make(map[Answer]uint64),
 		Sessions:   make(map[Population]int),
 		PathEvents: make(map[gtpc.PathEventKind]uint64),
+		Reports:    make(map[string]uint64),
 	}}
 }
 
@@ -72,6 +74,7 @@ func (c *counters) session(of session.Connection, n int) {
 }
 
 func (c *counters) path(kind gtpc.PathEventKind) { c.change(func(s *Stats) { s.PathEvents[kind]++ }) }
+func (c *counters) report(kind string)           { c.change(func(s *Stats) { s.Reports[kind]++ }) }
 func (c *counters) overload()                    { c.change(func(s *Stats) { s.Overloads++ }) }
 func (c *counters) panicked()                    { c.change(func(s *Stats) { s.Panics++ }) }
 
@@ -97,6 +100,7 @@ func (s *Server) Stats() Stats {
 	s.stats.mu.Lock()
 	c := s.stats.s
 	c.Answers, c.Sessions, c.PathEvents = maps.Clone(c.Answers), maps.Clone(c.Sessions), maps.Clone(c.PathEvents)
+	c.Reports = maps.Clone(c.Reports)
 	s.stats.mu.Unlock()
 
 	c.GTPC = s.endpoint.Stats()

@@ -95,6 +95,23 @@ func nodeRestarted(s State, e NodeRestarted) (State, []Action) {
 	return s, nil
 }
 
+// errorIndicated ends a connection whose tunnel its SGW does not know: without its default bearer there is no PDN
+// connection (TS 23.007 22). The SGW is told, in case it has the rest of it still; the UE comes again. A tunnel that the
+// connection has left meanwhile, or is about to leave, is nobody's any more.
+func errorIndicated(s State, e ErrorIndicated) (State, []Action) {
+	c := s.Connection
+	if s.Phase != PhaseActive || c.Node != e.Node {
+		return s, nil
+	}
+	remote := c.Default().Remote
+	same := func(a, b netip.Addr) bool { return a.IsValid() && a == b }
+	if uint32(remote.TEID) != uint32(e.Remote.TEID) || !same(remote.IPv4, e.Remote.IPv4) && !same(remote.IPv6, e.Remote.IPv6) {
+		return s, nil
+	}
+	next, actions := deleteRules(s)
+	return next, append([]Action{EndConnection{Connection: c, Cause: gtpc.CauseReactivationRequested}}, actions...)
+}
+
 // peerRestarted ends the connection if its SGW has lost it (TS 23.007 18). Attempts of the SGW's former life
 // that wait have no one to answer to.
 func peerRestarted(s State, e PeerRestarted) (State, []Action) {

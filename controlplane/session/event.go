@@ -112,6 +112,13 @@ type RulesDeleted struct{}
 // NodeRestarted says that a PGW-U has lost all its rules.
 type NodeRestarted struct{ Node string }
 
+// ErrorIndicated says that the other end of a tunnel does not know its TEID: a PGW-U has had an Error Indication for
+// what it sends there, TS 29.244 5.10.
+type ErrorIndicated struct {
+	Node   string
+	Remote pfcp.FTEID
+}
+
 // PeerRestarted says that an SGW has lost all its PDN connections.
 type PeerRestarted struct{ Peer netip.Addr }
 
@@ -124,4 +131,5 @@ func (RulesInstalled) event() {}
 func (RulesFailed) event()    {}
 func (RulesDeleted) event()   {}
 func (NodeRestarted) event()  {}
+func (ErrorIndicated) event() {}
 func (PeerRestarted) event()  {}

@@ -185,6 +185,14 @@ func TestNothingLeaks(t *testing.T) {
 				}
 				w.step(NodeRestarted{Node: node})
 			},
+			"tunnel unknown": func(t *rapid.T) {
+				w.t = t
+				remote := w.sgw()
+				if w.state.Phase == PhaseActive && rapid.Bool().Draw(t, "its own") {
+					remote = w.state.Connection.Default().Remote
+				}
+				w.step(ErrorIndicated{Node: "pgwu1", Remote: pfcp.FTEID{TEID: pfcp.TEID(remote.TEID), IPv4: remote.IPv4}})
+			},
 			"sgw restarts": func(t *rapid.T) {
 				w.t = t
 				peer, concerns := w.sgw().Addr(), false

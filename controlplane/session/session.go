@@ -135,6 +135,8 @@ func Step(s State, event Event) (State, []Action) {
 		return gone(s, nil)
 	case NodeRestarted:
 		return nodeRestarted(s, e)
+	case ErrorIndicated:
+		return errorIndicated(s, e)
 	case PeerRestarted:
 		return peerRestarted(s, e)
 	}

@@ -174,6 +174,9 @@ func parseEvent(t *testing.T, line string) Event {
 		return RulesDeleted{}
 	case "node-restarted":
 		return NodeRestarted{Node: arg["node"]}
+	case "error-indicated":
+		f := fteid("sgw-u", 0)
+		return ErrorIndicated{Node: arg["node"], Remote: pfcp.FTEID{TEID: pfcp.TEID(f.TEID), IPv4: f.IPv4}}
 	case "peer-restarted":
 		return PeerRestarted{Peer: netip.MustParseAddr(arg["sgw"])}
 	}

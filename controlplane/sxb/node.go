@@ -22,7 +22,7 @@ func (s State) String() string {
 	return [...]string{"connecting", "associated", "down"}[s]
 }
 
-// Event is what the PGW-C hears of its nodes: a NodeUp, a NodeDown or a NodeRestarted.
+// Event is what the PGW-C hears of its nodes: a NodeUp, a NodeDown, a NodeRestarted or a SessionReport.
 type Event interface{ event() }
 
 // NodeUp says that sessions can be set up on the node. Those that it had are still there, unless a NodeRestarted
@@ -36,7 +36,17 @@ type NodeDown struct{ Node, Reason string }
 // association. A NodeUp follows when it can be used again.
 type NodeRestarted struct{ Node string }
 
+// SessionReport is what a node has to say of a session, TS 29.244 7.5.8. Answer is to be called once, with the node's
+// SEID of the session if there is one.
+type SessionReport struct {
+	Node   string
+	SEID   pfcp.SEID // ours
+	Report *pfcp.SessionReportRequest
+	Answer func(pfcp.Cause, pfcp.SEID)
+}
+
 func (NodeUp) event()        {}
+func (SessionReport) event() {}
 func (NodeDown) event()      {}
 func (NodeRestarted) event() {}
 
@@ -58,6 +68,8 @@ type node struct {
 	recovery   pfcp.Opt[pfcp.RecoveryTimeStamp]
 	heard      time.Time // last heartbeat, either way, or association; zero: never
 
+	releaseBy time.Time // when the association that the node wants released is to be; zero: it does not want that
+
 	asking  bool          // our request is pending
 	due     time.Time     // of our next request
 	backoff time.Duration // after the last failed Association Setup; 0: it did not fail
@@ -74,10 +86,15 @@ const (
 	askNothing ask = iota
 	askSetup
 	askHeartbeat
+	askRelease
 )
 
 // tick returns what is to be sent now.
 func (n *node) tick(now time.Time) ask {
+	if n.releasing() && !now.Before(n.releaseBy) && !n.asking {
+		n.asking = true
+		return askRelease
+	}
 	if n.asking || now.Before(n.due) {
 		return askNothing
 	}
@@ -124,7 +141,7 @@ func (n *node) established(
 	if n.state != StateAssociated {
 		events = append(events, NodeUp{n.cfg.Name})
 	}
-	n.state, n.reason, n.associated, n.backoff = StateAssociated, "", true, 0
+	n.state, n.reason, n.associated, n.backoff, n.releaseBy = StateAssociated, "", true, 0, time.Time{}
 	n.nodeID, n.recovery, n.features = id, pfcp.Some(recovery), features.Value
 	n.hear(now)
 	return events
@@ -176,6 +193,40 @@ func (n *node) hear(now time.Time) {
 	n.heard, n.due, n.vain = now, now.Add(n.timing.HeartbeatInterval), 0
 }
 
+// releasing says whether the node wants the association released: it gets no new sessions.
+func (n *node) releasing() bool { return !n.releaseBy.IsZero() }
+
+// updated takes the node's Association Update Request; false when there is no association. Until the time that the node
+// grants is over its sessions stay, TS 29.244 6.2.7.3.
+func (n *node) updated(now time.Time, m *pfcp.AssociationUpdateRequest) bool {
+	if !n.associated {
+		return false
+	}
+	if m.UPFunctionFeatures.Present {
+		n.features = m.UPFunctionFeatures.Value
+	}
+	if m.ReleaseRequested {
+		period, bounded := m.GracefulReleasePeriod.Value.Duration()
+		if n.releaseBy = now.Add(period); m.GracefulReleasePeriod.Present && !bounded {
+			n.releaseBy = now.Add(forEver)
+		}
+	}
+	return true
+}
+
+// forEver is how long a node waits that grants a time without end.
+const forEver = 10 * 365 * 24 * time.Hour
+
+// releaseAnswered ends the association that the node wanted released, whatever it said. The node is in somebody's hands:
+// we do not come back at once.
+func (n *node) releaseAnswered(now time.Time) []Event {
+	n.asking = false
+	if !n.associated {
+		return nil
+	}
+	return n.lost(now.Add(n.timing.RetryMax), "released, as the node asked for")
+}
+
 // released takes the node's Association Release Request; false when there is no association.
 func (n *node) released(now time.Time) ([]Event, bool) {
 	if !n.associated {
@@ -199,7 +250,7 @@ func (n *node) lost(due time.Time, reason string) []Event {
 	if n.state == StateAssociated {
 		events = n.down(reason)
 	}
-	n.associated, n.recovery = false, pfcp.Opt[pfcp.RecoveryTimeStamp]{}
+	n.associated, n.recovery, n.releaseBy = false, pfcp.Opt[pfcp.RecoveryTimeStamp]{}, time.Time{}
 	n.state, n.reason, n.due = StateDown, reason, due
 	return append(events, NodeRestarted{n.cfg.Name})
 }

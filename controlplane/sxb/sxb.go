@@ -42,6 +42,7 @@ type NodeStatus struct {
 	Reason            string // why it is down
 	Features          pfcp.UPFunctionFeatures
 	RecoveryTimeStamp pfcp.Opt[pfcp.RecoveryTimeStamp]
+	Releasing         bool      // it wants the association released: no new sessions
 	LastHeartbeat     time.Time // when it last gave a sign of life; zero: never
 }
 
@@ -163,6 +164,11 @@ func (s *Sxb) turn(now time.Time) time.Duration {
 			if !n.asking {
 				wait = min(wait, n.due.Sub(now))
 			}
+			if n.releasing() {
+				wait = min(wait, n.releaseBy.Sub(now))
+			}
+		case askRelease:
+			s.sendRelease(n)
 		case askSetup:
 			s.sendSetup(n)
 		case askHeartbeat:
@@ -190,7 +196,7 @@ func (s *Sxb) publish() {
 	for _, n := range s.nodes {
 		status = append(status, NodeStatus{
 			Name: n.cfg.Name, Address: n.cfg.Address, NodeID: n.nodeID, State: n.state, Reason: n.reason,
-			Features: n.features, RecoveryTimeStamp: n.recovery, LastHeartbeat: n.heard,
+			Features: n.features, RecoveryTimeStamp: n.recovery, Releasing: n.releasing(), LastHeartbeat: n.heard,
 		})
 	}
 	s.mu.Lock()
@@ -240,6 +246,14 @@ func (s *Sxb) sendHeartbeat(n *node) {
 	s.endpoint.Call(n.cfg.Address, 0, m, func(_ pfcp.Header, m pfcp.Message, err error) {
 		response, _ := m.(*pfcp.HeartbeatResponse)
 		s.post(func(now time.Time) { s.tell(n.heartbeatAnswered(now, response, err)) })
+	})
+}
+
+// sendRelease releases the association of a node that has asked for it.
+func (s *Sxb) sendRelease(n *node) {
+	s.log.Info("association is released, as the node asked for", "node", n.cfg.Name)
+	s.endpoint.Call(n.cfg.Address, 0, &pfcp.AssociationReleaseRequest{NodeID: s.cfg.NodeID}, func(pfcp.Header, pfcp.Message, error) {
+		s.post(func(now time.Time) { s.tell(n.releaseAnswered(now)) })
 	})
 }
 

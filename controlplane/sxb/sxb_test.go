@@ -425,3 +425,52 @@ func answerGoPFCP(t *testing.T, request message.Message, recovery *ie.IE) messag
 	t.Errorf("unexpected %v", request.MessageTypeName())
 	return nil
 }
+
+func TestReportsOfANodeAreHandedOnAndAnswered(t *testing.T) {
+	u := startUP(t, "127.0.0.2:0")
+	h := startSxb(t, nil, NodeConfig{"u1", u.Addr()})
+	h.expect(t, NodeUp{"u1"})
+	answers := make(chan pfcp.Message, 1)
+	ask := func(seid pfcp.SEID, m pfcp.Message) {
+		u.Call(h.Addr(), seid, m, func(_ pfcp.Header, m pfcp.Message, _ error) { answers <- m })
+	}
+	sent := &pfcp.SessionReportRequest{ReportType: pfcp.ReportErrorIndication, ErrorIndications: []pfcp.FTEID{{TEID: 7, IPv4: netip.MustParseAddr("10.10.0.2")}}}
+	ask(0x21, sent)
+	report := await(t, h.events).(SessionReport)
+	require.Equal(t, "u1", report.Node)
+	require.EqualValues(t, 0x21, report.SEID)
+	require.Equal(t, sent, report.Report)
+	report.Answer(pfcp.CauseAccepted, 99)
+	require.Equal(t, &pfcp.SessionReportResponse{Cause: pfcp.CauseAccepted}, await(t, answers))
+
+	ask(0, &pfcp.NodeReportRequest{
+		NodeID: pfcp.NodeID{FQDN: "u1.example"}, ReportType: pfcp.NodeReportPathFailure,
+		PathFailures: []pfcp.RemoteGTPUPeer{{IPv4: netip.MustParseAddr("10.10.0.2")}},
+	})
+	require.Equal(t, pfcp.CauseAccepted, await(t, answers).(*pfcp.NodeReportResponse).Cause)
+}
+
+// A node that wants its association released gets no new sessions, and is released when the time that it grants is over.
+func TestANodeThatWantsToBeReleased(t *testing.T) {
+	u := startUP(t, "127.0.0.2:0")
+	h := startSxb(t, func(c *Config) { c.RetryMax = time.Hour }, NodeConfig{"u1", u.Addr()})
+	h.expect(t, NodeUp{"u1"})
+	answers := make(chan pfcp.Message, 1)
+	update := func(m *pfcp.AssociationUpdateRequest) pfcp.Cause {
+		m.NodeID = pfcp.NodeID{FQDN: "u1.example"}
+		u.Call(h.Addr(), 0, m, func(_ pfcp.Header, m pfcp.Message, _ error) { answers <- m })
+		return await(t, answers).(*pfcp.AssociationUpdateResponse).Cause
+	}
+	require.Equal(t, pfcp.CauseAccepted, update(&pfcp.AssociationUpdateRequest{UPFunctionFeatures: pfcp.Some(pfcp.FeatureEMPU)}))
+	require.Eventually(t, func() bool { return h.Nodes()[0].Features == pfcp.FeatureEMPU }, 10*time.Second, time.Millisecond)
+	require.False(t, h.Nodes()[0].Releasing)
+	require.Equal(t, pfcp.CauseAccepted, update(&pfcp.AssociationUpdateRequest{
+		ReleaseRequested: true, GracefulReleasePeriod: pfcp.Some(pfcp.TimerOf(time.Hour)),
+	}))
+	require.Eventually(t, func() bool { return h.Nodes()[0].Releasing }, 10*time.Second, time.Millisecond)
+	require.Equal(t, StateAssociated, h.Nodes()[0].State)
+	require.Equal(t, pfcp.CauseAccepted, update(&pfcp.AssociationUpdateRequest{ReleaseRequested: true})) // at once
+	next[*pfcp.AssociationReleaseRequest](t, u)
+	h.expect(t, NodeDown{"u1", "released, as the node asked for"}, NodeRestarted{"u1"})
+	require.False(t, h.Nodes()[0].Releasing)
+}

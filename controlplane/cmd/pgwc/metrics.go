@@ -49,6 +49,7 @@ var metrics = []struct {
 	{"gtpc_requests_remembered", "Requests of SGWs remembered now, for their duplicates.", nil},
 	{"gtpc_paths", "SGWs with sessions now, by whether they answer Echo Requests.", []string{"state"}},
 	{"gtpc_path_events_total", "Restarts, losses and returns of SGWs.", []string{"event"}},
+	{"pfcp_session_reports_total", "Reports of PGW-Us about sessions, by what they say.", []string{"report"}},
 	{"pfcp_received_total", "PFCP messages received by type.", []string{"type"}},
 	{"pfcp_parse_errors_total", "PFCP messages that were faulty, by cause.", []string{"cause"}},
 	{"pfcp_retransmissions_total", "Requests to PGW-Us sent again.", nil},
@@ -123,6 +124,9 @@ func (s scrape) sessions(stats s8.Stats) {
 	s.gauge("shard_inputs_waiting", stats.Waiting)
 	s.counter("shard_overloads_total", float64(stats.Overloads))
 	s.counter("panics_total", float64(stats.Panics), "shard")
+	for kind, n := range stats.Reports {
+		s.counter("pfcp_session_reports_total", float64(n), kind)
+	}
 	for kind, n := range stats.PathEvents {
 		s.counter("gtpc_path_events_total", float64(n), kind.String())
 	}
