@@ -28,8 +28,10 @@ func TestLimitHoldsWhileRulesChange(t *testing.T) {
 			pdrs, _ := bearer(i, 0, nil)
 			pdi := pdrs[1].PDI
 			if turn%2 == 0 {
-				pdi.SDFFilters = []pfcp.SDFFilter{{FlowDescription: "permit out ip from any to assigned", FilterID: pfcp.Some(uint32(1))},
-					{FlowDescription: "permit out 17 from any 5000-6000 to assigned"}}[1:]
+				pdi.SDFFilters = []pfcp.SDFFilter{
+					{FlowDescription: "permit out ip from any to assigned", FilterID: pfcp.Some(uint32(1))},
+					{FlowDescription: "permit out 17 from any 5000-6000 to assigned"},
+				}[1:]
 			}
 			return &pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{{ID: 2, PDI: pfcp.Some(pdi)}}}
 		}},
