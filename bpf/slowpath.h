@@ -67,7 +67,11 @@ struct copy_head {
 
 struct copy {
 	struct copy_head head;
-	__u8 packet[PARKED_OCTETS]; /* the inner IP packet as it came */
+	__u8 packet[PARKED_OCTETS]; /* the inner IP packet as it came; of a short one as many as SHORT_OCTETS */
+};
+
+enum {
+	SHORT_OCTETS = 512, /* most packets: four times as many fit into the ring */
 };
 
 struct {
@@ -91,15 +95,12 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } copy_outcomes SEC(".maps");
 
-static __always_inline bool make_copy(struct xdp_md *ctx, const struct word *to, __u32 offset, __u32 octets)
+/* put_copy: most is a constant power of two, and octets are of 1 to most. */
+static __always_inline bool put_copy(struct xdp_md *ctx, const struct word *to, const struct peer *peer, __u32 offset,
+				     __u32 octets, __u32 most)
 {
-	__u32 index = to->to;
-	struct peer *peer = bpf_map_lookup_elem(&peers, &index);
-	struct copy *copy;
+	struct copy *copy = bpf_ringbuf_reserve(&copies, sizeof(copy->head) + most, 0);
 
-	if (!peer || octets < 1 || octets > PARKED_OCTETS)
-		return false;
-	copy = bpf_ringbuf_reserve(&copies, sizeof(*copy), 0);
 	if (!copy)
 		return false;
 	__builtin_memcpy(copy->head.local6, peer->local6, sizeof(peer->local6));
@@ -110,12 +111,24 @@ static __always_inline bool make_copy(struct xdp_md *ctx, const struct word *to,
 	copy->head.octets = octets;
 	copy->head.tos = peer->tos;
 	__builtin_memset(copy->head.pad, 0, sizeof(copy->head.pad));
-	if (bpf_xdp_load_bytes(ctx, offset, copy->packet, bounded(octets - 1, PARKED_OCTETS - 1) + 1)) {
+	if (bpf_xdp_load_bytes(ctx, offset, copy->packet, bounded(octets - 1, most - 1) + 1)) {
 		bpf_ringbuf_discard(copy, 0);
 		return false;
 	}
 	bpf_ringbuf_submit(copy, 0);
 	return true;
+}
+
+static __always_inline bool make_copy(struct xdp_md *ctx, const struct word *to, __u32 offset, __u32 octets)
+{
+	__u32 index = to->to;
+	struct peer *peer = bpf_map_lookup_elem(&peers, &index);
+
+	if (!peer || octets < 1 || octets > PARKED_OCTETS)
+		return false;
+	if (octets <= SHORT_OCTETS)
+		return put_copy(ctx, to, peer, offset, octets, SHORT_OCTETS);
+	return put_copy(ctx, to, peer, offset, octets, PARKED_OCTETS);
 }
 
 /* make_copies hands the copies that a rule wants of the packet to the slow path. What becomes of the packet does not
