@@ -6,7 +6,7 @@ PROGRAMS := hss/cmd/hss controlplane/cmd/pgwc userplane/cmd/pgwu testbed/cmd/tes
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt generate generate-check demo bench bench-userplane bench-hss fuzz fuzz-long prove
+.PHONY: help build test lint fmt generate generate-check demo bench bench-userplane bench-hss fuzz fuzz-long prove prove-hss
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ fuzz: ## run each fuzz target for FUZZTIME (20s)
 
 prove: ## the proofs of the user plane at full size, with what they measured; about 20 minutes; needs root
 	XEPC_PROVE=1 $(GO) test -count=1 -v -timeout 2h ./userplane/proof
+
+prove-hss: ## the HSS's races and kills at full size: 10,000 races for a SIM, 50 kills of the HSS and of Redis
+	@.ci/need redis-server=redis-server
+	XEPC_RACES=10000 XEPC_KILLS=50 $(GO) test -count=1 -v -timeout 1h -run 'TestTwoNodesRaceForOneSIM|UnderLoad|LastSecond|TestHostilePeers' ./hss/s6a ./hss/cmd/hss
 
 fuzz-long: ## give the HSS's handlers and the PGW-U's PFCP edge 10 million mutated messages each, its data path 100 million frames
 	XEPC_FUZZ_FRAMES=100000000 $(GO) test -count=1 -v -timeout 2h -run TestMutatedFrames ./userplane/datapath

@@ -92,7 +92,6 @@ func TestElection(t *testing.T) {
 // Two nodes that connect to each other at once, again and again, have one connection each time.
 func TestTwoNodesConnectToEachOther(t *testing.T) {
 	for range 30 {
-		addresses := []string{freeAddress(t), freeAddress(t)}
 		hosts := []string{"hss1.example.net", "hss2.example.net"}
 		ctx, cancel := context.WithCancel(context.Background())
 		var nodes []*Node
@@ -100,12 +99,15 @@ func TestTwoNodesConnectToEachOther(t *testing.T) {
 		for i := range 2 {
 			cfg := DefaultConfig()
 			cfg.Identity, cfg.Realm, cfg.Transports = hosts[i], ourRealm, []string{"tcp"}
-			cfg.Listen, cfg.ReconnectAfter = []string{addresses[i]}, time.Millisecond
-			cfg.Peers = []PeerConfig{{Host: hosts[1-i], Connect: addresses[1-i]}}
+			cfg.Listen, cfg.ReconnectAfter = []string{"127.0.0.1:0"}, time.Millisecond
+			cfg.Peers = []PeerConfig{{Host: hosts[1-i], Connect: "127.0.0.1:1"}}
 			require.NoError(t, cfg.Validate())
 			n := New(cfg, slog.New(slog.DiscardHandler), 7, Application{ID: s6a})
 			require.NoError(t, n.Listen())
 			nodes = append(nodes, n)
+		}
+		for i, n := range nodes {
+			n.cfg.Peers[0].Connect = nodes[1-i].Addresses()[0]
 		}
 		for _, n := range nodes {
 			running.Go(func() { require.NoError(t, n.Run(ctx)) })
@@ -118,12 +120,4 @@ func TestTwoNodesConnectToEachOther(t *testing.T) {
 		cancel()
 		running.Wait()
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
 }
