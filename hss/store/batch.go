@@ -44,11 +44,18 @@ type batcher struct {
 	mu      sync.Mutex
 	waiting []*call
 	flying  bool
+
+	turns sync.Pool // of chan bool
 }
 
 // do runs a call. It takes no context: others may share the pipeline, which has a limit of its own.
 func (b *batcher) do(c *call) ([]string, error) {
-	c.turn = make(chan bool, 1)
+	turn, ok := b.turns.Get().(chan bool)
+	if !ok {
+		turn = make(chan bool, 1)
+	}
+	defer b.turns.Put(turn) // empty again: who waits gets one word, who is first none
+	c.turn = turn
 	b.mu.Lock()
 	b.waiting = append(b.waiting, c)
 	first := !b.flying

@@ -134,6 +134,9 @@ func decodeStatus(letter string) (subscriber.Status, error) {
 	if letter == "" {
 		return "", nil
 	}
+	if strings.HasPrefix(string(subscriber.Active), letter) { // which most are
+		return subscriber.Active, nil
+	}
 	for _, s := range subscriber.Statuses() {
 		if strings.HasPrefix(string(s), letter) {
 			return s, nil

@@ -8,14 +8,29 @@ local jump, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local none = 2 ^ 48 - 1
 
 -- Returns the place of a node among those of a record, from 0; nil when it is not there.
-local function placeOf(octets, count, node)
+local function placeOf(octets, count, n1, n2, n3, n4)
   for i = 0, count - 1 do
     local first = headOctets + 4 * i
-    if sub(octets, first + 1, first + 4) == node then
+    local t1, t2, t3, t4 = byte(octets, first + 1, first + 4)
+    if t4 == n4 and t3 == n3 and t2 == n2 and t1 == n1 then
       return i
     end
   end
   return nil
+end
+
+-- Returns a number in six octets, in one string: every string costs Redis a hash of all of it.
+local function sixOctets(n)
+  local b6 = n % 256
+  n = (n - b6) / 256
+  local b5 = n % 256
+  n = (n - b5) / 256
+  local b4 = n % 256
+  n = (n - b4) / 256
+  local b3 = n % 256
+  n = (n - b3) / 256
+  local b2 = n % 256
+  return char((n - b2) / 256, b2, b3, b4, b5, b6)
 end
 
 local answer = {}
@@ -46,18 +61,17 @@ for i, key in ipairs(KEYS) do
       sqn = -2
     else
       -- An IND of its own for each of the last so many nodes.
-      local node = char(n1, n2, n3, n4)
-      local ind = placeOf(octets, nodes, node)
+      local ind = placeOf(octets, nodes, n1, n2, n3, n4)
       if ind and not moved then
-        redis.call('SETRANGE', key, '1', octetsOf(last, 6))
+        redis.call('SETRANGE', key, '1', sixOctets(last))
       else
         local slot, tags, room = byte(octets, 14), sub(octets, headOctets + 1, headOctets + 4 * nodes), roomOf(nodes)
         if not ind then
           ind = slot
-          tags = sub(tags, 1, 4 * ind) .. node .. sub(tags, 4 * ind + 5)
+          tags = sub(tags, 1, 4 * ind) .. char(n1, n2, n3, n4) .. sub(tags, 4 * ind + 5)
           slot = (ind + 1) % inds
         end
-        local begin = octetsOf(last, 6) .. octetsOf(lead + leadBias, 6) .. char(slot, #tags / 4) .. sub(octets, 16, headOctets) .. tags
+        local begin = sixOctets(last) .. sixOctets(lead + leadBias) .. char(slot, #tags / 4) .. sub(octets, 16, headOctets) .. tags
         if #tags <= room then
           redis.call('SETRANGE', key, '1', begin)
         else
