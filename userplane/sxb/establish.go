@@ -109,7 +109,7 @@ func (sh *shard) makeSession(
 	}
 	if old != nil {
 		sh.e.stats.replaced.Add(1)
-		sh.e.log.Info("session replaced: its control plane established another under the same F-SEID",
+		sh.e.log.Debug("session replaced: its control plane established another under the same F-SEID",
 			"peer", a.node.String(), "seid", uint64(seid))
 		sh.letGo(old, &s, l.now)
 	}

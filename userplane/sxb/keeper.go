@@ -222,16 +222,15 @@ func (k *keeper) dissolve(a *association, done func()) {
 
 // removeFrom removes those sessions of an association that match, and then has the keeper call done.
 func (e *Edge) removeFrom(a *association, match func(*session.Session) bool, done func()) {
-	e.workOn(a, match, (*shard).purge, done)
+	e.workOn(of(a.id, match), (*shard).purge, done)
 }
 
-// workOn has the shards do something with those sessions of an association that match, and then has the keeper call
-// done.
-func (e *Edge) workOn(a *association, match func(*session.Session) bool, do func(*shard, []pfcp.SEID), done func()) {
+// workOn has the shards do something with the sessions that pick picks, and then has the keeper call done.
+func (e *Edge) workOn(pick func(*shard) []pfcp.SEID, do func(*shard, []pfcp.SEID), done func()) {
 	left := new(atomic.Int32)
 	left.Store(int32(len(e.shards)))
 	for _, sh := range e.shards {
-		sh.workOn(a.id, match, func(seids []pfcp.SEID) { do(sh, seids) }, func() {
+		sh.workOn(pick, func(seids []pfcp.SEID) { do(sh, seids) }, func() {
 			if left.Add(-1) == 0 {
 				e.keeper.finish(done)
 			}

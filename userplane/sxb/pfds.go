@@ -99,16 +99,20 @@ func (k *keeper) managePFDs(r *pfcp.Request, m *pfcp.PFDManagementRequest) {
 		return
 	}
 	a.pfds.Store(&next)
-	k.e.log.Info("PFDs provisioned", "peer", a.node.String(), "applications", len(next))
-	k.e.workOn(a, names, func(sh *shard, seids []pfcp.SEID) { sh.rename(a, seids) }, func() {
+	k.e.log.Debug("PFDs provisioned", "peer", a.node.String(), "applications", len(next))
+	k.e.workOn((*shard).naming, func(sh *shard, seids []pfcp.SEID) { sh.rename(a, seids) }, func() {
 		k.e.answer(r, 0, &pfcp.PFDManagementResponse{Cause: pfcp.CauseAccepted, NodeID: pfcp.Some(k.e.cfg.NodeID)}, pfcp.CauseAccepted)
 	})
 }
 
-// names matches the sessions that name an application.
+// names says whether a session names an application.
 func names(s *session.Session) bool {
 	return slices.ContainsFunc(s.PDRs, func(p session.PDR) bool { return p.Application != "" })
 }
+
+// naming are the sessions of a shard that name an application. It knows them: to look at every session for each request
+// would be a way to keep the node busy.
+func (sh *shard) naming() []pfcp.SEID { return slices.Collect(maps.Keys(sh.named)) }
 
 // recordPFDs makes PFDs durable.
 func (k *keeper) recordPFDs(owner uint32, old *pfds, next pfds) error {

@@ -21,6 +21,7 @@ type shard struct {
 	timers   timers
 	waits    timers // of notices
 	notices  map[pfcp.SEID]*notice
+	named    map[pfcp.SEID]struct{} // sessions that name an application
 
 	asked       map[pfcp.SEID]time.Time // until when usage reports of a session may be on their way
 	indications map[pfcp.SEID]time.Time // when a session's control plane was told of an Error Indication
@@ -69,6 +70,7 @@ func newShard(e *Edge, number int) *shard {
 		stopped:  make(chan struct{}),
 		sessions: newStore(), asked: map[pfcp.SEID]time.Time{}, indications: map[pfcp.SEID]time.Time{},
 		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{}, buffered: map[pfcp.SEID]*buffer{}, stuck: map[pfcp.SEID]struct{}{}, notices: map[pfcp.SEID]*notice{},
+		named: map[pfcp.SEID]struct{}{},
 	}
 }
 
@@ -233,6 +235,11 @@ func (sh *shard) keep(before, next *session.Session, recorded bool, now time.Tim
 		}
 		sh.connect(next)
 	}
+	if names(next) {
+		sh.named[next.SEID] = struct{}{}
+	} else {
+		delete(sh.named, next.SEID)
+	}
 	if sh.notices[next.SEID] != nil && !buffersAny(next) {
 		sh.forgetNotice(next.SEID)
 	}
@@ -259,6 +266,7 @@ func (sh *shard) drop(s *session.Session) {
 	sh.disconnect(s)
 	sh.timers.set(s.SEID, 0)
 	delete(sh.indications, s.SEID)
+	delete(sh.named, s.SEID)
 }
 
 func (sh *shard) putAnswer(r *pfcp.Request, seid, cp pfcp.SEID, answer pfcp.Message) error {
@@ -272,20 +280,23 @@ func (sh *shard) putAnswer(r *pfcp.Request, seid, cp pfcp.SEID, answer pfcp.Mess
 	return nil
 }
 
-// workOn does something with those sessions of an association that match, and then calls done; nil matches all.
-func (sh *shard) workOn(owner uint32, match func(*session.Session) bool, do func([]pfcp.SEID), done func()) {
-	command := func() {
-		var seids []pfcp.SEID
+// workOn does something with the sessions that pick picks, and then calls done.
+func (sh *shard) workOn(pick func(*shard) []pfcp.SEID, do func([]pfcp.SEID), done func()) {
+	select {
+	case sh.commands <- func() { sh.works = append(sh.works, portions{pick(sh), do, done}) }:
+	case <-sh.stopped: // the next process sees to them
+	}
+}
+
+// of picks those sessions of an association that match; nil matches all.
+func of(owner uint32, match func(*session.Session) bool) func(*shard) []pfcp.SEID {
+	return func(sh *shard) (seids []pfcp.SEID) {
 		for s := range sh.sessions.each {
 			if s.Owner == owner && (match == nil || match(&s)) {
 				seids = append(seids, s.SEID)
 			}
 		}
-		sh.works = append(sh.works, portions{seids, do, done})
-	}
-	select {
-	case sh.commands <- command:
-	case <-sh.stopped: // the next process sees to them
+		return seids
 	}
 }
 

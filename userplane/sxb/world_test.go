@@ -351,6 +351,18 @@ func (w *world) consistent() {
 	for _, p := range w.edge.Stats().Pools {
 		addresses -= p.Live
 	}
+	named := 0
+	for _, sh := range w.edge.shards {
+		answer := make(chan int, 1)
+		sh.commands <- func() { answer <- len(sh.naming()) }
+		named += <-answer
+	}
+	for _, s := range w.sessions() {
+		if names(&s) {
+			named--
+		}
+	}
+	require.Zero(w.t, named, "sessions that name an application")
 	require.Zero(w.t, addresses, "UE addresses of sessions that pools do not take for live, or the other way round")
 	inJournal := 0
 	for _, key := range w.journal.Keys() {
