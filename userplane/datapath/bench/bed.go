@@ -35,6 +35,7 @@ func (d direction) String() string { return [...]string{"uplink", "downlink"}[d]
 type kind struct {
 	teidStride, ueStride uint32 // between neighbours
 	ipv6                 bool   // UEs have an IPv6 /64
+	outer6               bool   // tunnels to the SGW are over IPv6
 	filters              []int  // session n has that many SDF filters; nil: none has any
 }
 
@@ -42,6 +43,7 @@ var (
 	dense     = kind{teidStride: 1, ueStride: 1}
 	scattered = kind{teidStride: 0x9E3779B1, ueStride: 263} // TEIDs of all values, and an address in each /24 or so
 	prefixes  = kind{teidStride: 1, ueStride: 259, ipv6: true}
+	tunnels6  = kind{teidStride: 1, ueStride: 1, outer6: true}
 	filtered  = kind{teidStride: 1, ueStride: 1, filters: []int{2, 8, 32}}
 )
 
@@ -50,6 +52,8 @@ type candidate = *ebpf.Program
 var (
 	slice        = netip.MustParseAddr("10.30.1.1")
 	sgw          = netip.MustParseAddr("10.20.11.1")
+	slice6       = netip.MustParseAddr("2001:db8:30::1") // of the same slice
+	sgw6         = netip.MustParseAddr("2001:db8:20::1")
 	gateway      = netip.MustParseAddr("10.50.1.1")
 	firstAddress = netip.MustParseAddr("10.64.0.0")
 	firstTEID    = uint32(0x5a000000)
@@ -103,6 +107,9 @@ func newBed(k kind, sessions, capacity int) (b *bed, err error) {
 	if b.ports[downlink], b.farEnds[downlink], err = addPort("core0", "10.50.1.2/24", gateway); err != nil {
 		return b, err
 	}
+	if err = b.addIPv6(); err != nil {
+		return b, err
+	}
 	if b.pins, err = os.MkdirTemp("", "xepc-bench-"); err != nil {
 		return b, err
 	}
@@ -150,11 +157,32 @@ func addPort(name, address string, neighbour netip.Addr) (ifindex, far int, err 
 		}))
 }
 
+// addIPv6 gives the access port IPv6, and the SGW as a permanent neighbour.
+func (b *bed) addIPv6() error {
+	if !b.kind.outer6 {
+		return nil
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/access0/disable_ipv6", []byte("0"), 0); err != nil {
+		return err
+	}
+	a, err := netlink.ParseAddr("2001:db8:20::2/64")
+	if err != nil {
+		return err
+	}
+	a.Flags = unix.IFA_F_NODAD
+	index := b.ports[uplink]
+	return errors.Join(
+		netlink.AddrAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index}}, a),
+		netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: index, IP: sgw6.AsSlice(), State: unix.NUD_PERMANENT, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, byte(index)},
+		}))
+}
+
 func (b *bed) openDatapath(capacity int) (err error) {
 	cfg := datapath.Default()
 	cfg.PinDir = filepath.Join(b.pins, "node")
 	cfg.SizeFor(capacity)
-	cfg.Slices = []datapath.Slice{{Address: slice, TEIDs: capacity}}
+	cfg.Slices = []datapath.Slice{{Address: slice, Address6: slice6, TEIDs: capacity}}
 	cfg.Instances = []datapath.Instance{{Name: "internet", Gateway: gateway}}
 	cfg.Ports = []datapath.Port{
 		{Name: "access0", Side: datapath.SideAccess}, {Name: "core0", Side: datapath.SideCore, Instance: "internet"},

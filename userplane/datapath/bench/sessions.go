@@ -82,9 +82,7 @@ func (b *bed) request(n int) *pfcp.SessionEstablishmentRequest {
 			})},
 			{ID: 2, ApplyAction: pfcp.ActionForward, ForwardingParameters: pfcp.Some(pfcp.ForwardingParameters{
 				DestinationInterface: pfcp.Some(pfcp.InterfaceAccess),
-				OuterHeaderCreation: pfcp.Some(pfcp.OuterHeaderCreation{
-					Description: pfcp.CreateGTPUUDPIPv4, TEID: pfcp.TEID(n + 1), IPv4: sgw,
-				}),
+				OuterHeaderCreation:  pfcp.Some(b.outer(n)),
 			})},
 		},
 		CreateQERs: []pfcp.CreateQER{{ID: 1, MBR: pfcp.Some(pfcp.BitRate{Uplink: 100_000_000, Downlink: 100_000_000})}},
@@ -95,11 +93,19 @@ func (b *bed) request(n int) *pfcp.SessionEstablishmentRequest {
 	}
 }
 
+// outer is where the n-th session's downlink goes.
+func (b *bed) outer(n int) pfcp.OuterHeaderCreation {
+	if b.kind.outer6 {
+		return pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv6, TEID: pfcp.TEID(n + 1), IPv6: sgw6}
+	}
+	return pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv4, TEID: pfcp.TEID(n + 1), IPv4: sgw}
+}
+
 // grants lets the control plane choose all that it asks for. The rest is never asked for.
 type grants struct{ session.Grants }
 
 // Slice is of session.Grants.
-func (*grants) Slice(a netip.Addr) session.Slice { return session.Slice{IPv4: a} }
+func (*grants) Slice(netip.Addr) session.Slice { return session.Slice{IPv4: slice, IPv6: slice6} }
 
 // Claim is of session.Grants.
 func (*grants) Claim(session.FTEID) error { return nil }
