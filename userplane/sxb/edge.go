@@ -99,8 +99,10 @@ func Open(cfg Config, dp DataPath, j *journal.Journal, state *State, fresh strin
 	}
 	epoch := max(state.epoch+1, uint32(now.Unix()))
 	if fresh != "" {
-		log.Warn("session state begins anew", "reason", fresh, "lost", len(state.Sessions))
-		state = &State{Recovery: max(state.Recovery+1, ntp(now))}
+		log.Warn("session state begins anew", "reason", fresh, "lost", len(state.sessions.at))
+		recovery := max(state.Recovery+1, ntp(now))
+		state = NewState()
+		state.Recovery = recovery
 	}
 	free, err := newTEIDs(cfg.Slices, cfg.Rest, now)
 	if err != nil {
@@ -145,7 +147,7 @@ func (e *Edge) record(state *State, epoch uint32, wipe bool) error {
 		seid := pfcp.SEID(key.ID)
 		if wipe && key.Kind != kindNode {
 			outdated = append(outdated, key)
-		} else if _, was := state.Sessions[seid]; was && (key.Kind == kindSession || key.Kind == kindResponse) {
+		} else if state.sessions.has(seid) && (key.Kind == kindSession || key.Kind == kindResponse) {
 			if !e.shard(seid).sessions.has(seid) { // restore dropped it
 				outdated = append(outdated, key)
 			}
@@ -193,8 +195,11 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 	e.directory.Store(d)
 	var r Restored
 	holders := map[session.Key]pfcp.SEID{} // of downlink keys: the TEIDs have their own check
-	for _, seid := range slices.Sorted(maps.Keys(state.Sessions)) {
-		s := state.Sessions[seid]
+	for _, seid := range slices.Sorted(maps.Keys(state.sessions.at)) {
+		s, ok := state.sessions.get(seid)
+		if !ok { // it was read
+			continue
+		}
 		owner := d.byID[s.Owner]
 		err := errors.New("its association is gone")
 		var table session.Table
@@ -231,7 +236,7 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 		e.shards[0].restOver([]session.Address{r.address}, r.released)
 	}
 	e.replays.Store(newReplays(state.responses, now, e.cfg.ReplayLifetime))
-	for seid := range state.responses {
+	for seid := range state.responses.at {
 		if !e.shard(seid).sessions.has(seid) {
 			e.shard(seid).bury(seid, now)
 		}

@@ -31,10 +31,10 @@ var errRecord = errors.New("malformed record")
 type State struct {
 	Recovery pfcp.RecoveryTimeStamp // 0: none was written
 	epoch    uint32                 // of SEIDs: their upper 32 bits; the next process's is higher
-	Sessions map[pfcp.SEID]session.Session
 
 	associations map[uint32]associationRecord
-	responses    map[pfcp.SEID]responseRecord
+	sessions     *store // records: decoded, a million of them would be gigabytes
+	responses    *store // answers of the last requests, by session
 	resting      []restRecord
 	pfds         map[uint32]pfds // by association
 	unreadable   error           // the first value that could not be read
@@ -43,9 +43,9 @@ type State struct {
 // NewState returns an empty state, whose Load reads a journal.
 func NewState() *State {
 	return &State{
-		Sessions:     map[pfcp.SEID]session.Session{},
+		sessions:     newStore(),
 		associations: map[uint32]associationRecord{},
-		responses:    map[pfcp.SEID]responseRecord{},
+		responses:    newStore(),
 		pfds:         map[uint32]pfds{},
 	}
 }
@@ -78,13 +78,12 @@ func (s *State) load(key journal.Key, value []byte) error {
 		if err := one.UnmarshalBinary(value); err != nil {
 			return err
 		}
-		s.Sessions[one.SEID] = one
+		s.sessions.put(one.SEID, value)
 	case kindResponse:
-		r, err := parseResponse(value)
-		if err != nil {
+		if _, err := parseResponse(value); err != nil {
 			return err
 		}
-		s.responses[pfcp.SEID(key.ID)] = r
+		s.responses.put(pfcp.SEID(key.ID), value)
 	case kindResting:
 		r, err := parseRest(value)
 		if err != nil {
@@ -106,10 +105,13 @@ func (s *State) load(key journal.Key, value []byte) error {
 	return nil
 }
 
+// Sessions yields the sessions.
+func (s *State) Sessions(yield func(session.Session) bool) { s.sessions.each(yield) }
+
 // Peers returns what is known of the associations, for commands while the daemon is down.
 func (s *State) Peers() []PeerInfo {
 	count := map[uint32]int64{}
-	for _, one := range s.Sessions {
+	for one := range s.Sessions {
 		count[one.Owner]++
 	}
 	var all []PeerInfo

@@ -20,22 +20,18 @@ type replayKey struct {
 }
 
 type replay struct {
-	header pfcp.Header
-	answer pfcp.Message
+	octets []byte    // the answer
 	seid   pfcp.SEID // ours
 }
 
-func newReplays(records map[pfcp.SEID]responseRecord, now time.Time, lifetime time.Duration) *replays {
+func newReplays(records *store, now time.Time, lifetime time.Duration) *replays {
 	rs := &replays{byRequest: map[replayKey]replay{}, until: now.Add(lifetime)}
-	for seid, r := range records {
-		if now.Sub(r.given) > lifetime {
+	for seid, at := range records.at {
+		r, err := parseResponse(records.octets(at))
+		if err != nil || now.Sub(r.given) > lifetime {
 			continue
 		}
-		h, m, err := pfcp.Parse(r.octets)
-		if err != nil {
-			continue
-		}
-		rs.byRequest[replayKey{r.peer, r.sequence}] = replay{header: h, answer: m, seid: seid}
+		rs.byRequest[replayKey{r.peer, r.sequence}] = replay{r.octets, seid}
 	}
 	if len(rs.byRequest) == 0 {
 		return nil
@@ -72,13 +68,17 @@ func (e *Edge) replay(r *pfcp.Request, cp pfcp.SEID, now time.Time) bool {
 		return false
 	}
 	found, ok := rs.byRequest[replayKey{r.Peer, r.Header.Sequence}]
-	if !ok || found.header.Type != r.Header.Type+1 || len(e.directory.Load().byAddr[r.Peer.Addr()]) == 0 {
+	if !ok || len(e.directory.Load().byAddr[r.Peer.Addr()]) == 0 {
 		return false
 	}
-	if same := found.seid == r.Header.SEID; cp == 0 && !same || cp != 0 && found.header.SEID != cp {
+	header, answer, err := pfcp.Parse(found.octets)
+	if err != nil || header.Type != r.Header.Type+1 {
+		return false
+	}
+	if same := found.seid == r.Header.SEID; cp == 0 && !same || cp != 0 && header.SEID != cp {
 		return false
 	}
 	e.stats.replayed.Add(1)
-	e.answer(r, found.header.SEID, found.answer, pfcp.CauseAccepted)
+	e.answer(r, header.SEID, answer, pfcp.CauseAccepted)
 	return true
 }

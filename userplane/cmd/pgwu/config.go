@@ -473,8 +473,13 @@ func (c *Config) dataPath() datapath.Config {
 		of    *int
 		given int
 	}{
-		{&d.AddressBlocks, c.DataPath.AddressBlocks}, {&d.Peers, c.DataPath.Peers}, {&d.Rules, c.DataPath.Rules},
-		{&d.Cells, c.DataPath.Cells}, {&d.Limits, c.DataPath.Limits}, {&d.Meters, c.DataPath.Meters}, {&d.Routes, c.DataPath.Routes},
+		{&d.AddressBlocks, c.DataPath.AddressBlocks},
+		{&d.Peers, c.DataPath.Peers},
+		{&d.Rules, c.DataPath.Rules},
+		{&d.Cells, c.DataPath.Cells},
+		{&d.Limits, c.DataPath.Limits},
+		{&d.Meters, c.DataPath.Meters},
+		{&d.Routes, c.DataPath.Routes},
 	} {
 		if size.given != 0 {
 			*size.of = size.given

@@ -112,7 +112,7 @@ func (w where) tables(f filter) (t tables, err error) {
 		peers[p.Number] = p.NodeID
 	}
 	var sessions []session.Session
-	for _, s := range state.Sessions {
+	for s := range state.Sessions {
 		sessions = append(sessions, s)
 	}
 	err = w.read(func(r *datapath.Reader) error {

@@ -48,8 +48,10 @@ func runLive(out io.Writer, o options) (results []Result, err error) {
 	}
 	defer func() { err = errors.Join(err, back()) }()
 	rows := []*liveRow{
-		{name: "redirect_uplink", d: uplink, from: plain}, {name: "live_uplink", d: uplink, from: b.farEnds[uplink]},
-		{name: "redirect_downlink", d: downlink, from: plain}, {name: "live_downlink", d: downlink, from: b.farEnds[downlink]},
+		{name: "redirect_uplink", d: uplink, from: plain},
+		{name: "live_uplink", d: uplink, from: b.farEnds[uplink]},
+		{name: "redirect_downlink", d: downlink, from: plain},
+		{name: "live_downlink", d: downlink, from: b.farEnds[downlink]},
 	}
 	for round := range o.rounds + 1 {
 		for _, r := range rows {

@@ -114,7 +114,7 @@ func addPort(name, address string, neighbour netip.Addr) error {
 // start runs the edge's process, which inherits the namespace.
 func (b *bed) start(s settings) (err error) {
 	b.edge = exec.Command("/proc/self/exe", "-serve", b.folder, "-cpuprofile", s.profile, "-sessions", strconv.Itoa(s.many),
-		"-serial", strconv.Itoa(s.serial), "-rounds", strconv.Itoa(s.rounds))
+		"-serial", strconv.Itoa(s.serial), "-rounds", strconv.Itoa(s.rounds), "-hold", strconv.Itoa(s.hold))
 	b.edge.Stderr = os.Stderr
 	if b.orders, err = b.edge.StdinPipe(); err != nil {
 		return err

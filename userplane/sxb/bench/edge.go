@@ -24,8 +24,22 @@ import (
 
 // serve is the edge's process: as the daemon has it, with the default configuration. It ends when its input does.
 func serve(s settings, orders io.Reader, answers io.Writer) (err error) {
+	if s.profile != "" {
+		f, err := os.Create(s.profile)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	slots := 1 << bits.Len(uint((s.many+s.serial)*(s.rounds+2))) // released TEIDs rest for longer than the bench runs
+	if s.hold > 0 {
+		slots = 1 << bits.Len(uint(s.hold-1))
+	}
 	dp, err := openDatapath(s, slots, log)
 	if err != nil {
 		return err
@@ -49,6 +63,9 @@ func serve(s settings, orders io.Reader, answers io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	if repairs, err := dp.Reconcile(edge.Entries()); err != nil || repairs != (datapath.Repairs{}) {
+		return fmt.Errorf("the data path is not what the journal says: %+v %w", repairs, err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- edge.Run(ctx) }()
@@ -56,13 +73,13 @@ func serve(s settings, orders io.Reader, answers io.Writer) (err error) {
 		cancel()
 		err = errors.Join(err, <-ended)
 	}()
-	return obey(s, edge, orders, answers)
+	return obey(s.serve, edge, orders, answers)
 }
 
 func openDatapath(s settings, slots int, log *slog.Logger) (*datapath.Datapath, error) {
 	cfg := datapath.Default()
 	cfg.PinDir = filepath.Join(s.serve, "pins", "node")
-	cfg.SizeFor(s.many + s.serial)
+	cfg.SizeFor(max(s.hold, s.many+s.serial))
 	cfg.Slices = []datapath.Slice{{Address: slice, TEIDs: slots}}
 	cfg.Instances = []datapath.Instance{{Name: "internet", Gateway: gateway}}
 	cfg.Ports = []datapath.Port{
@@ -73,23 +90,22 @@ func openDatapath(s settings, slots int, log *slog.Logger) (*datapath.Datapath, 
 }
 
 // obey answers what the client's process asks, one line for each.
-func obey(s settings, edge *sxb.Edge, orders io.Reader, answers io.Writer) error {
-	if s.profile != "" {
-		f, err := os.Create(s.profile)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
-	}
+func obey(folder string, edge *sxb.Edge, orders io.Reader, answers io.Writer) error {
 	if _, err := fmt.Fprintln(answers, "ready"); err != nil {
 		return err
 	}
 	lines := bufio.NewScanner(orders)
 	for lines.Scan() {
+		if lines.Text() == "sizes" {
+			all, err := sizes(folder)
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(answers, all...); err != nil {
+				return err
+			}
+			continue
+		}
 		for edge.Stats().Endpoint.Cached > 0 { // answers kept for duplicates belong to no session
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -118,4 +134,33 @@ func resident() (int64, error) {
 		}
 	}
 	return 0, errors.New("no RssAnon in /proc/self/status")
+}
+
+// sizes are, in octets, what the process has for itself, before and after garbage collection, the journal, and all maps.
+func sizes(folder string) ([]any, error) {
+	busy, err := resident()
+	if err != nil {
+		return nil, err
+	}
+	debug.FreeOSMemory()
+	settled, err := resident()
+	if err != nil {
+		return nil, err
+	}
+	var inJournal int64
+	err = filepath.WalkDir(filepath.Join(folder, "journal"), func(_ string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil {
+			inJournal += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	maps, err := datapath.MapOctets(filepath.Join(folder, "pins", "node"))
+	return []any{busy, settled, inJournal, maps}, err
 }

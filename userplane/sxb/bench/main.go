@@ -22,6 +22,7 @@ import (
 // settings are what the flags say; the edge's process gets the same.
 type settings struct {
 	rounds, serial, many int
+	hold                 int // sessions; 0: the rates are measured
 	inFlight             string
 	profile              string
 	json                 bool
@@ -33,6 +34,7 @@ func main() {
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds; the median counts")
 	flag.IntVar(&s.serial, "serial", 5_000, "sessions of a round with one request in flight")
 	flag.IntVar(&s.many, "sessions", 40_000, "sessions of a round with more")
+	flag.IntVar(&s.hold, "hold", 0, "instead: hold that many sessions at once, and say what they take and how long a restart does")
 	flag.StringVar(&s.inFlight, "in-flight", "1,100", "requests in flight")
 	flag.BoolVar(&s.json, "json", false, "a JSON array of the rows, too, as the last line")
 	flag.StringVar(&s.profile, "cpuprofile", "", "write a processor profile of the edge's process to this `FILE`")
@@ -75,6 +77,9 @@ func run(s settings, out io.Writer) error {
 			slog.Error("clean up", "err", err)
 		}
 	}()
+	if s.hold > 0 {
+		return b.hold(s, out)
+	}
 	memory, err := b.memory(s.many)
 	if err != nil {
 		return err
