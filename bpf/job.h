@@ -14,7 +14,7 @@ struct job {
 	__u32 octets;    /* of the inner packet */
 	__u32 instance;  /* downlink: where it came in */
 	__u32 verdict;   /* of a packet that is sent */
-	__u32 mtu;       /* of a packet that is too big: what would fit */
+	__u32 mtu;       /* of a packet that does not fit: what would; else 0 */
 	__u8 by_teid;    /* at.slot is of uplink, not of downlink */
 	__u8 direction;
 	__u8 family; /* FILTER_IPV4 or FILTER_IPV6 */

@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 6,
+	LAYOUT = 7,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
@@ -29,6 +29,7 @@ enum entry_flag {
 	ENTRY_BUFFER = 1 << 7,    /* the slow path gets the packet */
 	ENTRY_WHOLE = 1 << 8,     /* of a rule that leaves by a tunnel: with the outer header that it came with inside */
 	ENTRY_REDIRECT = 1 << 9,  /* of a rule: to another destination */
+	ENTRY_DRAINING = 1 << 10, /* with ENTRY_BUFFER: what the slow path gives back is forwarded; see struct gate */
 	ENTRY_CELLED = 1 << 15,   /* what it counts stands in cells, and not in the entry */
 };
 
@@ -239,6 +240,23 @@ struct bucket {
 enum side {
 	SIDE_ACCESS = 1 << 0,
 	SIDE_CORE = 1 << 1,
+};
+
+/* ---- buffered packets: see slowpath.h ------------------------------------------------------------------------- */
+
+/* Keeps the packets of an entry in their order while those that were buffered are given back: as long as one that had to
+ * wait has not left, a new one waits behind it. Several entries may share a gate; their packets then wait for each
+ * other's. */
+struct gate {
+	__u64 parked;     /* packets that had to wait, by the program; and one for those from before, by user space */
+	__u64 returned;   /* of them, those that have left or are lost, by user space */
+	__u64 passed;     /* packets that user space gave back, as far as the program has seen them */
+	__u32 generation; /* of the counts: another one whenever they begin anew. Packets of a former one do not count */
+	__u32 pad;
+};
+
+enum {
+	GATES = 4096, /* gate of an entry: its slot's low bits */
 };
 
 /* ---- where packets go ----------------------------------------------------------------------------------------- */

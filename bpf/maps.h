@@ -253,6 +253,15 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } next_hops SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct gate);
+	__uint(max_entries, GATES);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} gates SEC(".maps");
+
 /* Interfaces that packets may leave by; the key is the interface index. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);

@@ -130,13 +130,58 @@ static __always_inline __u32 number_of(const struct job *job, const struct entry
 	return unlikely(job->at.word.flags & ENTRY_CELLED) ? bpf_get_prandom_u32() : entry->usage.packets;
 }
 
-static __always_inline enum reason buffer(struct cursor *c, const struct job *job)
+/* buffer hands the packet of a rule that buffers to the slow path. GO_ON: it is to be forwarded all the same, since the
+ * buffered ones are being given back, and this is one of them (returned), or none of them is before it any more. */
+__noinline int buffer(struct xdp_md *ctx, const struct job *job, __u32 returned)
 {
-	struct park_head head = {
-		.slot = job->at.slot, .rule = job->rule, .by_teid = job->by_teid, .octets = job->octets,
-	};
+	struct gate *gate;
+	bool draining;
 
-	return park(c->ctx, &head, job->offset) ? REASON_BUFFERED : REASON_BUFFER_FULL;
+	if (!job)
+		return REASON_NO_RESOURCES;
+	draining = job->at.word.flags & ENTRY_DRAINING;
+	if (draining) {
+		gate = gate_of(job->at.slot);
+		if (!gate)
+			return REASON_NO_RESOURCES;
+		if (returned) {
+			__sync_fetch_and_add(&gate->passed, 1);
+			return GO_ON;
+		}
+		if (is_open(gate))
+			return GO_ON;
+	}
+	return park(ctx, job, draining) ? REASON_BUFFERED : REASON_BUFFER_FULL;
+}
+
+/* buffer_turned is the same for a packet from another UE of this node, whose rules have it first. */
+__noinline int buffer_turned(struct xdp_md *ctx, const struct job *before, const struct job *job)
+{
+	struct entry *first;
+	int reason;
+
+	if (!before || !job)
+		return REASON_NO_RESOURCES;
+	first = entry_of(before);
+	if (!first)
+		return REASON_NO_RESOURCES;
+	reason = admits(before, first, rule_of(before));
+	if (reason != GO_ON)
+		return reason;
+	reason = buffer(ctx, job, false);
+	if (reason == REASON_BUFFERED)
+		charge(before, first, rule_of(before));
+	return reason;
+}
+
+/* may_fragment says whether a packet that does not fit with its outer header may leave in fragments of that: an IPv4 packet
+ * whose sender does not look for the path's MTU, and that the slow path can take. */
+static __always_inline bool may_fragment(struct cursor *c, const struct job *job)
+{
+	struct iphdr *ip = (void *)(long)c->ctx->data + (job->offset & MAX_OFFSET);
+
+	return job->family == FILTER_IPV4 && !(job->at.word.flags & ENTRY_WHOLE) && job->octets <= PARKED_OCTETS &&
+	       (void *)(ip + 1) <= c->end && !(ip->frag_off & bpf_htons(IP_DONT_FRAGMENT));
 }
 
 /* execute_special does what a rule wants beside sending the packet. GO_ON: send it. */
@@ -195,9 +240,14 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 	hop = find_hop(index);
 	if (!hop)
 		return REASON_NEXT_HOP_UNRESOLVED;
+	job->mtu = 0;
 	if (job->octets + outer > hop->mtu) {
-		(before ? before : job)->mtu = hop->mtu - outer;
-		return REASON_TOO_BIG;
+		job->mtu = hop->mtu - outer;
+		if (!tunnel || !may_fragment(c, job)) {
+			if (before)
+				before->mtu = job->mtu;
+			return REASON_TOO_BIG;
+		}
 	}
 	if (unlikely(before)) {
 		first = entry_of(before);
@@ -225,15 +275,21 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 		return REASON_MALFORMED_INNER;
 	if (!trim(c->ctx, distance((void *)(long)c->ctx->data, c->end) - job->offset - job->octets))
 		return REASON_NO_HEADROOM;
-	if (peer) /* not tunnel: Linux 6.1 does not know that they go together */
+	if (unlikely(job->mtu)) {
+		if (!leave_in_fragments(c->ctx, job))
+			return REASON_BUFFER_FULL;
+	} else if (peer) { /* not tunnel: Linux 6.1 does not know that they go together */
 		reason = send_tunnelled(c, job, peer, hop, number_of(job, entry));
-	else
+	} else {
 		reason = send_plain(c, job, hop);
+	}
 	if (reason != GO_ON)
 		return reason;
 	if (unlikely(before && first))
 		charge(before, first, rule_of(before));
 	charge(inner, entry, rule);
+	if (unlikely(job->mtu))
+		return REASON_FRAGMENTED;
 	return job->direction == UPLINK ? REASON_UPLINK_FORWARDED : REASON_DOWNLINK_FORWARDED;
 }
 
@@ -313,8 +369,13 @@ __noinline int execute_turn(struct xdp_md *ctx, struct job *job)
 	reason = turn(ctx, job, &second);
 	if (reason == REASON_FAR_DROP)
 		copy_dropped(ctx, &second);
-	if (reason == REASON_DOWNLINK_FORWARDED)
-		reason = forward_turned(ctx, job, &second);
+	if (reason == REASON_DOWNLINK_FORWARDED) {
+		reason = GO_ON;
+		if (second.at.word.flags & ENTRY_BUFFER)
+			reason = buffer_turned(ctx, job, &second);
+		if (reason == GO_ON)
+			reason = forward_turned(ctx, job, &second);
+	}
 	return reason;
 }
 
@@ -362,18 +423,21 @@ __noinline int execute_whole(struct xdp_md *ctx, struct job *job)
 
 static __always_inline enum reason execute(struct cursor *c, struct job *job)
 {
-	if (unlikely(job->at.word.flags & ENTRY_BUFFER))
-		return buffer(c, job);
-	if (unlikely(job->at.word.flags & ENTRY_WHOLE)) {
-		enum reason reason = execute_whole(c->ctx, job);
+	enum reason reason;
 
+	if (unlikely(job->at.word.flags & ENTRY_BUFFER)) {
+		reason = buffer(c->ctx, job, c->ctx->ingress_ifindex == injector);
+		if (reason != GO_ON)
+			return reason;
+	}
+	if (unlikely(job->at.word.flags & ENTRY_WHOLE)) {
+		reason = execute_whole(c->ctx, job);
 		*c = cursor_of(c->ctx);
 		c->verdict = job->verdict;
 		return reason;
 	}
 	if (unlikely(turns(job))) {
-		enum reason reason = execute_turn(c->ctx, job);
-
+		reason = execute_turn(c->ctx, job);
 		*c = cursor_of(c->ctx);
 		c->verdict = job->verdict;
 		if (reason != GO_ON)

@@ -62,10 +62,13 @@ enum reason {
 
 	/* dropped */
 	REASON_TOO_BIG_LIMITED, /* the sender would have been told, but this CPU has told as many in this second as it may */
+
+	/* handed over */
+	REASON_FRAGMENTED, /* does not fit with its outer header: the slow path sends it in fragments */
 };
 
 enum {
-	REASON_COUNT = REASON_TOO_BIG_LIMITED + 1,
+	REASON_COUNT = REASON_FRAGMENTED + 1,
 };
 
 /* GO_ON is what a step returns that did not decide. It is no reason and is never counted. */

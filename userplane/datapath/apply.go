@@ -44,6 +44,7 @@ type put struct {
 	origin pgwuOrigin
 	fresh  bool       // the place was free
 	bucket *pgwuMeter // of before, with which its own goes on; nil: it is the same, or there was none
+	drains bool
 	stale  []route
 }
 
@@ -149,7 +150,7 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 		return err
 	}
 	beside := ok && p.leaving.entries[at] && d.tables.origin(at).Seid != c.origin.Seid
-	next := put{key: c.key, origin: c.origin, watch: watchOf(e.Watch), fresh: !ok || beside}
+	next := put{key: c.key, origin: c.origin, watch: watchOf(e.Watch), fresh: !ok || beside, drains: isDraining(e)}
 	if next.fresh {
 		reserve := d.reserve
 		if beside { // another session takes the key over: what is counted begins anew
@@ -321,7 +322,13 @@ func (d *Datapath) commit(p *plan) {
 		d.moveBucket(m)
 	}
 	for i := range p.puts {
+		if p.puts[i].drains {
+			d.beginDrain(p.puts[i].at, pfcp.SEID(p.puts[i].origin.Seid))
+		}
 		d.write(p, &p.puts[i])
+		if !p.puts[i].drains {
+			d.endDrain(p.puts[i].at)
+		}
 	}
 	d.turnOver(p)
 	for _, at := range p.deletes {
@@ -372,6 +379,7 @@ func (d *Datapath) clear(at place) {
 	key, w := e.Key, loadWord(&e.Word)
 	d.storeKey(at, 0)
 	storeWord(&e.Word, pgwuWord{})
+	d.endDrain(at)
 	d.releaseWord(w)
 	d.vacate(at, key)
 	d.grace.rest(at)

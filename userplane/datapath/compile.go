@@ -196,7 +196,10 @@ func compileRule(key session.Key, r *session.Rule) (compiledRule, error) {
 		c.copies = append(c.copies, copyTo{teidOnWire(to.TEID), peer})
 	}
 	switch r.Action {
-	case session.ActionForward:
+	case session.ActionForward, session.ActionDrain:
+		if r.Action == session.ActionDrain {
+			c.flags |= uint16(pgwuEntryFlagENTRY_BUFFER) | uint16(pgwuEntryFlagENTRY_DRAINING)
+		}
 		if key.Direction == session.Downlink && !r.Remote.IsValid() {
 			return c, fmt.Errorf("%w: forwarding to access without tunnel", ErrInvalid)
 		}
@@ -337,6 +340,8 @@ func actionOf(flags uint16) session.Action {
 		return session.ActionDrop
 	case flags&uint16(pgwuEntryFlagENTRY_NO_HEADER) != 0:
 		return session.ActionNoHeader
+	case flags&uint16(pgwuEntryFlagENTRY_DRAINING) != 0:
+		return session.ActionDrain
 	case flags&uint16(pgwuEntryFlagENTRY_BUFFER) != 0:
 		return session.ActionBuffer
 	default:

@@ -35,7 +35,7 @@ func (r *Reader) Copies() (CopyCounts, error) {
 	return CopyCounts{Made: sums[pgwuCopyOutcomeCOPY_MADE], Lost: sums[pgwuCopyOutcomeCOPY_LOST]}, nil
 }
 
-// readCopies hands over the duplicates that the program made.
+// readCopies hands over the duplicates that the program made, and packets that are to leave in fragments.
 func (d *Datapath) readCopies(ctx context.Context, onEvent func(Event)) error {
 	reader, err := ringbuf.NewReader(d.objects.Copies)
 	if err != nil {
@@ -71,8 +71,15 @@ func decodeCopy(sample []byte) (e Event, ok bool) {
 		return e, false
 	}
 	peer := peerOf(&pgwuPeer{Local: head.Local, Remote: head.Remote, Local6: head.Local6, Remote6: head.Remote6})
-	return Event{
-		Kind: EventCopy, Packet: sample[size : size+int(head.Octets)], ToS: head.Tos,
+	e = Event{
+		Kind: EventCopy, Parked: session.Parked{Packet: sample[size : size+int(head.Octets)]}, ToS: head.Tos,
 		Tunnel: session.Tunnel{Local: peer.local, Remote: peer.remote, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(head.Teid)))},
-	}, true
+	}
+	if head.Fragment != 0 {
+		e.Kind = EventFragment
+	}
+	if head.Qfi != noQFI {
+		e.QFI = pfcp.Some(head.Qfi)
+	}
+	return e, true
 }

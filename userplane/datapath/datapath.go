@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
@@ -52,8 +53,10 @@ const (
 	EventThreshold   = EventKind(pgwuEventKindEVENT_THRESHOLD)    // a volume threshold is reached
 	EventQuota       = EventKind(pgwuEventKindEVENT_QUOTA)        // a packet was dropped: a volume quota is used up
 	EventWatch       = EventKind(pgwuEventKindEVENT_WATCH)        // an entry has counted what its session wanted to hear of
-	EventBuffered    = EventKind(1<<16 + 1)                       // a packet whose rule buffers: Inject gives it back
+	EventBuffered    = EventKind(1<<16 + 1)                       // a packet whose rule buffers or drains: Return gives it back
 	EventCopy        = EventKind(1<<16 + 2)                       // a duplicate, to be sent into a tunnel
+	EventFence       = EventKind(1<<16 + 3)                       // all packets from before a session drained were told of
+	EventFragment    = EventKind(1<<16 + 4)                       // a packet to be sent into a tunnel in fragments of its outer packet
 	EventEndMarker   = EventKind(1 << 16)                         // the last packet of before has left: send it now
 )
 
@@ -73,15 +76,14 @@ type Event struct {
 	Kind   EventKind
 	Cell   session.CellID // of a threshold or quota
 	Limit  Limit
-	Tunnel session.Tunnel // of an end marker, or a copy
-	ToS    uint8          // of a copy's outer header
+	Tunnel session.Tunnel // of an end marker, of what is to be sent into a tunnel
+	ToS    uint8          // of its outer header
+	QFI    pfcp.Opt[uint8]
 
 	SEID pfcp.SEID // whose it is, but for copies, end markers and unknown TEIDs
 
-	// Of a buffered packet: the inner IP packet; that of a copy is valid until onEvent returns.
-	Precedence pfcp.Precedence // of the entry's first rule
-	Direction  session.Direction
-	Packet     []byte
+	// A buffered packet, and what is to be sent: that is valid until onEvent returns.
+	session.Parked
 
 	// Of an unknown TEID.
 	TEID       pfcp.TEID
@@ -134,6 +136,12 @@ type Datapath struct {
 	accountRefs                  map[uint32]int // rules that count in an account: those of the set before too, while it is replaced
 	meterIndex                   map[session.MeterID]*sharedMeter
 	cellIndex                    map[session.CellID]uint32
+
+	drains    map[place]*drain // entries that drain
+	gateUsers map[uint32]int   // how many of them, by index of gates
+	fences    []pfcp.SEID      // sessions that want to hear when programs are done that saw the entries of before
+	flushing  []pfcp.SEID      // the same, when they have parked what came to them
+	parking   *ringbuf.Reader
 
 	ends     []session.Tunnel // that want an end marker when programs are done
 	endsKick chan struct{}

@@ -1,24 +1,19 @@
 package datapath
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
 	"path/filepath"
-	"slices"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/pfcp"
-	"github.com/xepc/xepc/userplane/session"
 )
 
 // ErrNoPort is returned when a packet could have come in by no port.
@@ -194,55 +189,4 @@ func (d *Datapath) Arrived(device int, packet []byte) error {
 		return fmt.Errorf("%w: device %d", ErrNoPort, device)
 	}
 	return d.injector.write(tagAccess, packet)
-}
-
-// readParked hands over the packets that rules buffer.
-func (d *Datapath) readParked(ctx context.Context, onEvent func(Event)) error {
-	reader, err := ringbuf.NewReader(d.objects.Parking)
-	if err != nil {
-		return fmt.Errorf("read buffered packets: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = reader.Close() })
-	defer stop()
-	defer func() { _ = reader.Close() }()
-	var record ringbuf.Record
-	for {
-		if err := reader.ReadInto(&record); err != nil {
-			if errors.Is(err, os.ErrClosed) {
-				return nil
-			}
-			return fmt.Errorf("read buffered packets: %w", err)
-		}
-		if event, ok := d.tables.decodeParked(record.RawSample); ok {
-			onEvent(event)
-		}
-	}
-}
-
-func (t *tables) decodeParked(sample []byte) (e Event, ok bool) {
-	var head pgwuParkHead
-	const size = int(unsafe.Sizeof(head))
-	if len(sample) < size {
-		return e, false
-	}
-	if _, err := binary.Decode(sample[:size], binary.NativeEndian, &head); err != nil {
-		return e, false
-	}
-	at := place{placeDownlink, head.Slot}
-	slots := len(t.downlink.slots)
-	if head.ByTeid != 0 {
-		at.kind, slots = placeUplink, len(t.uplink.slots)
-	}
-	if int(head.Slot) >= slots || int(head.Octets) > len(sample)-size {
-		return e, false
-	}
-	origin := t.origin(at).session()
-	e = Event{
-		Kind: EventBuffered, SEID: origin.SEID, Precedence: origin.Precedence, Direction: session.Downlink,
-		Packet: slices.Clone(sample[size : size+int(head.Octets)]),
-	}
-	if head.ByTeid != 0 {
-		e.Direction = session.Uplink
-	}
-	return e, true
 }

@@ -41,7 +41,7 @@ func TestBufferedPackets(t *testing.T) {
 	e := next(EventBuffered)
 	require.Equal(t, spacedHex(packet), spacedHex(e.Packet))
 	require.Equal(t, asleep.Origin.SEID, e.SEID)
-	require.Equal(t, session.Downlink, e.Direction)
+	require.Equal(t, asleep.Origin.PDRID, e.Origin.PDRID)
 
 	tunnel := session.Tunnel{Local: slice1, Remote: accessGateway, TEID: remoteTEID(5)}
 	require.NoError(t, d.Apply(session.Changes{Puts: []session.Entry{awake}, EndMarkers: []session.Tunnel{tunnel}}))

@@ -539,7 +539,7 @@ func (m *model) downlink(t testing.TB, port string, e session.Entry, p ip, rest 
 		return "ttl_expired", nil
 	case !resolved:
 		return "next_hop_unresolved", nil
-	case p.total+overhead > accessMTU:
+	case p.total+overhead > accessMTU && !modelMayFragment(p):
 		local := map[string]netip.Addr{"core0": nodeCore, "core1": otherCore}[port]
 		if p.version == 6 {
 			local = map[string]netip.Addr{"core0": nodeCore6, "core1": otherCore6}[port]
@@ -552,6 +552,9 @@ func (m *model) downlink(t testing.TB, port string, e session.Entry, p ip, rest 
 	n := m.packets[e.Key]
 	m.copies += len(r.Copies)
 	m.count(e, r)
+	if p.total+overhead > accessMTU {
+		return "fragmented", p.routed()
+	}
 	return "downlink_forwarded", m.encapsulated(r, n, p.routed())
 }
 
@@ -561,6 +564,12 @@ func (m *model) encapsulated(r *session.Rule, n int, packet []byte) []byte {
 		return encapsulated6(m.t, r.Local, r.Remote, r.RemoteTEID, packet, modelOuter(r))
 	}
 	return encapsulated(m.t, r.Remote, r.RemoteTEID, n, packet)
+}
+
+// modelMayFragment says whether a packet may leave in fragments of its outer packet.
+func modelMayFragment(p ip) bool {
+	const room = 2048 // of what the slow path is handed
+	return p.version == 4 && binary.BigEndian.Uint16(p.packet[6:])&0x4000 == 0 && p.total <= room
 }
 
 // modelOuter is what a rule says of the outer header.
@@ -677,6 +686,15 @@ func (w *world) compare(t testing.TB, m *model, port string, frame []byte) {
 		reason = "no_rule" // the rule changed while it was in use, and stands in a set since
 	}
 	require.Equal(t, map[string]uint64{reason: 1}, counted, "%s: % x", port, frame)
+	handed := w.handed()
+	require.LessOrEqual(t, len(handed), m.copies-made+1)
+	if reason == "fragmented" {
+		require.EqualValues(t, xdpDrop, verdict)
+		last := handed[len(handed)-1]
+		require.Equal(t, EventFragment, last.Kind)
+		require.Equal(t, spacedHex(out), spacedHex(last.Packet))
+		return
+	}
 	if out != nil {
 		back := port == "access0" && out[4] == accessGW[4] || strings.HasPrefix(reason, "too_big")
 		require.EqualValues(t, map[bool]int{true: xdpTx, false: xdpRedirect}[back], verdict)

@@ -43,7 +43,7 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	if err != nil {
 		return nil, err
 	}
-	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, devices: map[Port]string{}, accessDevices: map[int]bool{}}
+	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -86,6 +86,9 @@ func (d *Datapath) load(change func(*pgwuVariableSpecs) error) error {
 	}
 	d.cfg.size(&parts.pgwuMapSpecs)
 	if err := d.cfg.set(&parts); err != nil {
+		return err
+	}
+	if err := parts.Injector.Set(uint32(d.injector.far)); err != nil {
 		return err
 	}
 	if change != nil {

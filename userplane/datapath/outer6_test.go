@@ -164,7 +164,13 @@ func outer6Rows(t testing.TB) []packetRow {
 		},
 		{
 			name: "one octet too many behind an outer IPv6 header", port: "core0",
-			frame: down(51, accessMTU-56-28+1), reason: "too_big", verdict: xdpDrop,
+			frame: down(51, accessMTU-56-28+1), reason: "fragmented", verdict: xdpDrop,
+			out: plain(t, coreGW, coreMAC, inner(t, server, ue(51), 63, accessMTU-56-28+1)),
+			after: func(w *world) {
+				e := w.handed()[0]
+				require.Equal(t, session.Tunnel{Local: slice1v6, Remote: sgw6, TEID: remoteTEID(51)}, e.Tunnel)
+				require.Equal(t, spacedHex(inner(t, server, ue(51), 63, accessMTU-56-28+1)), spacedHex(e.Packet))
+			},
 		},
 		{
 			name: "a QFI over IPv6", port: "core0",

@@ -317,8 +317,19 @@ func downlinkRows(t testing.TB) []packetRow {
 			out: encapsulated(t, sgw, remoteTEID(124), 0, inner(t, server, ue(24), 63, 9)),
 		},
 		{
-			name: "one octet too many", port: "core0",
-			frame: down(23, accessMTU-36-28+1), reason: "too_big", verdict: xdpDrop,
+			name: "one octet too many: the slow path sends it in fragments", port: "core0",
+			frame: down(23, accessMTU-36-28+1), reason: "fragmented", verdict: xdpDrop,
+			out: plain(t, coreGW, coreMAC, inner(t, server, ue(23), 63, accessMTU-36-28+1)),
+			after: func(w *world) {
+				e := w.handed()[0]
+				require.Equal(t, EventFragment, e.Kind)
+				require.Equal(t, session.Tunnel{Local: slice1, Remote: sgw, TEID: remoteTEID(23)}, e.Tunnel)
+				require.Equal(t, spacedHex(inner(t, server, ue(23), 63, accessMTU-36-28+1)), spacedHex(e.Packet))
+			},
+		},
+		{
+			name: "more than the slow path takes", port: "core0",
+			frame: down(23, 2048-28+1), reason: "too_big", verdict: xdpDrop,
 		},
 		{
 			name: "one octet too many, and fragments forbidden: the sender is told", port: "core0",

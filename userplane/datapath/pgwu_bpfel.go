@@ -46,15 +46,17 @@ type pgwuCellOrigin struct {
 }
 
 type pgwuCopyHead struct {
-	_       structs.HostLayout
-	Local6  [2]uint64
-	Remote6 [2]uint64
-	Local   uint32
-	Remote  uint32
-	Teid    uint32
-	Octets  uint32
-	Tos     uint8
-	Pad     [7]uint8
+	_        structs.HostLayout
+	Local6   [2]uint64
+	Remote6  [2]uint64
+	Local    uint32
+	Remote   uint32
+	Teid     uint32
+	Octets   uint32
+	Tos      uint8
+	Qfi      uint8
+	Fragment uint8
+	Pad      [5]uint8
 }
 
 type pgwuCopyOutcome uint32
@@ -95,6 +97,7 @@ const (
 	pgwuEntryFlagENTRY_BUFFER       pgwuEntryFlag = 128
 	pgwuEntryFlagENTRY_WHOLE        pgwuEntryFlag = 256
 	pgwuEntryFlagENTRY_REDIRECT     pgwuEntryFlag = 512
+	pgwuEntryFlagENTRY_DRAINING     pgwuEntryFlag = 1024
 	pgwuEntryFlagENTRY_CELLED       pgwuEntryFlag = 32768
 )
 
@@ -148,6 +151,15 @@ const (
 	pgwuFilterFamilyFILTER_IPV6 pgwuFilterFamily = 2
 )
 
+type pgwuGate struct {
+	_          structs.HostLayout
+	Parked     uint64
+	Returned   uint64
+	Passed     uint64
+	Generation uint32
+	Pad        uint32
+}
+
 type pgwuHop struct {
 	_         structs.HostLayout
 	RemoteMac [6]uint8
@@ -178,7 +190,7 @@ type pgwuInstance struct {
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 6
+	pgwuLayoutLAYOUT pgwuLayout = 7
 )
 
 type pgwuLimited uint32
@@ -237,11 +249,14 @@ type pgwuOrigin struct {
 }
 
 type pgwuParkHead struct {
-	_      structs.HostLayout
-	Slot   uint32
-	Rule   uint32
-	ByTeid uint32
-	Octets uint32
+	_          structs.HostLayout
+	Slot       uint32
+	Rule       uint32
+	Octets     uint32
+	ByTeid     uint16
+	Gated      uint16
+	Generation uint32
+	Pad        uint32
 }
 
 type pgwuParked struct {
@@ -301,6 +316,7 @@ const (
 	pgwuReasonREASON_NO_REDIRECT         pgwuReason = 33
 	pgwuReasonREASON_TOO_BIG_TOLD_UE     pgwuReason = 34
 	pgwuReasonREASON_TOO_BIG_LIMITED     pgwuReason = 35
+	pgwuReasonREASON_FRAGMENTED          pgwuReason = 36
 )
 
 type pgwuRouteKey struct {
@@ -414,26 +430,31 @@ type pgwuTypes struct {
 	Parked struct {
 		_    structs.HostLayout
 		Head struct {
-			_      structs.HostLayout
-			Slot   uint32
-			Rule   uint32
-			ByTeid uint32
-			Octets uint32
+			_          structs.HostLayout
+			Slot       uint32
+			Rule       uint32
+			Octets     uint32
+			ByTeid     uint16
+			Gated      uint16
+			Generation uint32
+			Pad        uint32
 		}
 		Packet [2048]uint8
 	}
 	Copy struct {
 		_    structs.HostLayout
 		Head struct {
-			_       structs.HostLayout
-			Local6  [2]uint64
-			Remote6 [2]uint64
-			Local   uint32
-			Remote  uint32
-			Teid    uint32
-			Octets  uint32
-			Tos     uint8
-			Pad     [7]uint8
+			_        structs.HostLayout
+			Local6   [2]uint64
+			Remote6  [2]uint64
+			Local    uint32
+			Remote   uint32
+			Teid     uint32
+			Octets   uint32
+			Tos      uint8
+			Qfi      uint8
+			Fragment uint8
+			Pad      [5]uint8
 		}
 		Packet [2048]uint8
 	}
@@ -489,6 +510,7 @@ const (
 	pgwuMapDownlink         = "downlink"
 	pgwuMapDownlinkOrigin   = "downlink_origin"
 	pgwuMapEvents           = "events"
+	pgwuMapGates            = "gates"
 	pgwuMapHosts            = "hosts"
 	pgwuMapIcmpBudgets      = "icmp_budgets"
 	pgwuMapInstances        = "instances"
@@ -521,6 +543,7 @@ const (
 	pgwuVarHopsOfIpv6       = "hops_of_ipv6"
 	pgwuVarHostsBuckets     = "hosts_buckets"
 	pgwuVarIcmpRate         = "icmp_rate"
+	pgwuVarInjector         = "injector"
 	pgwuVarPeersHops        = "peers_hops"
 	pgwuVarPoisonHeadroom   = "poison_headroom"
 	pgwuVarPortsBuckets     = "ports_buckets"
@@ -590,6 +613,7 @@ type pgwuMapSpecs struct {
 	Downlink       *ebpf.MapSpec `ebpf:"downlink"`
 	DownlinkOrigin *ebpf.MapSpec `ebpf:"downlink_origin"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
+	Gates          *ebpf.MapSpec `ebpf:"gates"`
 	Hosts          *ebpf.MapSpec `ebpf:"hosts"`
 	IcmpBudgets    *ebpf.MapSpec `ebpf:"icmp_budgets"`
 	Instances      *ebpf.MapSpec `ebpf:"instances"`
@@ -627,6 +651,7 @@ type pgwuVariableSpecs struct {
 	HopsOfIpv6       *ebpf.VariableSpec `ebpf:"hops_of_ipv6"`
 	HostsBuckets     *ebpf.VariableSpec `ebpf:"hosts_buckets"`
 	IcmpRate         *ebpf.VariableSpec `ebpf:"icmp_rate"`
+	Injector         *ebpf.VariableSpec `ebpf:"injector"`
 	PeersHops        *ebpf.VariableSpec `ebpf:"peers_hops"`
 	PoisonHeadroom   *ebpf.VariableSpec `ebpf:"poison_headroom"`
 	PortsBuckets     *ebpf.VariableSpec `ebpf:"ports_buckets"`
@@ -667,6 +692,7 @@ type pgwuMaps struct {
 	Downlink       *ebpf.Map `ebpf:"downlink"`
 	DownlinkOrigin *ebpf.Map `ebpf:"downlink_origin"`
 	Events         *ebpf.Map `ebpf:"events"`
+	Gates          *ebpf.Map `ebpf:"gates"`
 	Hosts          *ebpf.Map `ebpf:"hosts"`
 	IcmpBudgets    *ebpf.Map `ebpf:"icmp_budgets"`
 	Instances      *ebpf.Map `ebpf:"instances"`
@@ -706,6 +732,7 @@ func (m *pgwuMaps) Close() error {
 		m.Downlink,
 		m.DownlinkOrigin,
 		m.Events,
+		m.Gates,
 		m.Hosts,
 		m.IcmpBudgets,
 		m.Instances,
@@ -744,6 +771,7 @@ type pgwuVariables struct {
 	HopsOfIpv6       *ebpf.Variable `ebpf:"hops_of_ipv6"`
 	HostsBuckets     *ebpf.Variable `ebpf:"hosts_buckets"`
 	IcmpRate         *ebpf.Variable `ebpf:"icmp_rate"`
+	Injector         *ebpf.Variable `ebpf:"injector"`
 	PeersHops        *ebpf.Variable `ebpf:"peers_hops"`
 	PoisonHeadroom   *ebpf.Variable `ebpf:"poison_headroom"`
 	PortsBuckets     *ebpf.Variable `ebpf:"ports_buckets"`

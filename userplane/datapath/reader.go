@@ -103,7 +103,7 @@ func OpenReader(pinDir string) (_ *Reader, err error) {
 		pgwuMapRoutes: &maps.Routes, pgwuMapRules: &maps.Rules, pgwuMapSetsSmall: &maps.SetsSmall,
 		pgwuMapSetsMedium: &maps.SetsMedium, pgwuMapSetsLarge: &maps.SetsLarge, pgwuMapCells: &maps.Cells,
 		pgwuMapCellOrigins: &maps.CellOrigins, pgwuMapLimits: &maps.Limits, pgwuMapMeters: &maps.Meters,
-		pgwuMapMeterOrigins: &maps.MeterOrigins, pgwuMapAccounts: &maps.Accounts, pgwuMapAccountOrigins: &maps.AccountOrigins,
+		pgwuMapMeterOrigins: &maps.MeterOrigins, pgwuMapGates: &maps.Gates, pgwuMapAccounts: &maps.Accounts, pgwuMapAccountOrigins: &maps.AccountOrigins,
 		pgwuMapSpecials: &maps.Specials, pgwuMapCopyOutcomes: &maps.CopyOutcomes,
 	} {
 		*m, err = ebpf.LoadPinnedMap(filepath.Join(pinDir, name), nil)

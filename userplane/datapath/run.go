@@ -146,9 +146,11 @@ func (d *Datapath) settleResting(ctx context.Context, onEvent func(Event)) error
 		d.mu.Lock()
 		ends := d.ends
 		d.ends = nil
+		fences := d.fences
+		d.fences = nil
 		some := d.grace.begin()
 		d.mu.Unlock()
-		if !some && len(ends) == 0 {
+		if !some && len(ends)+len(fences) == 0 {
 			continue
 		}
 		err := d.grace.barrier()
@@ -160,6 +162,7 @@ func (d *Datapath) settleResting(ctx context.Context, onEvent func(Event)) error
 		for _, tunnel := range ends {
 			onEvent(Event{Kind: EventEndMarker, Tunnel: tunnel})
 		}
+		d.fence(fences)
 		if err != nil {
 			d.log.Warn("freed slots wait on", "err", err)
 		}

@@ -224,8 +224,8 @@ func TestCopies(t *testing.T) {
 	}
 	for _, packet := range [][]byte{up, redirected, down} {
 		require.Equal(t, []Event{
-			{Kind: EventCopy, Packet: packet, Tunnel: entries[5].Copies[0].Tunnel},
-			{Kind: EventCopy, Packet: packet, Tunnel: entries[5].Copies[1].Tunnel, ToS: 0xb8},
+			{Kind: EventCopy, Parked: session.Parked{Packet: packet}, Tunnel: entries[5].Copies[0].Tunnel},
+			{Kind: EventCopy, Parked: session.Parked{Packet: packet}, Tunnel: entries[5].Copies[1].Tunnel, ToS: 0xb8},
 		}, got[spacedHex(packet)])
 	}
 	cancel()

@@ -39,6 +39,7 @@ type tables struct {
 	limits         table[pgwuLimits]
 	meters         table[pgwuSharedMeter]
 	meterOrigins   table[pgwuMeterOrigin]
+	gates          table[pgwuGate]
 
 	instanceMap *ebpf.Map
 	routeMap    *ebpf.Map
@@ -86,6 +87,7 @@ func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
 		mapInto(t, &t.limits, maps.Limits, protection),
 		mapInto(t, &t.meters, maps.Meters, protection),
 		mapInto(t, &t.meterOrigins, maps.MeterOrigins, protection),
+		mapInto(t, &t.gates, maps.Gates, protection),
 	)
 	if err != nil {
 		return nil, errors.Join(err, t.unmap())

@@ -12,8 +12,10 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/stretchr/testify/require"
@@ -60,6 +62,33 @@ type world struct {
 	cfg     Config
 	ifindex map[string]int
 	ns      netns.NsHandle
+	ring    *ringbuf.Reader // of buffered packets
+	sent    *ringbuf.Reader // of packets that the slow path is to send
+}
+
+// handed are the packets that the program has handed over to be sent, while nobody else reads them.
+func (w *world) handed() (all []Event) {
+	w.t.Helper()
+	for {
+		record, err := w.sent.Read()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return all
+		}
+		require.NoError(w.t, err)
+		e, ok := decodeCopy(record.RawSample)
+		require.True(w.t, ok)
+		all = append(all, e)
+	}
+}
+
+// parked is the next packet that the program handed to the slow path, while nobody else reads them.
+func (w *world) parked() Event {
+	w.t.Helper()
+	record, err := w.ring.Read()
+	require.NoError(w.t, err)
+	e, ok := w.d.tables.decodeParked(record.RawSample)
+	require.True(w.t, ok)
+	return e
 }
 
 // newWorld makes the namespace and opens the data path in it, on this test's locked thread.
@@ -122,6 +151,13 @@ func (w *world) open() {
 	}
 	require.NoError(w.t, err)
 	w.d = d
+	for m, reader := range map[*ebpf.Map]**ringbuf.Reader{d.objects.Parking: &w.ring, d.objects.Copies: &w.sent} {
+		ring, err := ringbuf.NewReader(m)
+		require.NoError(w.t, err)
+		ring.SetDeadline(time.Now())
+		*reader = ring
+		w.t.Cleanup(func() { require.NoError(w.t, ring.Close()) })
+	}
 }
 
 func (w *world) port(name string, mac net.HardwareAddr, address, gateway string, gatewayMAC net.HardwareAddr) {

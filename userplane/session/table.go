@@ -39,6 +39,7 @@ const (
 	ActionDrop            // the FAR says DROP
 	ActionNoHeader        // FORW towards access without Outer Header Creation: dropped under its own reason
 	ActionBuffer          // the FAR says BUFF: the packet goes to the slow path, which gives it back later
+	ActionDrain           // FORW again: those that the slow path has go first, in their order, and new ones wait behind them
 )
 
 // Entry is what the data path does with the packets of one key: the rules of the PDRs that match by it, in the order
@@ -113,6 +114,16 @@ type Copy struct {
 // Redirect is where packets go instead of their destination, by family, TS 29.244 8.2.20. A packet of a family that it has
 // no address of is dropped.
 type Redirect struct{ IPv4, IPv6 netip.Addr }
+
+// Parked is a packet whose rule buffers or drains, as the data path hands it over.
+type Parked struct {
+	Origin Origin // of its rule
+	Packet []byte // the inner IP packet
+	Turn   Turn
+}
+
+// Turn is a parked packet's place in the order of those that wait for others. The data path gives it and gets it back.
+type Turn uint64
 
 // Filter is an SDF filter, TS 29.244 8.2.5, seen from the UE: remote is the far end, whatever the direction of the
 // packet. A zero field matches everything.

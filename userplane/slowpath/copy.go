@@ -9,19 +9,38 @@ import (
 	"github.com/xepc/xepc/pkg/gtpu"
 )
 
-// SendCopy sends a duplicate of a user's packet into a tunnel, TS 29.244 5.2.3, with that ToS or Traffic Class outside.
-// The kernel finds the way and fragments what is too long for it. It is not called concurrently, and keeps nothing of
-// packet.
-func (s *Slowpath) SendCopy(path Path, teid uint32, tos uint8, packet []byte) {
+// GPDUToSend says where a user's packet goes that the data path cannot send itself: a duplicate, TS 29.244 5.2.3, or one
+// that does not fit into one outer packet.
+type GPDUToSend struct {
+	Path   Path
+	TEID   uint32
+	HasQFI bool  // it has a PDU Session Container, TS 38.415 5.5.2.1
+	QFI    uint8 // of that
+	ToS    uint8 // or Traffic Class of the outer header
+	Copy   bool
+}
+
+// SendGPDU sends a user's packet into a tunnel. The kernel finds the way, and cuts the outer packet where it is too long for
+// it. It is not called concurrently, and keeps nothing of packet.
+func (s *Slowpath) SendGPDU(to GPDUToSend, packet []byte) {
 	outcome := SendFailed
-	if conn, ours := s.conns[path.Local]; ours {
-		b, err := gtpu.Append(s.copy[:0], gtpu.Header{Type: gtpu.TypeGPDU, TEID: teid}, packet)
+	if conn, ours := s.conns[to.Path.Local]; ours {
+		h := gtpu.Header{Type: gtpu.TypeGPDU, TEID: to.TEID}
+		if to.HasQFI {
+			h.Extensions = []gtpu.Extension{{Type: gtpu.ExtensionPDUSessionContainer, Content: []byte{0, to.QFI}}}
+		}
+		b, err := gtpu.Append(s.copy[:0], h, packet)
 		if err == nil {
 			s.copy = b
-			_, _, err = conn.WriteMsgUDPAddrPort(b, trafficClass(path.Remote, tos), netip.AddrPortFrom(path.Remote, s.cfg.Port))
+			_, _, err = conn.WriteMsgUDPAddrPort(b, trafficClass(to.Path.Remote, to.ToS), netip.AddrPortFrom(to.Path.Remote, s.cfg.Port))
 		}
-		if err == nil {
+		switch {
+		case err != nil:
+			s.cfg.Log.Debug("G-PDU not sent", "peer", to.Path.Remote.String(), "octets", len(packet), "err", err)
+		case to.Copy:
 			outcome = CopySent
+		default:
+			outcome = SentInFragments
 		}
 	}
 	s.counts[outcome].Add(1)

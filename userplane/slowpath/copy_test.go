@@ -1,6 +1,7 @@
 package slowpath
 
 import (
+	"bytes"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -21,7 +22,7 @@ func TestACopyIsMarkedOutside(t *testing.T) {
 	}))
 	to := Path{slice, netip.MustParseAddr("127.78.8.5")}
 	for _, tos := range []uint8{0xb8, 0, 0x28} {
-		s.SendCopy(to, 0xaabb, tos, octets(t, "45 00 01 02"))
+		s.SendGPDU(GPDUToSend{Path: to, TEID: 0xaabb, ToS: tos, Copy: true}, octets(t, "45 00 01 02"))
 		b, control := make([]byte, 64), make([]byte, 64)
 		require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
 		n, k, _, _, err := conn.ReadMsgUDPAddrPort(b, control)
@@ -32,9 +33,23 @@ func TestACopyIsMarkedOutside(t *testing.T) {
 		require.Len(t, messages, 1)
 		require.Equal(t, []byte{tos}, messages[0].Data)
 	}
-	s.SendCopy(Path{netip.MustParseAddr("127.78.7.9"), to.Remote}, 1, 0, nil)
+	s.SendGPDU(GPDUToSend{Path: Path{netip.MustParseAddr("127.78.7.9"), to.Remote}, TEID: 1, Copy: true}, nil)
 	require.EqualValues(t, 3, s.Counts()[CopySent])
 	require.EqualValues(t, 1, s.Counts()[SendFailed])
+}
+
+// TestALargePacketIsWholeAtTheOtherEnd: with a container where the tunnel has one.
+func TestALargePacketIsWholeAtTheOtherEnd(t *testing.T) {
+	s, conn := start(t, "127.78.8.7")
+	to := GPDUToSend{Path: Path{slice, netip.MustParseAddr("127.78.8.7")}, TEID: 0xaabb}
+	packet := bytes.Repeat([]byte{0x45}, 2048)
+	s.SendGPDU(to, packet)
+	require.Equal(t, append(octets(t, "30 ff 08 00 00 00 aa bb"), packet...), receive(t, conn))
+	to.HasQFI, to.QFI = true, 9
+	s.SendGPDU(to, packet)
+	require.Equal(t, append(octets(t, "34 ff 08 08 00 00 aa bb  00 00 00 85  01 00 09 00"), packet...), receive(t, conn))
+	require.EqualValues(t, 2, s.Counts()[SentInFragments])
+	require.Zero(t, s.Counts()[CopySent])
 }
 
 func BenchmarkSendCopy(b *testing.B) {
@@ -46,7 +61,7 @@ func BenchmarkSendCopy(b *testing.B) {
 	require.NoError(b, err)
 	packet := make([]byte, 1400)
 	for b.Loop() {
-		s.SendCopy(Path{slice, netip.MustParseAddr("127.78.8.6")}, 1, 0, packet)
+		s.SendGPDU(GPDUToSend{Path: Path{slice, netip.MustParseAddr("127.78.8.6")}, TEID: 1, Copy: true}, packet)
 	}
 	require.NoError(b, sink.Close())
 	require.NoError(b, s.Close())

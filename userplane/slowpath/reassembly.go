@@ -73,16 +73,17 @@ func prepare(conn *net.UDPConn) error {
 	if err != nil {
 		return err
 	}
-	level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
+	level, option, discover, never := unix.IPPROTO_IP, unix.IP_PKTINFO, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT
 	if conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Is6() {
-		level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO
+		level, option, discover, never = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT
 	}
 	var set error
 	err = raw.Control(func(fd uintptr) {
 		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketOctets) != nil { // not root: what net.core.rmem_max allows
 			set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, socketOctets)
 		}
-		set = errors.Join(set, unix.SetsockoptInt(int(fd), level, option, 1), unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1))
+		set = errors.Join(set, unix.SetsockoptInt(int(fd), level, discover, never), // DF is clear: what is too long is cut
+			unix.SetsockoptInt(int(fd), level, option, 1), unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1))
 	})
 	if err = errors.Join(err, set); err != nil {
 		return fmt.Errorf("set its options: %w", err)

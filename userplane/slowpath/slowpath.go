@@ -43,6 +43,7 @@ const (
 	Reassembled                     // a G-PDU that the kernel put together from fragments: the data path has it
 	ReassemblyFull                  // the same, but too many wait: dropped
 	ReassemblyRefused               // the same, but the data path cannot take it: dropped
+	SentInFragments                 // a G-PDU of ours that does not fit into one packet: the kernel cuts it
 	GPDU                            // a G-PDU that came by no access port: dropped
 	SocketFull                      // not read: the kernel had no room for it
 	UnknownType                     // a message type that has no business here
@@ -60,7 +61,8 @@ var outcomeNames = [outcomes]string{
 	ErrorIndicationUnlikely: "error_indication_unlikely", ErrorIndicationReceived: "error_indication_received",
 	ExtensionsNotified: "extensions_notified", ExtensionsReceived: "extensions_received", EndMarker: "end_marker", EndMarkerSent: "end_marker_sent", CopySent: "copy_sent",
 	Reassembled: "reassembled", ReassemblyFull: "reassembly_full", ReassemblyRefused: "reassembly_refused",
-	GPDU: "g_pdu", SocketFull: "socket_full", UnknownType: "unknown_type", Malformed: "malformed", QueueFull: "queue_full",
+	SentInFragments: "sent_in_fragments",
+	GPDU:            "g_pdu", SocketFull: "socket_full", UnknownType: "unknown_type", Malformed: "malformed", QueueFull: "queue_full",
 	SendFailed: "send_failed", Panicked: "panicked",
 }
 

@@ -62,10 +62,7 @@ func (sh *shard) waited(seid pfcp.SEID, now session.Time) {
 	switch {
 	case n == nil || !ok:
 	case n.until != 0 && now >= n.until:
-		if b := sh.buffered[seid]; b != nil {
-			sh.e.stats.bufferExpired.Add(uint64(len(b.packets)))
-		}
-		sh.forget(seid)
+		sh.e.stats.bufferExpired.Add(sh.forget(seid))
 	case n.at != 0 && now >= n.at:
 		pdrs := slices.DeleteFunc(n.pdrs, func(id pfcp.PDRID) bool { return !stillNotifies(&s, id) })
 		n.at, n.pdrs = 0, nil
@@ -99,7 +96,7 @@ func (sh *shard) barsUpdated(seid pfcp.SEID, r *pfcp.SessionReportResponse, now 
 		return
 	}
 	if r.DropBuffered {
-		sh.forget(seid)
+		sh.e.stats.bufferDropped.Add(sh.forget(seid))
 	}
 	if len(r.UpdateBARs) == 0 {
 		return
@@ -133,7 +130,7 @@ func (sh *shard) barsUpdated(seid pfcp.SEID, r *pfcp.SessionReportResponse, now 
 func (sh *shard) rearm(seid pfcp.SEID) {
 	sh.forgetNotice(seid)
 	if b := sh.buffered[seid]; b != nil {
-		b.told = false
+		clear(b.told)
 	}
 }
 
@@ -172,7 +169,7 @@ func (sh *shard) room(s *session.Session, id pfcp.FARID) int {
 		return min(int(n.packets.Value), maxExtended)
 	}
 	if suggested, ok := s.SuggestedPackets(id); ok {
-		return min(suggested, maxBuffered)
+		return min(suggested, sh.e.cfg.BufferedPerFAR)
 	}
-	return maxBuffered
+	return sh.e.cfg.BufferedPerFAR
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/wmnsk/go-pfcp/message"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
 )
 
 // idler is a session whose UE is idle.
@@ -38,7 +39,9 @@ func (i *idler) packet() {
 	b := make([]byte, 24)
 	b[0] = 0x45
 	copy(b[16:], mustAddr("172.16.1.1").AsSlice())
-	i.w.edge.Buffered(pfcp.SEID(i.seid), b)
+	i.w.edge.Buffered(pfcp.SEID(i.seid), session.Parked{Origin: session.Origin{PDRID: 2, FARID: 2}, Packet: b})
+	taken := func() bool { return len(i.w.edge.shard(pfcp.SEID(i.seid)).parked) == 0 }
+	require.Eventually(i.t, taken, patience, 10*time.Microsecond)
 	i.w.sessions() // the shard has it
 }
 
@@ -100,7 +103,7 @@ func TestTheControlPlaneAsksForExtendedBuffering(t *testing.T) {
 	i.packet()
 	i.told(ie.NewUpdateBARWithinSessionReportResponse(
 		ie.NewBARID(1), ie.NewDLBufferingDuration(time.Hour), ie.NewDLBufferingSuggestedPacketCount(300)))
-	require.Eventually(t, func() bool { i.packet(); return i.kept() > maxBuffered }, patience, time.Microsecond, "more than otherwise")
+	require.Eventually(t, func() bool { i.packet(); return i.kept() > DefaultConfig().BufferedPerFAR }, patience, time.Microsecond, "more than otherwise")
 	for i.kept() < 300 {
 		i.packet()
 	}

@@ -34,6 +34,8 @@ type Config struct {
 	MaxSessionsPerPeer int
 	Shards             int // goroutines that own sessions
 	Queue              int // requests that may wait for a shard
+	Buffered           int // packets that are kept for idle UEs in all
+	BufferedPerFAR     int // and of one FAR; a BAR may suggest fewer
 
 	Peers         []Peer // what is set for single control planes
 	AllowUnlisted bool   // associations with control planes that Peers does not name
@@ -81,6 +83,8 @@ func DefaultConfig() Config {
 		MaxSessionsPerPeer: 1 << 20,
 		Shards:             4,
 		Queue:              4096,
+		Buffered:           32768,
+		BufferedPerFAR:     64,
 		AllowUnlisted:      true,
 		Unlisted:           Peer{Port: Port, AssociateOnUnknown: true},
 		HeartbeatInterval:  10 * time.Second,
@@ -124,6 +128,8 @@ func (c Config) Validate() error {
 		{"max_sessions_per_peer", int64(c.MaxSessionsPerPeer)},
 		{"shards", int64(c.Shards)},
 		{"queue", int64(c.Queue)},
+		{"buffered_packets", int64(c.Buffered)},
+		{"buffered_packets_per_far", int64(c.BufferedPerFAR)},
 		{"heartbeat_interval", int64(c.HeartbeatInterval)},
 		{"setup_retry", int64(c.SetupRetry)},
 		{"report_retry", int64(c.ReportRetry)},

@@ -43,8 +43,15 @@ type DataPath interface {
 	Usage([]session.Key) ([]session.Usage, error)
 	// Volumes is what usage cells have counted since they were made, in their order.
 	Volumes([]session.CellID) ([]session.Volume, error)
-	// Inject takes an IP packet to a UE as if it had come from the network now.
-	Inject(instance pfcp.NetworkInstance, packet []byte) error
+	// Return gives a parked packet back, as if it had come from the network now, when it is its turn. Nobody waits for it
+	// any more then, whatever becomes of it.
+	Return(instance pfcp.NetworkInstance, p session.Parked) error
+	// Forget says that nobody is to wait for a parked packet, since it is not given back now.
+	Forget(session.Turn)
+	// Release says that what came before the session drained has been given back. It returns what Drained does.
+	Release(pfcp.SEID) bool
+	// Drained says whether no packet of a session waits any more: then its entries that drain are to forward.
+	Drained(pfcp.SEID) bool
 }
 
 // Features is what UP Function Features says: exactly what works.

@@ -321,11 +321,11 @@ func TestPacketsToAnIdleUEWait(t *testing.T) {
 	cp := newControlPlane(t, w, "127.77.91.1", "smf.example")
 	cp.setup()
 	seid, _ := cp.establish(77, append(bearer("172.16.1.1"), ie.NewCreateBAR(ie.NewBARID(1), ie.NewSuggestedBufferingPacketsCount(3)))...)
-	packet := func(payload string) []byte {
+	packet := func(payload string) session.Parked {
 		b := make([]byte, 20, 40)
 		b[0] = 0x45
 		copy(b[16:], mustAddr("172.16.1.1").AsSlice())
-		return append(b, payload...)
+		return session.Parked{Origin: session.Origin{PDRID: 2, FARID: 2}, Packet: append(b, payload...)}
 	}
 	idle := func() {
 		r := cp.modify(seid, ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(0x0c), ie.NewBARID(1)))
@@ -357,7 +357,8 @@ func TestPacketsToAnIdleUEWait(t *testing.T) {
 	cp.reported()
 	require.Empty(t, active(ie.NewPFCPSMReqFlags(0x01)), "DROBU")
 	w.edge.Buffered(pfcp.SEID(seid), packet("late"))
-	w.sessions() // every shard has done what it was told before
+	require.Eventually(t, func() bool { return w.edge.Stats().BufferReturned == 4 }, patience, time.Millisecond)
 	require.Equal(t, []string{"internet late"}, active())
+	require.EqualValues(t, 1, w.edge.Stats().BufferDropped)
 	w.consistent()
 }

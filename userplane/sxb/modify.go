@@ -35,19 +35,9 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 	if rearms(m) {
 		sh.rearm(s.SEID)
 	}
-	sh.look(&next, m.DropBuffered)
+	sh.look(&next, sh.drainsAfter(&s, &next), m.DropBuffered)
 	sh.letGo(&s, &next, l.now)
 	sh.e.answer(r, next.CP.SEID, answer, pfcp.CauseAccepted)
-}
-
-// look sees to what is buffered of a session that has changed.
-func (sh *shard) look(next *session.Session, discard bool) {
-	if len(sh.buffered) == 0 || sh.buffered[next.SEID] == nil {
-		return
-	}
-	if table, err := sh.table(*next); err == nil {
-		sh.unbuffer(next, table, discard)
-	}
 }
 
 // letGo gives back what a session held and does not hold any more; next is nil for one that is gone.
@@ -109,6 +99,7 @@ func (sh *shard) nextSession(
 			return refused(sh.resume(s, before, err))
 		}
 	}
+	drain(after, sh.drainsAfter(&s, &next))
 	changes := session.Diff(before, after)
 	changes.DiffCells(s.Cells(), next.Cells())
 	changes.EndMarkers = s.EndMarkers(m)

@@ -27,8 +27,10 @@ type shard struct {
 	indications map[pfcp.SEID]time.Time // when a session's control plane was told of an Error Indication
 	remotes     map[uint64]pfcp.SEID    // by hash of a remote F-TEID: a session that sends to it
 	uses        map[use]int             // how many FARs
+	parked      chan handed             // packets, and fences between them
 	buffered    map[pfcp.SEID]*buffer   // what is kept for UEs that are idle
 	held        int                     // packets in all of them
+	draining    map[pfcp.SEID]*draining
 
 	batch  journal.Batch // reused
 	octets []byte        // reused
@@ -70,7 +72,8 @@ func newShard(e *Edge, number int) *shard {
 		stopped:  make(chan struct{}),
 		sessions: newStore(), asked: map[pfcp.SEID]time.Time{}, indications: map[pfcp.SEID]time.Time{},
 		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{}, buffered: map[pfcp.SEID]*buffer{}, stuck: map[pfcp.SEID]struct{}{}, notices: map[pfcp.SEID]*notice{},
-		named: map[pfcp.SEID]struct{}{},
+		named:  map[pfcp.SEID]struct{}{},
+		parked: make(chan handed, parkedQueue), draining: map[pfcp.SEID]*draining{},
 	}
 }
 
@@ -101,16 +104,22 @@ func (sh *shard) run(ctx context.Context) error {
 			w.request.Release() // sessions keep nothing of it but what they have encoded
 		case f := <-sh.commands:
 			f()
+		case h := <-sh.parked:
+			sh.e.protect(func() { sh.take(&h) })
 		case <-more:
 			sh.e.protect(sh.work)
 		case now := <-clock.C:
 			sh.forgetGraves(now)
 			sh.resumeStuck()
+			sh.hurry(now)
 		case now := <-alarm.C:
 			armed = 0
 			sh.e.protect(func() { sh.expireWaits(now) })
 			sh.e.protect(func() { sh.expire(now) })
 		case <-ctx.Done():
+			if lost := sh.end(); lost > 0 {
+				sh.e.log.Warn("buffered packets are lost with this process", "packets", lost)
+			}
 			return nil
 		}
 	}
@@ -140,9 +149,14 @@ func (sh *shard) owned(r *pfcp.Request) (session.Session, *association, error) {
 	return session.Session{}, nil, &pfcp.Error{Cause: pfcp.CauseSessionContextNotFound}
 }
 
-// table is what a session compiles to; it compiled before, so this is no fault of the request.
+// table is what the data path has of a session: what it compiles to, some of which may drain. It compiled before, so an
+// error is no fault of the request.
 func (sh *shard) table(s session.Session) (session.Table, error) {
-	return s.Compile(sh.e.cfg.Instances)
+	table, err := s.Compile(sh.e.cfg.Instances)
+	if d := sh.draining[s.SEID]; d != nil {
+		drain(table, d.fars)
+	}
+	return table, err
 }
 
 // commit makes a session and the answer to its request durable in one record, then forwards its packets. When it
@@ -260,7 +274,8 @@ func (sh *shard) begin(s *session.Session, now time.Time) error {
 // drop lets go of a session.
 func (sh *shard) drop(s *session.Session) {
 	sh.sessions.remove(s.SEID)
-	sh.forget(s.SEID)
+	sh.e.stats.bufferDropped.Add(sh.forget(s.SEID))
+	delete(sh.draining, s.SEID)
 	sh.e.fseids.release(s.Owner, s.CP, s.SEID)
 	sh.e.gbr.set(s.GBR(), pfcp.BitRate{})
 	sh.disconnect(s)

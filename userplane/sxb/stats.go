@@ -24,6 +24,10 @@ type stats struct {
 	nodeReports     atomic.Uint64
 	bufferFull      atomic.Uint64
 	bufferExpired   atomic.Uint64
+	bufferReturned  atomic.Uint64
+	bufferDropped   atomic.Uint64
+	bufferLost      atomic.Uint64
+	drainCut        atomic.Uint64
 	panics          atomic.Uint64
 	waits           atomic.Uint64
 	waitTime        atomic.Int64 // nanoseconds
@@ -69,6 +73,10 @@ type Stats struct {
 	Unwanted        uint64        // of them, refused by the control plane
 	BufferFull      uint64        // packets to idle UEs that there was no room to keep
 	BufferExpired   uint64        // packets thrown away at the end of extended buffering
+	BufferReturned  uint64        // those that went on when the UE was awake
+	BufferDropped   uint64        // those that the control plane did not want any more, or whose session ended
+	BufferLost      uint64        // those that could not go on, or were lost with this process
+	DrainCut        uint64        // times that packets may have overtaken buffered ones, since too many came
 	NodeReports     uint64        // Node Report Requests sent
 	Panics          uint64        // of our own code while serving a request
 	Requests        uint64        // that waited for a shard
@@ -84,7 +92,8 @@ func (e *Edge) Stats() Stats {
 		Endpoint: e.endpoint.Stats(), Replayed: e.stats.replayed.Load(), Purged: e.stats.purged.Load(), Replaced: e.stats.replaced.Load(), Dropped: e.stats.dropped.Load(), Unrenamed: e.stats.unrenamed.Load(),
 		RecoveryChanges: e.stats.recoveryChanges.Load(), LostEvents: e.stats.lostEvents.Load(), Ignored: e.stats.ignored.Load(),
 		Reports: e.stats.reports.Load(), Unanswered: e.stats.unanswered.Load(), Unwanted: e.stats.unwanted.Load(),
-		BufferFull: e.stats.bufferFull.Load(), BufferExpired: e.stats.bufferExpired.Load(), NodeReports: e.stats.nodeReports.Load(),
+		BufferExpired: e.stats.bufferExpired.Load(), BufferFull: e.stats.bufferFull.Load(), BufferReturned: e.stats.bufferReturned.Load(), BufferDropped: e.stats.bufferDropped.Load(),
+		BufferLost: e.stats.bufferLost.Load(), DrainCut: e.stats.drainCut.Load(), NodeReports: e.stats.nodeReports.Load(),
 		Panics:   e.stats.panics.Load(),
 		Requests: e.stats.waits.Load(), Waited: time.Duration(e.stats.waitTime.Load()),
 		LongestWait: time.Duration(e.stats.waitMax.Swap(0)), Slots: e.teids.info(), Pools: e.addresses.info(),

@@ -50,12 +50,15 @@ type fakeDataPath struct {
 	injected []string                    // network instance and payload
 	ends     []session.Tunnel            // that got an end marker
 	before   func(session.Changes) error // called first; nil: nothing
+	fence    func(pfcp.SEID)             // told of sessions that drain
+	held     map[pfcp.SEID]bool          // that were not released
 }
 
 func newDataPath() *fakeDataPath {
 	return &fakeDataPath{
 		table: session.Table{}, usage: map[session.Key]session.Usage{},
 		cells: map[session.CellID]session.Volume{}, limits: map[session.CellID]session.VolumeLimits{},
+		held: map[pfcp.SEID]bool{},
 	}
 }
 
@@ -82,6 +85,10 @@ func (d *fakeDataPath) Apply(c session.Changes) error {
 		d.limits[cell.ID] = cell.Limits
 	}
 	for _, e := range c.Puts {
+		if isDraining(e) && !isDraining(d.table[e.Key]) {
+			d.held[e.Origin.SEID] = true
+			d.fence(e.Origin.SEID)
+		}
 		d.table[e.Key] = e
 		for _, r := range e.Rules {
 			for _, id := range r.Cells {
@@ -130,11 +137,35 @@ func (d *fakeDataPath) Volumes(ids []session.CellID) ([]session.Volume, error) {
 	return all, nil
 }
 
-func (d *fakeDataPath) Inject(instance pfcp.NetworkInstance, packet []byte) error {
+func isDraining(e session.Entry) bool {
+	for _, r := range e.Rules {
+		if r.Action == session.ActionDrain {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *fakeDataPath) Return(instance pfcp.NetworkInstance, p session.Parked) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.injected = append(d.injected, string(instance)+" "+string(packet[20:]))
+	d.injected = append(d.injected, string(instance)+" "+string(p.Packet[20:]))
 	return nil
+}
+
+func (d *fakeDataPath) Forget(session.Turn) {}
+
+func (d *fakeDataPath) Release(seid pfcp.SEID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.held, seid)
+	return true
+}
+
+func (d *fakeDataPath) Drained(seid pfcp.SEID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.held[seid]
 }
 
 func (d *fakeDataPath) reconcile(want func(func(session.Entry) bool)) {
@@ -279,6 +310,7 @@ func (w *world) start() {
 	var err error
 	w.journal, found, err = journal.Open(journal.Options{Dir: w.dir, Version: RecordVersion, BootID: w.boot}, state.Load)
 	require.NoError(w.t, err)
+	w.dp.fence = func(seid pfcp.SEID) { w.edge.Fence(seid) }
 	w.edge, w.restored, err = Open(cfg, w.dp, w.journal, state, found.Fresh, time.Now().Add(w.later), log)
 	require.NoError(w.t, err)
 	w.dp.reconcile(w.edge.Entries())
@@ -328,6 +360,14 @@ func (w *world) sessions() []session.Session {
 // consistent checks the invariant: the data path holds exactly what the sessions compile to.
 func (w *world) consistent() {
 	w.t.Helper()
+	require.Eventually(w.t, func() bool { // what drains does not for long
+		for _, e := range w.dp.snapshot() {
+			if isDraining(e) {
+				return false
+			}
+		}
+		return true
+	}, patience, time.Millisecond)
 	want, limits := session.Table{}, map[session.CellID]session.VolumeLimits{}
 	held, addresses := 0, 0
 	for _, s := range w.sessions() {

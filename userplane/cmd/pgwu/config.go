@@ -48,12 +48,14 @@ type Config struct {
 
 // PFCPConfig is about Sxb as a whole.
 type PFCPConfig struct {
-	Address            string        `yaml:"address"`               // IPv4, or IPv4:port; it goes into every F-SEID
-	T1                 time.Duration `yaml:"t1"`                    // before a request is sent again
-	N1                 int           `yaml:"n1"`                    // retransmissions
-	Readers            int           `yaml:"readers"`               // goroutines that read the socket
-	Shards             int           `yaml:"shards"`                // goroutines that own sessions
-	Queue              int           `yaml:"queue"`                 // requests that may wait for a shard
+	Address            string        `yaml:"address"`          // IPv4, or IPv4:port; it goes into every F-SEID
+	T1                 time.Duration `yaml:"t1"`               // before a request is sent again
+	N1                 int           `yaml:"n1"`               // retransmissions
+	Readers            int           `yaml:"readers"`          // goroutines that read the socket
+	Shards             int           `yaml:"shards"`           // goroutines that own sessions
+	Queue              int           `yaml:"queue"`            // requests that may wait for a shard
+	Buffered           int           `yaml:"buffered_packets"` // kept for idle UEs in all
+	BufferedPerFAR     int           `yaml:"buffered_packets_per_far"`
 	HeartbeatInterval  time.Duration `yaml:"heartbeat_interval"`    // silence before we send one
 	UsagePoll          time.Duration `yaml:"usage_poll"`            // how often counters are read where a URR depends on them
 	ReportRetry        time.Duration `yaml:"report_retry"`          // between attempts to have usage reports confirmed
@@ -171,7 +173,7 @@ func defaultConfig() *Config {
 		PinDir:   "/sys/fs/bpf/xepc/pgwu",
 		PFCP: PFCPConfig{
 			T1: edge.Endpoint.T1, N1: edge.Endpoint.N1, Readers: edge.Endpoint.Readers, Shards: edge.Shards,
-			Queue: edge.Queue, HeartbeatInterval: edge.HeartbeatInterval, SetupRetry: edge.SetupRetry,
+			Queue: edge.Queue, Buffered: edge.Buffered, BufferedPerFAR: edge.BufferedPerFAR, HeartbeatInterval: edge.HeartbeatInterval, SetupRetry: edge.SetupRetry,
 			UsagePoll: edge.Poll, ReportRetry: edge.ReportRetry,
 			MaxPeers: edge.MaxPeers, MaxSessionsPerPeer: edge.MaxSessionsPerPeer, AllowUnlisted: edge.AllowUnlisted,
 			Unlisted: PeerConfig{AssociateOnUnknown: edge.Unlisted.AssociateOnUnknown},
@@ -407,6 +409,7 @@ func (c *Config) edge() sxb.Config {
 		e.Peers = append(e.Peers, peer)
 	}
 	e.HeartbeatInterval, e.SetupRetry, e.ReleaseLost = c.PFCP.HeartbeatInterval, c.PFCP.SetupRetry, c.PFCP.ReleaseLostAfter
+	e.Buffered, e.BufferedPerFAR = c.PFCP.Buffered, c.PFCP.BufferedPerFAR
 	e.GBRCapacity = pfcp.BitRate{Uplink: c.PFCP.GBRUplink, Downlink: c.PFCP.GBRDownlink}
 	e.Poll, e.ReportRetry = c.PFCP.UsagePoll, c.PFCP.ReportRetry
 	return e

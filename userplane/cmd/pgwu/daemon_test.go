@@ -127,6 +127,15 @@ data_path: {address_blocks: 4, peers: 16}
 	return s
 }
 
+// configure replaces a part of the configuration.
+func (s *site) configure(old, now string) {
+	s.t.Helper()
+	b, err := os.ReadFile(s.config)
+	require.NoError(s.t, err)
+	require.Equal(s.t, 1, bytes.Count(b, []byte(old)), old)
+	require.NoError(s.t, os.WriteFile(s.config, bytes.Replace(b, []byte(old), []byte(now), 1), 0o600))
+}
+
 func newNamespace(t *testing.T) netns.NsHandle {
 	t.Helper()
 	runtime.LockOSThread()

@@ -16,6 +16,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/stretchr/testify/require"
 	"github.com/wmnsk/go-pfcp/message"
+	"golang.org/x/sys/unix"
 )
 
 // sink is where large packets of the UE go.
@@ -42,7 +43,11 @@ func gpdu(teid uint32, inner []byte) []byte {
 // counted is the value of a metric with one label.
 func (s *site) counted(metric, label, value string) (n uint64) {
 	s.t.Helper()
-	line := regexp.MustCompile(`(?m)^` + metric + `\{` + label + `="` + value + `"\} (.*)$`).FindStringSubmatch(s.get("/metrics"))
+	page := ""
+	for deadline := time.Now().Add(patience); page == "" && time.Now().Before(deadline); { // the machine may be busy
+		page = s.get("/metrics")
+	}
+	line := regexp.MustCompile(`(?m)^` + metric + `\{` + label + `="` + value + `"\} (.*)$`).FindStringSubmatch(page)
 	require.NotNil(s.t, line, "%s{%s=%q}", metric, label, value)
 	f, err := strconv.ParseFloat(line[1], 64)
 	require.NoError(s.t, err)
@@ -130,4 +135,59 @@ func TestFragmentsOfOuterPackets(t *testing.T) {
 	require.Zero(t, volume.DownlinkVolume%packetOctets)
 	require.EqualValues(t, back, volume.DownlinkVolume/packetOctets)
 	require.EqualValues(t, packets*(28+payload), (volume.UplinkVolume - (forwarded * packetOctets)))
+}
+
+// TestDownlinkInFragmentsOfOuterPackets sends packets from the network that fit into the UE's MTU but not, with their
+// outer header, into that towards the SGW. Those that may be fragmented arrive whole, in fragments of the outer packet.
+func TestDownlinkInFragmentsOfOuterPackets(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	s.setup()
+	seid, teid := s.establish()
+	back := s.warmUp(teid)
+	const packets, portion, payload = 500, 50, 1472
+	var conn *net.UDPConn
+	s.in(s.core, func() {
+		var err error
+		conn, err = net.DialUDP("udp4", net.UDPAddrFromAddrPort(sink), &net.UDPAddr{IP: ueAddr.AsSlice(), Port: 4000})
+		require.NoError(t, err)
+		raw, err := conn.SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) { // DF is clear
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
+		}))
+		require.NoError(t, err)
+	})
+	defer func() { require.NoError(t, conn.Close()) }()
+	r := rand.New(rand.NewPCG(5, 6))
+	sent, received := sha256.New(), sha256.New()
+	b, got := make([]byte, payload), make([]byte, 1<<16)
+	require.NoError(t, s.gtpu.SetReadDeadline(time.Now().Add(patience)))
+	for range packets / portion {
+		for range portion {
+			for i := range b {
+				b[i] = byte(r.Uint32())
+			}
+			sent.Write(b)
+			_, err := conn.Write(b)
+			require.NoError(t, err)
+		}
+		for range portion {
+			n, from, err := s.gtpu.ReadFromUDPAddrPort(got)
+			require.NoError(t, err)
+			require.Equal(t, netip.AddrPortFrom(sliceAddr, 2152), from)
+			require.Equal(t, 8+28+payload, n)
+			require.Equal(t, gpdu(remoteTEID, nil)[4:8], got[4:8])
+			require.EqualValues(t, 63, got[8+8], "TTL")
+			received.Write(got[8+28 : n])
+		}
+	}
+	require.Equal(t, sent.Sum(nil), received.Sum(nil))
+	require.EqualValues(t, packets, s.reason("fragmented"))
+	require.Eventually(t, func() bool { return s.outcome("sent_in_fragments") == packets }, patience, time.Millisecond)
+	d := s.ask(message.NewSessionDeletionRequest(0, 0, seid, s.next(), 0)).(*message.SessionDeletionResponse)
+	s.accepted(d.Cause)
+	volume, err := d.UsageReport[0].VolumeMeasurement()
+	require.NoError(t, err)
+	require.EqualValues(t, packets*(28+payload)+back*packetOctets, volume.DownlinkVolume)
 }

@@ -181,9 +181,14 @@ func (d *daemon) run(n *node.Node) {
 			case datapath.EventThreshold, datapath.EventQuota, datapath.EventWatch:
 				d.edge.LimitReached(e.SEID)
 			case datapath.EventBuffered:
-				d.edge.Buffered(e.SEID, e.Packet)
-			case datapath.EventCopy:
-				d.slow.SendCopy(slowpath.Path{Local: e.Tunnel.Local, Remote: e.Tunnel.Remote}, uint32(e.Tunnel.TEID), e.ToS, e.Packet)
+				d.edge.Buffered(e.SEID, e.Parked)
+			case datapath.EventFence:
+				d.edge.Fence(e.SEID)
+			case datapath.EventCopy, datapath.EventFragment:
+				d.slow.SendGPDU(slowpath.GPDUToSend{
+					Path: slowpath.Path{Local: e.Tunnel.Local, Remote: e.Tunnel.Remote}, TEID: uint32(e.Tunnel.TEID),
+					HasQFI: e.QFI.Present, QFI: e.QFI.Value, ToS: e.ToS, Copy: e.Kind == datapath.EventCopy,
+				}, e.Packet)
 			case datapath.EventEndMarker:
 				d.slow.SendEndMarker(slowpath.Path{Local: e.Tunnel.Local, Remote: e.Tunnel.Remote}, uint32(e.Tunnel.TEID))
 			}
