@@ -69,7 +69,7 @@ func (x *target) handle(ctx context.Context, b []byte) bool {
 	}
 	_ = locationOf(msg, mme1, subscriber.MME)
 	_ = msg.Err()
-	if handler := x.handlers[msg.Application][msg.Command]; handler != nil {
+	if handler := x.handlers[msg.Application][msg.Command]; handler != nil && diameter.Standard.Check(msg) == nil {
 		_, _ = handler(ctx, diameter.Request{Message: msg, From: diameter.Peer{Host: mme1}}) // any answer will do
 	}
 	for len(x.server.queue) > 0 {

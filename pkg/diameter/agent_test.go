@@ -243,3 +243,19 @@ func TestIPv6(t *testing.T) {
 	requireResult(t, c.ask(c.air()), Success)
 	require.Equal(t, "::1", n.Peers()[0].Address.Addr().String())
 }
+
+// A name that has other letters than a domain name's could not be compared without case by all who do: a SIM that is
+// registered under it would be nobody's to take.
+func TestIdentitiesAreDomainNames(t *testing.T) {
+	n, address := start(t, agentConfig(), answerNothing)
+	dra := connect(t, address, "dra1.visited.example")
+	for _, host := range []string{"mmeÉ.visited.example", "mme\xff.visited.example", "mme 1.visited.example", "mme1!", "mme/1"} {
+		dra.host = host
+		requireResult(t, dra.ask(dra.air()), InvalidAVPValue)
+	}
+	stranger := dial(t, address)
+	requireResult(t, stranger.ask(stranger.cerOf("mmeÉ.visited.example")), InvalidAVPValue)
+	dra.host = "MME_1-a.visited.example"
+	requireResult(t, dra.ask(dra.air()), Success)
+	require.Len(t, n.Peers(), 1)
+}

@@ -24,6 +24,8 @@ const maxDepth = 8
 // memory. The largest message of S6a has some 200.
 const maxAVPs = 2048
 
+const codeFailedAVP = 279 // RFC 6733 7.5
+
 // AVP is one attribute-value pair. Of a Grouped AVP Members are set, of any other Data.
 type AVP struct {
 	Code, Vendor uint32
@@ -217,13 +219,16 @@ func (d *Dictionary) parseAVP(b []byte, depth int, left *int) (AVP, []byte, erro
 		if err := a.checkLength(); err != nil {
 			return AVP{}, nil, a.badLength(fmt.Errorf("%s: %w", a.name(), err))
 		}
+		if a.Def.Type == datatype.DiameterIdentityType && !isIdentityText(a.Data) {
+			return AVP{}, nil, &Error{Code: InvalidAVPValue, Failed: []AVP{a}, Err: fmt.Errorf("%s: %q is no domain name", a.name(), a.Data)}
+		}
 	}
 	if a.Def != nil && a.Def.Type == datatype.GroupedType {
 		if depth == maxDepth {
 			return AVP{}, nil, a.badLength(fmt.Errorf("%s: groups nest deeper than %d", a.name(), maxDepth))
 		}
 		members, err := d.parseAVPs(a.Data, depth+1, left)
-		if err != nil {
+		if err != nil && a.Code != codeFailedAVP { // which holds what was wrong
 			return AVP{}, nil, err
 		}
 		a.Members, a.Data = members, nil
@@ -252,6 +257,18 @@ func (a AVP) checkLength() error {
 	default: // any length will do, or fixedLength knows it
 	}
 	return nil
+}
+
+// isIdentityText says whether all are characters of domain names. Whoever compares names without case may rely on ASCII then.
+func isIdentityText(b []byte) bool {
+	for _, c := range b {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // maxIdentity bounds a DiameterIdentity, which is a domain name (RFC 1035 2.3.4).

@@ -231,7 +231,7 @@ func (c *conn) request(ctx context.Context, m Message, broken error) error {
 		}
 	}
 	if broken == nil {
-		broken = Standard.Command(m.Application, m.Command).checkRequest(m)
+		broken = Standard.Check(m)
 	}
 	if broken != nil {
 		return c.refuse(m, broken)

@@ -115,6 +115,15 @@ func (m Message) Err() error {
 	return &Error{Code: code, Vendor: vendor, Err: fmt.Errorf("answered so by %s", m.Text(OriginHost))}
 }
 
+// Check holds a request against the rules of its command, as it is before a handler gets it. The error is an *Error.
+func (d *Dictionary) Check(m Message) error {
+	def := d.Command(m.Application, m.Command)
+	if def == nil {
+		return &Error{Code: CommandUnsupported, Err: fmt.Errorf("command %d of application %d", m.Command, m.Application)}
+	}
+	return def.checkRequest(m)
+}
+
 // checkRequest holds a request against the command's rules: no unknown AVP with the M bit, nothing missing, nothing
 // too often. The error is an *Error.
 func (def *CommandDef) checkRequest(m Message) error {
