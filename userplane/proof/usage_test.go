@@ -162,6 +162,10 @@ func TestUsageIsExact(t *testing.T) {
 	up, down := open(t, &n.access, &n.core, nil), open(t, &n.core, &n.access, nil)
 	before := n.reasons()
 	wait := g.start(n.bed, 0)
+	require.Eventually(t, func() bool { // everybody has had some of each before the gate closes
+		counted := difference(before, n.reasons())
+		return min(counted["uplink_forwarded"], counted["downlink_forwarded"]) > uint64(20*len(flows[1]))
+	}, patience, time.Millisecond)
 	for end := time.Now().Add(sized(2*time.Second, 30*time.Second)); time.Now().Before(end); turns++ {
 		for i, c := range all {
 			if c.modify != nil {
