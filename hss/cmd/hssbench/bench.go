@@ -30,6 +30,7 @@ const (
 	mmeRealm          = "epc.mnc001.mcc001.3gppnetwork.org"
 	loaders           = 4
 	loadAtOnce        = 2000 // SIMs
+	loadWithin        = time.Minute
 	askers            = 64
 	attachedShare     = 10 // one SIM in so many is attached, for what that takes
 )
@@ -57,7 +58,9 @@ func newBench(ctx context.Context, r *server, sims int) (*bench, error) {
 	cfg := store.DefaultConfig()
 	cfg.Addresses = []string{r.address}
 	b := &bench{sims: sims, redis: r}
-	loader, err := store.Open(cfg, keyring, slog.New(slog.DiscardHandler))
+	patient := cfg
+	patient.Within = loadWithin
+	loader, err := store.Open(patient, keyring, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
