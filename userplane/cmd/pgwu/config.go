@@ -87,6 +87,7 @@ type ControlPlane struct {
 // Port is a network interface.
 type Port struct {
 	Name            string `yaml:"name"`
+	VLAN            int    `yaml:"vlan"`             // of it, by its tag; 0: untagged packets
 	NetworkInstance string `yaml:"network_instance"` // makes it a core port
 	Access          bool   `yaml:"access"`           // a core port that is an access port too
 }
@@ -103,6 +104,7 @@ type Instance struct {
 	Name     string `yaml:"name"`
 	Gateway  string `yaml:"gateway"`  // next hop of its uplink packets: IPv4
 	Gateway6 string `yaml:"gateway6"` // next hop of its uplink IPv6 packets; "": gateway
+	UEToUE   bool   `yaml:"ue_to_ue"` // packets between two of its UEs turn in the program
 }
 
 // UEPool is a pool of UE addresses.
@@ -252,6 +254,11 @@ func (c *Config) Validate() error {
 	for i, r := range c.PredefinedRules {
 		if _, err := r.rule(); err != nil {
 			f.under(fmt.Sprintf("predefined_rules[%d].", i), err)
+		}
+	}
+	for i, p := range c.Ports {
+		if p.VLAN < 0 || p.VLAN > 4094 {
+			f.add(fmt.Sprintf("ports[%d].vlan", i), "%d is not in 0..4094", p.VLAN)
 		}
 	}
 	c.validateNames(&f)
@@ -492,7 +499,7 @@ func (c *Config) dataPath() datapath.Config {
 	d.MSS = uint16(min(max(c.DataPath.MSS, 0), math.MaxUint16))
 	d.Burst = uint32(min(c.DataPath.Burst.Milliseconds(), 1<<31))
 	for _, p := range c.Ports {
-		port := datapath.Port{Name: p.Name, Side: datapath.SideAccess, Instance: instanceName(p.NetworkInstance)}
+		port := datapath.Port{Name: p.Name, VLAN: uint16(p.VLAN), Side: datapath.SideAccess, Instance: instanceName(p.NetworkInstance)}
 		if p.NetworkInstance != "" {
 			port.Side = datapath.SideCore
 			if p.Access {
@@ -506,7 +513,7 @@ func (c *Config) dataPath() datapath.Config {
 	}
 	for _, n := range c.NetworkInstances {
 		d.Instances = append(d.Instances, datapath.Instance{
-			Name: instanceName(n.Name), Gateway: parse(n.Gateway), Gateway6: parse(n.Gateway6),
+			Name: instanceName(n.Name), Gateway: parse(n.Gateway), Gateway6: parse(n.Gateway6), UEToUE: n.UEToUE,
 		})
 	}
 	return d

@@ -92,6 +92,24 @@ data_path: {icmp_rate: -1}
 	require.ErrorContains(t, err, "data_path.mss: ")
 }
 
+func TestPortsOfOneInterface(t *testing.T) {
+	text := strings.Replace(minimal, "{name: core0, network_instance: Internet}",
+		"{name: core0, vlan: 100, network_instance: Internet}, {name: core0, vlan: 200, network_instance: Corp}", 1)
+	text = strings.Replace(text, "network_instances: [", "network_instances: [{name: Corp, gateway: 10.50.1.1, ue_to_ue: true}, ", 1)
+	cfg, err := load(t, text)
+	require.NoError(t, err)
+	dp := cfg.dataPath()
+	require.Equal(t, []uint16{0, 100, 200}, []uint16{dp.Ports[0].VLAN, dp.Ports[1].VLAN, dp.Ports[2].VLAN})
+	require.True(t, dp.Instances[0].UEToUE)
+	require.False(t, dp.Instances[1].UEToUE)
+	for _, wrong := range []string{"-1", "4095", "65636"} {
+		_, err = load(t, strings.Replace(text, "vlan: 200", "vlan: "+wrong, 1))
+		require.ErrorContains(t, err, "ports[2].vlan: "+wrong+" is not in 0..4094")
+	}
+	_, err = load(t, strings.Replace(text, "vlan: 200", "vlan: 100", 1))
+	require.ErrorContains(t, err, "stands twice")
+}
+
 func TestEveryFaultIsListedWithItsKey(t *testing.T) {
 	_, err := load(t, `
 admin_socket: ""
