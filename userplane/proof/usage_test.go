@@ -210,8 +210,7 @@ func TestUsageIsExact(t *testing.T) {
 	for i, c := range all {
 		sessions[i].delete()
 		got := octets[i]
-		require.NotZero(t, got[0], c.name)
-		require.NotZero(t, got[1], c.name)
+		require.NotZero(t, got[0]+got[1], c.name) // a quota may be gone before both directions had some
 		for id, want := range c.want {
 			v, reports := n.cp.reported(sessions[i].own, id)
 			w := want(got[0], got[1], got[2])
