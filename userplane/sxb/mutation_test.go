@@ -175,7 +175,7 @@ func TestMutatedMessages(t *testing.T) {
 		if sent%round == round-1 {
 			innocent.heartbeat()
 			w.quiet()
-			w.consistent()
+			w.comesToRest()
 			for _, key := range keys {
 				require.Contains(t, w.dp.snapshot(), key)
 			}

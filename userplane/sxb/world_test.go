@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"github.com/wmnsk/go-pfcp/ie"
@@ -357,7 +358,55 @@ func (w *world) sessions() []session.Session {
 	return w.edge.Sessions(ctx, nil)
 }
 
-// consistent checks the invariant: the data path holds exactly what the sessions compile to.
+// held is what the sessions say that the node must hold, and what it holds.
+type held struct {
+	Table                         session.Table
+	Limits                        map[session.CellID]session.VolumeLimits
+	TEIDs, Addresses              int
+	NamingApplications, InJournal int
+}
+
+func (w *world) held() (want, have held) {
+	w.t.Helper()
+	want = held{Table: session.Table{}, Limits: map[session.CellID]session.VolumeLimits{}}
+	for _, s := range w.sessions() {
+		table, err := s.Compile(w.edge.cfg.Instances)
+		require.NoError(w.t, err)
+		for k, e := range table {
+			want.Table[k] = e
+		}
+		for _, c := range s.Cells() {
+			want.Limits[c.ID] = c.Limits
+		}
+		want.TEIDs += len(s.FTEIDs())
+		want.Addresses += len(s.Addresses)
+		want.InJournal++
+		if names(&s) {
+			want.NamingApplications++
+		}
+	}
+	have = held{Table: w.dp.snapshot(), Limits: w.dp.limitsOf()}
+	stats := w.edge.Stats()
+	for _, slots := range stats.Slots {
+		have.TEIDs += slots.Live
+	}
+	for _, p := range stats.Pools {
+		have.Addresses += p.Live
+	}
+	for _, sh := range w.edge.shards {
+		answer := make(chan int, 1)
+		sh.commands <- func() { answer <- len(sh.naming()) }
+		have.NamingApplications += <-answer
+	}
+	for _, key := range w.journal.Keys() {
+		if key.Kind == kindSession {
+			have.InJournal++
+		}
+	}
+	return want, have
+}
+
+// consistent checks the invariant: data path, journal and allocators hold exactly what the sessions say.
 func (w *world) consistent() {
 	w.t.Helper()
 	require.Eventually(w.t, func() bool { // what drains does not for long
@@ -368,49 +417,22 @@ func (w *world) consistent() {
 		}
 		return true
 	}, patience, time.Millisecond)
-	want, limits := session.Table{}, map[session.CellID]session.VolumeLimits{}
-	held, addresses := 0, 0
-	for _, s := range w.sessions() {
-		table, err := s.Compile(w.edge.cfg.Instances)
-		require.NoError(w.t, err)
-		for k, e := range table {
-			want[k] = e
+	want, have := w.held()
+	require.Equal(w.t, want, have)
+}
+
+// comesToRest waits until the invariant holds, where something may still be under way.
+func (w *world) comesToRest() {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		want, have := w.held()
+		if assert.ObjectsAreEqual(want, have) {
+			return
 		}
-		for _, c := range s.Cells() {
-			limits[c.ID] = c.Limits
-		}
-		held += len(s.FTEIDs())
-		addresses += len(s.Addresses)
-	}
-	require.Equal(w.t, want, w.dp.snapshot())
-	require.Equal(w.t, limits, w.dp.limitsOf())
-	for _, slots := range w.edge.Stats().Slots {
-		held -= slots.Live
-	}
-	require.Zero(w.t, held, "TEIDs of sessions that slices do not take for live, or the other way round")
-	for _, p := range w.edge.Stats().Pools {
-		addresses -= p.Live
-	}
-	named := 0
-	for _, sh := range w.edge.shards {
-		answer := make(chan int, 1)
-		sh.commands <- func() { answer <- len(sh.naming()) }
-		named += <-answer
-	}
-	for _, s := range w.sessions() {
-		if names(&s) {
-			named--
+		if time.Now().After(deadline) {
+			require.Equal(w.t, want, have)
 		}
 	}
-	require.Zero(w.t, named, "sessions that name an application")
-	require.Zero(w.t, addresses, "UE addresses of sessions that pools do not take for live, or the other way round")
-	inJournal := 0
-	for _, key := range w.journal.Keys() {
-		if key.Kind == kindSession {
-			inJournal++
-		}
-	}
-	require.Equal(w.t, len(w.sessions()), inJournal)
 }
 
 // controlPlane speaks PFCP with go-pfcp's encoder: what it sends does not come from our own.
