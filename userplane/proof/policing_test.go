@@ -102,7 +102,7 @@ func (n *node) offer(from, to *end, flows []traffic.Flow, cpus int, lead, durati
 	}
 	var first, last time.Duration
 	var led traffic.Count
-	o.idle = time.Hour
+	busy := []time.Duration{0} // by generator
 	for i, g := range generators {
 		require.NoError(n.t, <-done[i])
 		sent, before, err := g.Sent()
@@ -111,11 +111,15 @@ func (n *node) offer(from, to *end, flows []traffic.Flow, cpus int, lead, durati
 		led.Add(before)
 		begin, end, idle, err := g.Span()
 		require.NoError(n.t, err)
-		if i == 0 || begin < first {
+		if begin == 0 {
+			continue // the machine never let it
+		}
+		if first == 0 || begin < first {
 			first = begin
 		}
-		last, o.idle = max(last, end), min(o.idle, idle)
+		last, busy = max(last, end), append(busy, end-begin-idle)
 	}
+	o.idle = last - first - slices.Max(busy)
 	o.span, o.balance = last-first, l.close(o.sent.Packets+led.Packets)
 	for s, c := range o.seen {
 		if s.InnerToS != leadToS {
