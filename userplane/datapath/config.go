@@ -87,8 +87,8 @@ func (c *Config) SizeFor(sessions int) {
 	const few = 256
 	blocks := (sessions + blockSize - 1) / blockSize
 	c.AddressBlocks = blocks + blocks*denseHosts/blockSize + max(eagerBlocks, blocks/eagerPart)
-	c.Rules, c.Cells, c.Limits = max(sessions/32, few), max(sessions/16, few), max(sessions/16, few)
-	c.Meters, c.Routes = max(sessions/16, few), max(sessions/64, few)
+	c.Rules, c.Cells, c.Limits = max(sessions/32, few), max(sessions/32, few), max(sessions/32, few)
+	c.Meters, c.Routes = max(sessions/32, few), max(sessions/64, few)
 	c.Peers = min(max(sessions/32, few), 4096)
 }
 

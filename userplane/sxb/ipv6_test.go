@@ -89,7 +89,7 @@ func TestSessionsGetASliceOfTheirFamilies(t *testing.T) {
 		if row.v6.IsValid() {
 			require.Equal(t, row.v6.String(), fteid.IPv6Address.String())
 		}
-		down := w.dp.table[session.Key{Direction: session.Downlink, Instance: "internet", UE: session.UE(ue)}]
+		down := w.dp.snapshot()[session.Key{Direction: session.Downlink, Instance: "internet", UE: session.UE(ue)}]
 		require.Equal(t, row.tunnel, session.Tunnel{Local: down.Local, Remote: down.Remote, TEID: down.RemoteTEID})
 	}
 	w.consistent()

@@ -2,6 +2,7 @@ package sxb
 
 import (
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,8 +20,11 @@ func TestPacketsThatPassWhileRulesChangeAreCountedOnce(t *testing.T) {
 	cp.setup()
 	seid, teid := cp.establish(77, bearer("172.16.1.7")...)
 	keys := [2]session.Key{uplinkKey(teid), downlinkKey("172.16.1.7")}
+	var mu sync.Mutex // of sent
 	var sent, counted [2]uint64
 	send := func() {
+		mu.Lock()
+		defer mu.Unlock()
 		table := w.dp.snapshot()
 		for i, key := range keys {
 			if e, ok := table[key]; ok && e.Action == session.ActionForward {
@@ -92,5 +96,7 @@ func TestPacketsThatPassWhileRulesChangeAreCountedOnce(t *testing.T) {
 	end := cp.delete(seid)
 	require.Equal(t, pfcp.CauseAccepted, cause(t, end.Cause))
 	take(end.UsageReport)
+	mu.Lock()
+	defer mu.Unlock()
 	require.Equal(t, sent, counted)
 }
