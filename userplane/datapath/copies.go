@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"unsafe"
 
 	"github.com/cilium/ebpf/ringbuf"
 
@@ -58,21 +57,24 @@ func (d *Datapath) readCopies(ctx context.Context, onEvent func(Event)) error {
 	}
 }
 
+// behind reads the head of a record of a ring, and is what follows it; false: the record is shorter than its head.
+func behind[H any](sample []byte, head *H) (rest []byte, ok bool) {
+	size, err := binary.Decode(sample, binary.NativeEndian, head)
+	if err != nil {
+		return nil, false
+	}
+	return sample[size:], true
+}
+
 func decodeCopy(sample []byte) (e Event, ok bool) {
 	var head pgwuCopyHead
-	const size = int(unsafe.Sizeof(head))
-	if len(sample) < size {
-		return e, false
-	}
-	if _, err := binary.Decode(sample[:size], binary.NativeEndian, &head); err != nil {
-		return e, false
-	}
-	if int(head.Octets) > len(sample)-size {
+	packet, ok := behind(sample, &head)
+	if !ok || int(head.Octets) > len(packet) {
 		return e, false
 	}
 	peer := peerOf(&pgwuPeer{Local: head.Local, Remote: head.Remote, Local6: head.Local6, Remote6: head.Remote6})
 	e = Event{
-		Kind: EventCopy, Parked: session.Parked{Packet: sample[size : size+int(head.Octets)]}, ToS: head.Tos,
+		Kind: EventCopy, Parked: session.Parked{Packet: packet[:head.Octets]}, ToS: head.Tos,
 		Tunnel: session.Tunnel{Local: peer.local, Remote: peer.remote, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(head.Teid)))},
 	}
 	if head.Fragment != 0 {

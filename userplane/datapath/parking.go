@@ -2,14 +2,12 @@ package datapath
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf/ringbuf"
 
@@ -221,17 +219,11 @@ func (d *Datapath) readParked(ctx context.Context, onEvent func(Event)) error {
 
 func (t *tables) decodeParked(sample []byte) (e Event, ok bool) {
 	var head pgwuParkHead
-	const size = int(unsafe.Sizeof(head))
-	if len(sample) < size {
+	packet, ok := behind(sample, &head)
+	if !ok || int(head.Octets) > len(packet) {
 		return e, false
 	}
-	if _, err := binary.Decode(sample[:size], binary.NativeEndian, &head); err != nil {
-		return e, false
-	}
-	if int(head.Octets) > len(sample)-size {
-		return e, false
-	}
-	packet := slices.Clone(sample[size : size+int(head.Octets)])
+	packet = slices.Clone(packet[:head.Octets])
 	at := place{placeDownlink, head.Slot}
 	slots := len(t.downlink.slots)
 	if head.ByTeid != 0 {

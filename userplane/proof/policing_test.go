@@ -174,6 +174,7 @@ func TestPolicedTraffic(t *testing.T) {
 			name := fmt.Sprintf("%v, %d CPUs, %d octets, %d kbit/s, %s", r.who, r.cpus, r.octets, r.mbr, direction)
 
 			octets := float64(r.mbr) * 125 // a second
+			require.NotZero(t, o.sent.Packets, "%s: nothing was sent", name)
 			passed := float64(o.delivered.Octets + o.lost[1]*uint64(r.octets))
 			reached := float64(o.sent.Octets - min(o.sent.Octets, o.lost[0]*uint64(r.octets)))
 			t.Logf("%-20v %4d %6d %9.0f %8s %10.3g %10.3g %9.4f", r.who, r.cpus, r.octets, float64(r.mbr)/1000, direction,
