@@ -159,12 +159,13 @@ func (b *bed) alternate(t *testing.T, c *change, packets uint64, times int) {
 
 	// What each state does by itself. States that do not differ would prove nothing.
 	owner := map[traffic.Sight]int{}
-	entries := session.Table{}
+	var entries session.Table
 	state := func(i int) session.Changes {
-		next := session.Table{}
+		var next session.Table
 		for _, e := range c.states[i] {
-			next[e.Key] = e
+			next = append(next, e)
 		}
+		next = session.TableOf(next...)
 		made := session.Diff(entries, next)
 		entries = next
 		return made

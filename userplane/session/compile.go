@@ -35,11 +35,10 @@ func (i Instances) Resolve(name pfcp.NetworkInstance) (pfcp.NetworkInstance, boo
 // with the lowest precedence value matches first; of equals, the one with the lowest id. What stands behind one that
 // matches every packet has no rule. The errors are *pfcp.Error and name the rule that cannot be served.
 func (s Session) Compile(instances Instances) (Table, error) {
-	c := compiler{s: &s, instances: instances, ue: s.UE(), ue6: s.UE6()}
-	t := make(Table, len(s.PDRs))
+	c := compiler{s: &s, instances: instances, ue: s.UE(), ue6: s.UE6(), t: make(Table, 0, len(s.PDRs)+1)}
 	for _, p := range c.inOrder() {
 		if len(p.Endpoints) == 0 {
-			if err := c.add(t, p); err != nil {
+			if err := c.add(p); err != nil {
 				return nil, err
 			}
 			continue
@@ -50,14 +49,15 @@ func (s Session) Compile(instances Instances) (Table, error) {
 				return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IETrafficEndpointID, "there is no traffic endpoint %d", id)
 			}
 			of := p.at(&s.Endpoints[at])
-			if err := c.add(t, &of); err != nil {
+			if err := c.add(&of); err != nil {
 				return nil, err
 			}
 		}
 	}
-	c.limit(t)
-	c.count(t)
-	return t, t.fits()
+	c.limit()
+	c.celled()
+	s.SetWatches(c.t)
+	return c.t, c.t.fits()
 }
 
 // at is the PDR with what a traffic endpoint says in its place.
@@ -75,6 +75,7 @@ type compiler struct {
 	instances Instances
 	ue        netip.Addr
 	ue6       netip.Prefix
+	t         Table // so far
 }
 
 // inOrder are the PDRs in the order in which they match.
@@ -88,43 +89,52 @@ func (c *compiler) inOrder() []*PDR {
 }
 
 // add puts the rule of a PDR behind the rules of its keys.
-func (c *compiler) add(t Table, p *PDR) error {
+func (c *compiler) add(p *PDR) error {
 	if !p.detects() {
 		return nil
 	}
-	r, err := c.rule(p)
+	var r Rule
+	if err := c.rule(&r, p); err != nil {
+		return err
+	}
+	keys, n, err := c.keys(p)
 	if err != nil {
 		return err
 	}
-	keys, err := c.keys(p)
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		e, ok := t[key]
-		switch {
-		case !ok:
-			e = Entry{Key: key, Rule: r}
-		case e.closed(r):
-			continue
-		default:
+	for i := range keys[:n] {
+		key := &keys[i]
+		at, ok := c.t.search(key)
+		if !ok {
+			c.t = slices.Insert(c.t, at, Entry{Key: *key, Rule: r})
+		}
+		e := &c.t[at]
+		if ok {
+			if e.closed(&r) {
+				continue
+			}
 			e.More = append(e.More, r)
 		}
-		for _, route := range p.Routes {
-			if key.UE.IsValid() && route.Addr().Is4() == key.UE.Addr().Is4() && !slices.Contains(e.Routes, route) {
-				e.Routes = append(e.Routes, route)
-			}
-		}
-		slices.SortFunc(e.Routes, func(a, b netip.Prefix) int {
-			return cmp.Or(cmp.Compare(b.Bits(), a.Bits()), a.Addr().Compare(b.Addr()))
-		})
-		t[key] = e
+		e.lead(p.Routes)
 	}
 	return nil
 }
 
+// lead adds framed routes to those that lead to an entry.
+func (e *Entry) lead(routes []netip.Prefix) {
+	for _, route := range routes {
+		if e.Key.UE.IsValid() && route.Addr().Is4() == e.Key.UE.Addr().Is4() && !slices.Contains(e.Routes, route) {
+			e.Routes = append(e.Routes, route)
+		}
+	}
+	if len(routes) > 0 {
+		slices.SortFunc(e.Routes, func(a, b netip.Prefix) int {
+			return cmp.Or(cmp.Compare(b.Bits(), a.Bits()), a.Addr().Compare(b.Addr()))
+		})
+	}
+}
+
 // closed says whether a rule of the entry takes every packet that next could match.
-func (e *Entry) closed(next Rule) (closed bool) {
+func (e *Entry) closed(next *Rule) (closed bool) {
 	for _, r := range e.Rules {
 		closed = closed || len(r.Filters) == 0 && len(r.QFIs) == 0 && (len(r.Sources) == 0 || slices.Equal(r.Sources, next.Sources))
 	}
@@ -132,29 +142,30 @@ func (e *Entry) closed(next Rule) (closed bool) {
 }
 
 // rule resolves a PDR.
-func (c *compiler) rule(p *PDR) (Rule, error) {
-	r := Rule{Origin: Origin{SEID: c.s.SEID, PDRID: p.ID, FARID: p.FARID, Precedence: p.Precedence}, QFIs: p.QFIs}
+func (c *compiler) rule(r *Rule, p *PDR) error {
+	r.Origin = Origin{SEID: c.s.SEID, PDRID: p.ID, Precedence: p.Precedence}
+	r.QFIs = p.QFIs
 	var err error
 	if r.Filters, err = c.filters(p); err != nil {
-		return Rule{}, err
+		return err
 	}
 	far, err := c.far(p)
 	if err != nil {
-		return Rule{}, err
+		return err
 	}
 	r.Origin.FARID = far.ID
 	if p.Direction() == Uplink {
-		err = c.uplink(&r, p, far)
+		err = c.uplink(r, p, far)
 	} else {
-		err = c.downlink(&r, p, far)
+		err = c.downlink(r, p, far)
 	}
 	if err != nil {
-		return Rule{}, err
+		return err
 	}
-	if err := c.quality(&r, p); err != nil {
-		return Rule{}, err
+	if err := c.quality(r, p); err != nil {
+		return err
 	}
-	return r, c.usage(&r, p)
+	return c.usage(r, p)
 }
 
 // filters resolves those that refer to others by their id.
@@ -206,10 +217,10 @@ func (c *compiler) usage(r *Rule, p *PDR) error {
 	return nil
 }
 
-// keys are those that a PDR's packets are looked up by.
-func (c *compiler) keys(p *PDR) ([]Key, error) {
-	missing := func(ie uint16) ([]Key, error) {
-		return nil, &pfcp.Error{
+// keys are those that a PDR's packets are looked up by: the first n.
+func (c *compiler) keys(p *PDR) (keys [2]Key, n int, err error) {
+	missing := func(ie uint16) ([2]Key, int, error) {
+		return keys, 0, &pfcp.Error{
 			Cause: pfcp.CauseConditionalIEMissing, Offending: ie,
 			FailedRule: pfcp.Some(pfcp.FailedRuleID{Kind: pfcp.RulePDR, ID: uint32(p.ID)}),
 		}
@@ -218,7 +229,8 @@ func (c *compiler) keys(p *PDR) ([]Key, error) {
 		if p.TEID == 0 {
 			return missing(pfcp.IEFTEID)
 		}
-		return []Key{{Direction: p.Direction(), Local: p.Local, TEID: p.TEID}}, nil
+		keys[0] = Key{Direction: p.Direction(), Local: p.Local, TEID: p.TEID}
+		return keys, 1, nil
 	}
 	ue, ue6 := p.UE, p.UE6
 	if !ue.IsValid() && !ue6.IsValid() {
@@ -229,16 +241,17 @@ func (c *compiler) keys(p *PDR) ([]Key, error) {
 	}
 	instance, ok := c.instances.Resolve(p.Instance)
 	if !ok {
-		return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IENetworkInstance, "network instance %q is not configured", p.Instance)
+		return keys, 0, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IENetworkInstance, "network instance %q is not configured", p.Instance)
 	}
-	var keys []Key
 	if ue.IsValid() {
-		keys = append(keys, Key{Direction: Downlink, Instance: instance, UE: UE(ue)})
+		keys[n] = Key{Direction: Downlink, Instance: instance, UE: UE(ue)}
+		n++
 	}
 	if ue6.IsValid() {
-		keys = append(keys, Key{Direction: Downlink, Instance: instance, UE: ue6})
+		keys[n] = Key{Direction: Downlink, Instance: instance, UE: ue6}
+		n++
 	}
-	return keys, nil
+	return keys, n, nil
 }
 
 // far is the PDR's FAR, unless a quota of its URRs is spent: then the packets are dropped, or the FAR for Quota
@@ -497,47 +510,63 @@ func (c *compiler) quality(r *Rule, p *PDR) error {
 
 // limit makes the first limit of a rule that no other rule shares the rule's own: the common case, one QER for each
 // direction, then needs no meter beside the rule.
-func (c *compiler) limit(t Table) {
-	var all []MeterID
-	for _, e := range t {
-		for _, r := range e.Rules {
-			for _, m := range r.Meters {
-				all = append(all, m.ID)
-			}
-		}
-	}
-	alone := func(id MeterID) bool {
-		n := 0
-		for _, other := range all {
-			if other == id {
-				n++
-			}
-		}
-		return n == 1 && id.Correlation == 0
-	}
-	for key, e := range t {
-		changed := false
-		for _, r := range e.Rules {
-			at := slices.IndexFunc(r.Meters, func(m Meter) bool { return alone(m.ID) })
+func (c *compiler) limit() {
+	alone := c.t.alone()
+	for i := range c.t {
+		for _, r := range c.t[i].Rules {
+			at := slices.IndexFunc(r.Meters, func(m Meter) bool { return alone(&m.ID) })
 			if at < 0 {
 				continue
 			}
 			own := r.Meters[at]
 			r.MBR, r.Origin.QERID = own.MBR, pfcp.Some(own.ID.QERID)
-			r.Meters = slices.Delete(slices.Clone(r.Meters), at, at+1)
-			if len(r.Meters) == 0 {
+			if len(r.Meters) == 1 {
 				r.Meters = nil
+				continue
 			}
-			changed = true
-		}
-		if changed {
-			t[key] = e
+			r.Meters = slices.Delete(slices.Clone(r.Meters), at, at+1)
 		}
 	}
 }
 
-func sortEntries(list []Entry) {
-	slices.SortFunc(list, func(a, b Entry) int { return a.Key.compare(b.Key) })
+// fewMeters is up to how many limits of a session are compared one by one.
+const fewMeters = 16
+
+// alone tells of a limit whether it is one rule's only.
+func (t Table) alone() func(*MeterID) bool {
+	sum := 0
+	for i := range t {
+		for _, r := range t[i].Rules {
+			sum += len(r.Meters)
+		}
+	}
+	if sum > fewMeters {
+		uses := make(map[MeterID]int, sum)
+		for id := range t.meters {
+			uses[*id]++
+		}
+		return func(id *MeterID) bool { return uses[*id] == 1 && id.Correlation == 0 }
+	}
+	return func(id *MeterID) bool {
+		uses := 0
+		for other := range t.meters {
+			if *other == *id {
+				uses++
+			}
+		}
+		return uses == 1 && id.Correlation == 0
+	}
 }
 
-func sortKeys(list []Key) { slices.SortFunc(list, Key.compare) }
+// meters yields the id of each limit of each rule.
+func (t Table) meters(yield func(*MeterID) bool) {
+	for i := range t {
+		for _, r := range t[i].Rules {
+			for n := range r.Meters {
+				if !yield(&r.Meters[n].ID) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"iter"
 	"slices"
 
 	"github.com/xepc/xepc/pkg/pfcp"
@@ -21,69 +20,70 @@ const rest = pfcp.URRID(1 << 31)
 
 // Counts is what was counted until now.
 type Counts struct {
-	Entries map[Key]Usage // of all entries that the session compiles to
-	Cells   []Volume      // in the order of CellIDs
+	Of      Table    // the entries that were read
+	Entries []Usage  // in the order of Of
+	Cells   []Volume // in the order of CellIDs
 }
 
-// count settles which entries are celled, with which cells, and at which counts the others tell.
-func (c *compiler) count(t Table) {
-	if len(c.s.URRs) == 0 {
-		return
+// entry is what the entry of a key has counted; 0 when there was none.
+func (c *Counts) entry(key *Key) Usage {
+	if at, ok := c.Of.search(key); ok {
+		return c.Entries[at]
 	}
-	c.celled(t)
-	if len(c.s.Watches) == 0 {
-		return
-	}
-	for i, key := range c.s.counting(t) {
-		if i < len(c.s.Watches) {
-			e := t[key]
-			e.Watch = c.s.Watches[i]
-			t[key] = e
+	return Usage{}
+}
+
+// SetWatches sets at which counts the entries of a table tell, which the session compiles to but for that.
+func (s Session) SetWatches(t Table) {
+	n := 0
+	for i := range t {
+		t[i].Watch = 0
+		if s.counting(&t[i]) {
+			if n < len(s.Watches) {
+				t[i].Watch = s.Watches[n]
+			}
+			n++
 		}
 	}
 }
 
-// celled settles which entries are celled. One makes others so, by a URR with a volume threshold.
-func (c *compiler) celled(t Table) {
+// celled settles which entries are celled, and with which cells. One makes others so, by a URR with a volume threshold.
+func (c *compiler) celled() {
+	if len(c.s.URRs) == 0 {
+		return
+	}
 	needs := make([]bool, len(c.s.URRs))
 	for i := range c.s.URRs {
 		needs[i] = c.s.URRs[i].hasVolumeQuota()
 	}
 	for again := true; again; {
 		again = false
-		for key, e := range t {
-			if e.Celled || !c.s.wantsCells(&e, needs) {
+		for i := range c.t {
+			e := &c.t[i]
+			if e.Celled || !c.s.wantsCells(e, needs) {
 				continue
 			}
 			e.Celled, again = true, true
-			c.cell(&e, needs)
-			t[key] = e
+			c.cell(e, needs)
 		}
 	}
 }
 
-// wantsCells says whether an entry is to be celled, by URRs that need cells.
+// wantsCells says whether an entry is to be celled: for URRs that need cells, or since its rules have not all the same
+// URRs.
 func (s *Session) wantsCells(e *Entry, needs []bool) bool {
+	first := s.urrsOf(&e.Rule)
 	for _, r := range e.Rules {
-		for at := range s.urrsOf(r) {
-			if needs[at] {
+		own := s.urrsOf(r)
+		for _, id := range own {
+			if at, ok := find(s.URRs, id, idOfURR); ok && needs[at] || !slices.Contains(first, id) {
 				return true
 			}
-			for _, other := range e.Rules {
-				if !s.has(other, at) {
-					return true
-				}
-			}
 		}
-	}
-	return false
-}
-
-// has says whether a rule has the URR at that place.
-func (s *Session) has(r *Rule, at int) bool {
-	for own := range s.urrsOf(r) {
-		if own == at {
-			return true
+		for _, id := range first {
+			if !slices.Contains(own, id) {
+				return true
+			}
 		}
 	}
 	return false
@@ -91,10 +91,13 @@ func (s *Session) has(r *Rule, at int) bool {
 
 // cell has the rules of an entry count in cells.
 func (c *compiler) cell(e *Entry, needs []bool) {
-	e.More = slices.Clone(e.More)
 	for _, r := range e.Rules {
 		r.Cells = nil
-		for at := range c.s.urrsOf(r) {
+		for _, id := range c.s.urrsOf(r) {
+			at, ok := find(c.s.URRs, id, idOfURR)
+			if !ok {
+				continue
+			}
 			u := &c.s.URRs[at]
 			needs[at] = needs[at] || u.Triggers&pfcp.ReportVolumeThreshold != 0
 			if id := (CellID{c.s.SEID, u.ID}); !slices.Contains(r.Cells, id) {
@@ -107,39 +110,20 @@ func (c *compiler) cell(e *Entry, needs []bool) {
 	}
 }
 
-// urrsOf are the URRs of a rule's PDR, by their place in the list.
-func (s *Session) urrsOf(r *Rule) iter.Seq[int] {
-	return func(yield func(int) bool) {
-		p, ok := find(s.PDRs, r.Origin.PDRID, idOfPDR)
-		if !ok {
-			return
-		}
-		for _, id := range s.PDRs[p].urrs() {
-			if at, ok := find(s.URRs, id, idOfURR); ok && !yield(at) {
-				return
-			}
-		}
+// urrsOf are the URRs of a rule's PDR, all of which the session has if it compiles.
+func (s *Session) urrsOf(r *Rule) []pfcp.URRID {
+	if p, ok := find(s.PDRs, r.Origin.PDRID, idOfPDR); ok {
+		return s.PDRs[p].urrs()
 	}
+	return nil
 }
 
-// counting are the entries that count for URRs, in the order of their keys.
-func (s *Session) counting(t Table) []Key {
-	all := make([]Key, 0, len(t))
-	for key, e := range t {
-		for range s.urrsOf(&e.Rule) {
-			if !e.Celled {
-				all = append(all, key)
-			}
-			break
-		}
-	}
-	sortKeys(all)
-	return all
-}
+// counting says whether an entry counts for URRs.
+func (s *Session) counting(e *Entry) bool { return !e.Celled && len(s.urrsOf(&e.Rule)) > 0 }
 
 // counts says whether an entry counts for the URR at that place.
 func (s *Session) counts(e *Entry, at int) bool {
-	return !e.Celled && s.has(&e.Rule, at)
+	return !e.Celled && slices.Contains(s.urrsOf(&e.Rule), s.URRs[at].ID)
 }
 
 func (u *URR) hasVolumeQuota() bool {
@@ -175,9 +159,9 @@ func (s Session) Cells() []Cell {
 	return all
 }
 
-// Settle brings the session up to what was counted until now, so that afterwards rules may change or be reported. t is
-// what it compiles to. What counts less than it did was made anew (the maps were lost), and counts from 0.
-func (s Session) Settle(t Table, counts Counts, now Time) Session {
+// Settle brings the session up to what was counted until now, by the entries that it compiles to, so that afterwards
+// rules may change or be reported. What counts less than it did was made anew (the maps were lost), and counts from 0.
+func (s Session) Settle(counts Counts, now Time) Session {
 	next := s
 	next.URRs = slices.Clone(s.URRs)
 	next.Packets = 0
@@ -187,7 +171,7 @@ func (s Session) Settle(t Table, counts Counts, now Time) Session {
 	cells, seen := counts.Cells, false
 	for i := range next.URRs {
 		u := &next.URRs[i]
-		moved := since(&u.Entries, s.entriesOf(i, t, counts.Entries))
+		moved := since(&u.Entries, s.entriesOf(i, counts.Of, &counts))
 		if u.Celled {
 			moved = moved.plus(since(&u.Counted, cells[0]))
 			cells = cells[1:]
@@ -214,27 +198,29 @@ func since(counted *Volume, now Volume) Volume {
 	return moved
 }
 
-// entriesOf is what a URR's entries have counted.
-func (s *Session) entriesOf(at int, t Table, usage map[Key]Usage) (v Volume) {
-	for key, e := range t {
-		if s.counts(&e, at) || slices.Contains(s.URRs[at].Frozen, key) {
-			u := usage[key]
+// entriesOf is what a URR's entries of a table have counted.
+func (s *Session) entriesOf(at int, t Table, counts *Counts) (v Volume) {
+	for i := range t {
+		key := &t[i].Key
+		if s.counts(&t[i], at) || slices.Contains(s.URRs[at].Frozen, *key) {
+			u := counts.entry(key)
 			v.count(key.Direction, u.Packets, u.Octets)
 		}
 	}
 	return v
 }
 
-// Recount has the session's URRs count in what its rules compile to now. old is the session with the rules of before,
-// settled with counts; a new session has none.
-func (s Session) Recount(old Session, before, after Table, counts Counts) Session {
+// Recount has the session's URRs count in what its rules compile to now, and the entries of after tell when they are to.
+// old is the session with the rules of before, settled with counts; a new session has none.
+func (s Session) Recount(old Session, after Table, counts Counts) Session {
 	next := s
 	next.URRs = slices.Clone(s.URRs)
 	for i := range next.URRs {
 		u := &next.URRs[i]
 		u.Frozen = nil
 		was, known := find(old.URRs, u.ID, idOfURR)
-		for key, e := range after {
+		for n := range after {
+			e := &after[n]
 			if !e.Celled {
 				continue
 			}
@@ -242,37 +228,39 @@ func (s Session) Recount(old Session, before, after Table, counts Counts) Sessio
 				u.Celled = u.Celled || slices.Contains(r.Cells, CellID{s.SEID, u.ID})
 				next.Rest = next.Rest || slices.Contains(r.Cells, CellID{s.SEID, rest})
 			}
-			b, ok := before[key]
-			if ok && known && (old.counts(&b, was) || slices.Contains(old.URRs[was].Frozen, key)) {
-				u.Frozen = append(u.Frozen, key)
+			b := counts.Of.Find(e.Key)
+			if b != nil && known && (old.counts(b, was) || slices.Contains(old.URRs[was].Frozen, e.Key)) {
+				u.Frozen = append(u.Frozen, e.Key)
 			}
 		}
-		sortKeys(u.Frozen)
-		u.Entries = next.entriesOf(i, after, counts.Entries)
+		u.Entries = next.entriesOf(i, after, &counts)
 	}
-	return next.Watch(after, counts)
+	next = next.Watch(after, counts)
+	next.SetWatches(after)
+	return next
 }
 
 // Gone are the entries that counted for URRs and are no more.
-func (s Session) Gone(before, after Table) []Key {
-	return slices.DeleteFunc(s.counting(before), func(key Key) bool {
-		_, stays := after[key]
-		return stays
-	})
+func (s Session) Gone(before, after Table) (gone Table) {
+	for i := range before {
+		if _, stays := after.search(&before[i].Key); !stays && s.counting(&before[i]) {
+			gone = append(gone, before[i])
+		}
+	}
+	return gone
 }
 
 // Late adds what entries that are gone have counted since they were settled, as of old: to the URRs that live on, and
 // to the last reports of the others.
-func (s Session) Late(old Session, before Table, settled, now map[Key]Usage, final []pfcp.UsageReport) Session {
+func (s Session) Late(old Session, settled, now Counts, final []pfcp.UsageReport) Session {
 	next := s
 	next.URRs = slices.Clone(s.URRs)
-	for key, u := range now {
-		was := settled[key]
+	for i := range now.Of {
+		e := &now.Of[i]
+		was, u := settled.entry(&e.Key), now.Entries[i]
 		var moved Volume
-		moved.count(key.Direction, u.Packets-was.Packets, u.Octets-was.Octets)
-		e := before[key]
-		for at := range old.urrsOf(&e.Rule) {
-			id := old.URRs[at].ID
+		moved.count(e.Key.Direction, u.Packets-was.Packets, u.Octets-was.Octets)
+		for _, id := range old.urrsOf(&e.Rule) {
 			if r := lastOf(final, id); r != nil {
 				add(r, moved)
 			} else if i, ok := find(next.URRs, id, idOfURR); ok {

@@ -16,8 +16,8 @@ func TestTheCommonSessionNeedsNoCell(t *testing.T) {
 	})
 	require.Empty(t, l.s.Cells())
 	table := compile(t, l.s)
-	require.EqualValues(t, 500, table[uplinkKey].Watch)
-	require.EqualValues(t, 500, table[downlinkKey].Watch)
+	require.EqualValues(t, 500, table.Find(uplinkKey).Watch)
+	require.EqualValues(t, 500, table.Find(downlinkKey).Watch)
 	require.True(t, Diff(table, compile(t, reread(t, l.s))).Empty(), "and after a restart")
 	require.NotEmpty(t, l.s.URRs[0].Triggers)
 
@@ -25,8 +25,8 @@ func TestTheCommonSessionNeedsNoCell(t *testing.T) {
 		u.ReportingTriggers = pfcp.ReportVolumeThreshold
 		u.VolumeThreshold = pfcp.Volume{Total: pfcp.Some(uint64(1000)), Downlink: pfcp.Some(uint64(300))}
 	})
-	require.EqualValues(t, 500, compile(t, both.s)[uplinkKey].Watch)
-	require.EqualValues(t, 300, compile(t, both.s)[downlinkKey].Watch)
+	require.EqualValues(t, 500, compile(t, both.s).Find(uplinkKey).Watch)
+	require.EqualValues(t, 300, compile(t, both.s).Find(downlinkKey).Watch)
 }
 
 // However the packets fall, a threshold is told of at the packet that reaches it, and seldom before.
@@ -44,8 +44,8 @@ func TestAThresholdIsToldOfAtItsPacket(t *testing.T) {
 				if random.IntN(100) < uplinkPackets {
 					key = uplinkKey
 				}
-				e := compile(t, l.s)[key]
-				l.send(&e, 0, octets)
+				e := compile(t, l.s).Find(key)
+				l.send(e, 0, octets)
 				sent += octets
 				told := e.Watch != 0 && l.usage[key].Octets >= e.Watch
 				require.False(t, sent >= threshold && !told, "%d octets and nobody was told", sent)
@@ -82,24 +82,24 @@ func TestAURRMovesIntoACellAndOutOfIt(t *testing.T) {
 		}
 	}
 	send := func(rule int, octets uint64) {
-		e := compile(t, l.s)[downlinkKey]
-		l.send(&e, rule, octets)
+		e := compile(t, l.s).Find(downlinkKey)
+		l.send(e, rule, octets)
 	}
 	send(0, 1000)
-	old := compile(t, l.s)[downlinkKey]
-	l.modify(bearer(), func() { l.send(&old, 0, 300) }) // by the rules of before
+	old := compile(t, l.s).Find(downlinkKey)
+	l.modify(bearer(), func() { l.send(old, 0, 300) }) // by the rules of before
 	require.Equal(t, []CellID{{9, 1}, {9, 2}}, l.s.CellIDs())
-	require.True(t, compile(t, l.s)[downlinkKey].Celled)
-	require.False(t, compile(t, l.s)[uplinkKey].Celled)
+	require.True(t, compile(t, l.s).Find(downlinkKey).Celled)
+	require.False(t, compile(t, l.s).Find(uplinkKey).Celled)
 	require.Equal(t, l.s, reread(t, l.s))
-	l.send(&old, 0, 11) // a program that began before the change
-	send(0, 70)         // the dedicated bearer
+	l.send(old, 0, 11) // a program that began before the change
+	send(0, 70)        // the dedicated bearer
 	send(1, 5)
-	two := compile(t, l.s)[downlinkKey]
+	two := compile(t, l.s).Find(downlinkKey)
 	final := l.modify(&pfcp.SessionModificationRequest{RemovePDRs: []pfcp.PDRID{9}, RemoveURRs: []pfcp.URRID{2}},
-		func() { l.send(&two, 1, 40) })
+		func() { l.send(two, 1, 40) })
 	require.Equal(t, volume(0, 70), final[0].Volume)
-	require.False(t, compile(t, l.s)[downlinkKey].Celled)
+	require.False(t, compile(t, l.s).Find(downlinkKey).Celled)
 	send(0, 6000)
 	l.settle()
 	_, reports := l.s.Report([]pfcp.URRID{1}, TriggerTermination, pfcp.Opt[uint32]{}, l.now)
@@ -111,9 +111,8 @@ func TestWhatAnEntryCountsBeforeItGoesIsNotLost(t *testing.T) {
 	l.packets(100, 1000)
 	old := compile(t, l.s)
 	last := func() {
-		up, down := old[uplinkKey], old[downlinkKey]
-		l.send(&up, 0, 7)
-		l.send(&down, 0, 30)
+		l.send(old.Find(uplinkKey), 0, 7)
+		l.send(old.Find(downlinkKey), 0, 30)
 	}
 	final := l.modify(&pfcp.SessionModificationRequest{
 		RemovePDRs: []pfcp.PDRID{2}, RemoveURRs: []pfcp.URRID{1},
@@ -138,24 +137,23 @@ func countsUnderModifications(t *testing.T, random *rand.Rand) {
 	want, some := Volume{}, Volume{} // of URR 1, and of URR 2 while it lives
 	add := func(v *Volume, d Direction, octets uint64) { v.count(d, 1, octets) }
 	send := func(table Table, n int) {
-		keys := l.s.counting(table)
-		for key, e := range table {
-			if e.Celled {
-				keys = append(keys, key)
+		var counted []*Entry
+		for i := range table {
+			if e := &table[i]; e.Celled || l.s.counting(e) {
+				counted = append(counted, e)
 			}
 		}
 		for range n {
-			key := keys[random.IntN(len(keys))]
-			e := table[key]
+			e := counted[random.IntN(len(counted))]
 			rule, octets := random.IntN(1+len(e.More)), uint64(random.IntN(1500)+20)
-			l.send(&e, rule, octets)
-			add(&want, key.Direction, octets)
+			l.send(e, rule, octets)
+			add(&want, e.Key.Direction, octets)
 			pdr := e.Origin.PDRID
 			if rule > 0 {
 				pdr = e.More[rule-1].Origin.PDRID
 			}
 			if at, ok := find(l.s.PDRs, pdr, idOfPDR); ok && len(l.s.PDRs[at].URRIDs) > 1 {
-				add(&some, key.Direction, octets)
+				add(&some, e.Key.Direction, octets)
 			}
 		}
 	}

@@ -9,18 +9,28 @@ import (
 // within each list is that of the keys, so that the same tables give the same changes.
 func Diff(old, next Table) Changes {
 	var c Changes
-	for key, e := range next {
-		if was, ok := old[key]; !ok || !was.Equal(e) {
-			c.Puts = append(c.Puts, e)
+	for len(old) > 0 || len(next) > 0 {
+		order := 0
+		switch {
+		case len(old) == 0:
+			order = 1
+		case len(next) == 0:
+			order = -1
+		default:
+			order = old[0].Key.compare(&next[0].Key)
+		}
+		if order < 0 {
+			c.Deletes = append(slices.Grow(c.Deletes, len(old)), old[0].Key)
+		} else if order > 0 || !old[0].Equal(&next[0]) {
+			c.Puts = append(slices.Grow(c.Puts, len(next)), next[0])
+		}
+		if order <= 0 {
+			old = old[1:]
+		}
+		if order >= 0 {
+			next = next[1:]
 		}
 	}
-	for key := range old {
-		if _, ok := next[key]; !ok {
-			c.Deletes = append(c.Deletes, key)
-		}
-	}
-	sortEntries(c.Puts)
-	sortKeys(c.Deletes)
 	return c
 }
 
@@ -43,12 +53,16 @@ func (c Changes) Empty() bool {
 	return len(c.Cells)+len(c.Puts)+len(c.Deletes)+len(c.Removes)+len(c.EndMarkers) == 0
 }
 
-func (k Key) compare(other Key) int {
-	return cmp.Or(
-		cmp.Compare(k.Direction, other.Direction),
-		k.Local.Compare(other.Local),
-		cmp.Compare(k.TEID, other.TEID),
-		cmp.Compare(k.Instance, other.Instance),
-		k.UE.Compare(other.UE),
-	)
+func (k *Key) compare(other *Key) int {
+	switch {
+	case k.Direction != other.Direction:
+		return cmp.Compare(k.Direction, other.Direction)
+	case k.Local != other.Local:
+		return k.Local.Compare(other.Local)
+	case k.TEID != other.TEID:
+		return cmp.Compare(k.TEID, other.TEID)
+	case k.Instance != other.Instance:
+		return cmp.Compare(k.Instance, other.Instance)
+	}
+	return k.UE.Compare(other.UE)
 }

@@ -84,8 +84,8 @@ func TestFamiliesOutside(t *testing.T) {
 			require.NoError(t, err)
 			row.told.TEID = 0x1001
 			require.Equal(t, []pfcp.CreatedPDR{{ID: 1, FTEID: pfcp.Some(row.told)}}, created.PDRs)
-			require.Contains(t, table, Key{Direction: Uplink, Local: row.slice, TEID: 0x1001}, "by the slice's name")
-			down := table[Key{Direction: Downlink, Instance: "internet", UE: UE(ue)}]
+			require.NotNil(t, table.Find(Key{Direction: Uplink, Local: row.slice, TEID: 0x1001}), "by the slice's name")
+			down := table.Find(Key{Direction: Downlink, Instance: "internet", UE: UE(ue)})
 			require.Equal(t, row.tunnel, Tunnel{down.Local, down.Remote, down.RemoteTEID})
 
 			b, err := s.AppendBinary(nil)

@@ -110,25 +110,24 @@ func (r *Rule) matches(d Direction) int {
 
 // fits refuses what is more than the data path has room for in one place, and blames the PDR that is too much.
 func (t Table) fits() error {
-	var first Key
-	var fault error
-	for key, e := range t {
-		if err := e.fits(); err != nil && (fault == nil || key.compare(first) < 0) {
-			first, fault = key, err
+	for i := range t {
+		if err := t[i].fits(); err != nil {
+			return err
 		}
 	}
-	return fault
+	return nil
 }
 
 func (e *Entry) fits() error {
 	sum := 0
 	for _, r := range e.Rules {
-		for _, c := range []struct {
+		sum += r.matches(e.Key.Direction)
+		for _, c := range [3]struct {
 			ie        uint16
 			what      string
 			have, cap int
 		}{
-			{pfcp.IESDFFilter, "filters of one F-TEID or UE address, each range of ports, source and QFI by itself", sum + r.matches(e.Key.Direction), MaxMatches},
+			{pfcp.IESDFFilter, "filters of one F-TEID or UE address, each range of ports, source and QFI by itself", sum, MaxMatches},
 			{pfcp.IEQERID, "limits that PDRs share", len(r.Meters), MaxMeters},
 			{pfcp.IEURRID, "URRs of a PDR", len(r.Cells), MaxCells},
 		} {
@@ -140,7 +139,6 @@ func (e *Entry) fits() error {
 				}
 			}
 		}
-		sum += r.matches(e.Key.Direction)
 	}
 	return nil
 }

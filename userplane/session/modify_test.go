@@ -1,7 +1,9 @@
 package session
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,7 +32,7 @@ func TestAHandoverChangesOneEntry(t *testing.T) {
 			}),
 		}},
 	})
-	e := old[downlinkKey]
+	e := *old.Find(downlinkKey)
 	e.Remote, e.RemoteTEID = sgw, 0xbb
 	require.Equal(t, Changes{Puts: []Entry{e}}, Diff(old, compile(t, next)))
 	require.Equal(t, old, compile(t, s), "the old session is as it was")
@@ -145,7 +147,7 @@ func TestRemoveAndCreateOfOneIDInOneRequest(t *testing.T) {
 		RemoveFARs: []pfcp.FARID{2}, CreateFARs: []pfcp.CreateFAR{{ID: 2, ApplyAction: pfcp.ActionDrop}},
 		FSEID: pfcp.Some(pfcp.FSEID{SEID: 78, IPv4: cp.IPv4}),
 	})
-	require.Equal(t, ActionDrop, compile(t, next)[downlinkKey].Action)
+	require.Equal(t, ActionDrop, compile(t, next).Find(downlinkKey).Action)
 	require.EqualValues(t, 78, next.CP.SEID)
 	require.EqualValues(t, 77, s.CP.SEID)
 }
@@ -159,7 +161,7 @@ func TestANewPDRMayNameTheSessionsFTEID(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, created)
 	require.Empty(t, teids.claimed, "it holds it already")
-	require.EqualValues(t, 3, compile(t, next)[uplinkKey].Origin.PDRID)
+	require.EqualValues(t, 3, compile(t, next).Find(uplinkKey).Origin.PDRID)
 }
 
 // After any sequence of modifications, Diff applied to the old table gives what the new session compiles to.
@@ -204,9 +206,9 @@ func TestDiffLeadsFromEachTableToTheNext(t *testing.T) {
 
 // apply does what the data path does with changes.
 func apply(t *rapid.T, have Table, c Changes) Table {
-	next := Table{}
-	for k, e := range have {
-		next[k] = e
+	next := map[Key]Entry{}
+	for _, e := range have {
+		next[e.Key] = e
 	}
 	for _, e := range c.Puts {
 		next[e.Key] = e
@@ -215,7 +217,7 @@ func apply(t *rapid.T, have Table, c Changes) Table {
 		require.Contains(t, next, k)
 		delete(next, k)
 	}
-	return next
+	return append(Table{}, TableOf(slices.Collect(maps.Values(next))...)...)
 }
 
 // drawModification draws one that is sometimes wrong.

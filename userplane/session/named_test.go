@@ -51,7 +51,7 @@ func TestApplicationsAreDetectedByTheirPFDs(t *testing.T) {
 	}))
 	require.NoError(t, err)
 	down := Key{Direction: Downlink, Instance: "internet", UE: UE(ue)}
-	first := compile(t, s)[down]
+	first := compile(t, s).Find(down)
 	require.EqualValues(t, 4, first.Origin.PDRID)
 	require.Equal(t, []Filter{web, resolver}, first.Filters)
 	require.Len(t, first.More, 1)
@@ -59,21 +59,21 @@ func TestApplicationsAreDetectedByTheirPFDs(t *testing.T) {
 	// Other PFDs, the same, and none: an application that has none has no packet.
 	next, changed := s.Rename(func(string) ([]Filter, bool) { return []Filter{resolver}, true })
 	require.True(t, changed)
-	require.Equal(t, []Filter{resolver}, compile(t, next)[down].Filters)
-	require.Equal(t, []Filter{web, resolver}, compile(t, s)[down].Filters, "the session of before is as it was")
+	require.Equal(t, []Filter{resolver}, compile(t, next).Find(down).Filters)
+	require.Equal(t, []Filter{web, resolver}, compile(t, s).Find(down).Filters, "the session of before is as it was")
 	_, changed = next.Rename(func(string) ([]Filter, bool) { return []Filter{resolver}, true })
 	require.False(t, changed)
 	next, changed = next.Rename(func(string) ([]Filter, bool) { return nil, false })
 	require.True(t, changed)
-	require.EqualValues(t, 2, compile(t, next)[down].Origin.PDRID)
-	require.Empty(t, compile(t, next)[down].More)
+	require.EqualValues(t, 2, compile(t, next).Find(down).Origin.PDRID)
+	require.Empty(t, compile(t, next).Find(down).More)
 
 	// A PDI without application detects by what else it says.
 	next, _, err = next.Modify(&pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{{
 		ID: 4, PDI: pfcp.Some(pfcp.PDI{SourceInterface: pfcp.InterfaceCore, SDFFilters: []pfcp.SDFFilter{{FlowDescription: "permit out 1 from any to assigned"}}}),
 	}}}, DefaultLimits(), grants, morning)
 	require.NoError(t, err)
-	require.Equal(t, []Filter{{Protocol: protocol(1)}}, compile(t, next)[down].Filters)
+	require.Equal(t, []Filter{{Protocol: protocol(1)}}, compile(t, next).Find(down).Filters)
 	require.Equal(t, s, reread(t, s))
 }
 
@@ -124,10 +124,10 @@ func TestPredefinedRulesAreActivatedByTheirNames(t *testing.T) {
 	require.NoError(t, err)
 	down := Key{Direction: Downlink, Instance: "internet", UE: UE(ue)}
 	table := compile(t, s)
-	require.Equal(t, []Filter{resolver, web}, table[down].Filters)
-	require.Equal(t, pfcp.Some(pfcp.URRID(1)), table[down].Origin.URRID, "it counts in the URR that the rule names")
-	require.Equal(t, ActionForward, table[down].Action, "the PDR has a FAR of its own")
-	up := table[Key{Direction: Uplink, Local: slice, TEID: s.PDRs[0].TEID}]
+	require.Equal(t, []Filter{resolver, web}, table.Find(down).Filters)
+	require.Equal(t, pfcp.Some(pfcp.URRID(1)), table.Find(down).Origin.URRID, "it counts in the URR that the rule names")
+	require.Equal(t, ActionForward, table.Find(down).Action, "the PDR has a FAR of its own")
+	up := table.Find(Key{Direction: Uplink, Local: slice, TEID: s.PDRs[0].TEID})
 	require.EqualValues(t, 3, up.Origin.PDRID)
 	require.EqualValues(t, 64, up.MBR)
 	require.Equal(t, ActionForward, up.Action)
@@ -142,8 +142,8 @@ func TestPredefinedRulesAreActivatedByTheirNames(t *testing.T) {
 	}}, DefaultLimits(), grants, morning)
 	require.NoError(t, err)
 	table = compile(t, next)
-	require.Equal(t, []Filter{resolver}, table[down].Filters)
-	up = table[Key{Direction: Uplink, Local: slice, TEID: s.PDRs[0].TEID}]
+	require.Equal(t, []Filter{resolver}, table.Find(down).Filters)
+	up = table.Find(Key{Direction: Uplink, Local: slice, TEID: s.PDRs[0].TEID})
 	require.Equal(t, []Filter{web}, up.Filters)
 	require.Equal(t, ActionDrop, up.Action)
 }
@@ -185,7 +185,7 @@ func TestReferencesOutliveTheFilterThatTheyNamed(t *testing.T) {
 	}))
 	require.NoError(t, err)
 	down := Key{Direction: Downlink, Instance: "internet", UE: UE(ue)}
-	require.Equal(t, []Filter{resolver}, compile(t, s)[down].Filters)
+	require.Equal(t, []Filter{resolver}, compile(t, s).Find(down).Filters)
 	for name, req := range map[string]*pfcp.SessionModificationRequest{
 		"its PDR goes": {RemovePDRs: []pfcp.PDRID{3}},
 		"its PDR refers to it": {UpdatePDRs: []pfcp.UpdatePDR{{ID: 3, PDI: pfcp.Some(pfcp.PDI{
@@ -194,7 +194,7 @@ func TestReferencesOutliveTheFilterThatTheyNamed(t *testing.T) {
 	} {
 		next, _, err := s.Modify(req, DefaultLimits(), grants, morning)
 		require.NoError(t, err, name)
-		require.Equal(t, []Filter{resolver}, compile(t, next)[down].Filters, name)
+		require.Equal(t, []Filter{resolver}, compile(t, next).Find(down).Filters, name)
 		require.True(t, s.PDRs[3].Filters[0].Refers, "the session of before is as it was")
 	}
 	next, _, err := s.Modify(&pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{{ID: 3, PDI: pfcp.Some(pfcp.PDI{
@@ -202,7 +202,7 @@ func TestReferencesOutliveTheFilterThatTheyNamed(t *testing.T) {
 		SDFFilters:      []pfcp.SDFFilter{{FlowDescription: "permit out 6 from any 80,443 to assigned", FilterID: pfcp.Some(uint32(7))}},
 	})}}}, DefaultLimits(), grants, morning)
 	require.NoError(t, err)
-	require.Equal(t, []Filter{web}, compile(t, next)[down].Filters, "what is said anew under the id holds for all that refer to it")
+	require.Equal(t, []Filter{web}, compile(t, next).Find(down).Filters, "what is said anew under the id holds for all that refer to it")
 }
 
 func TestStartAndStopOfAnApplicationNameIt(t *testing.T) {

@@ -36,15 +36,15 @@ var (
 func TestWhatRulesCompileTo(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(request)
-		want   func(up, down *Entry, t Table)
+		want   func(up, down *Entry, t *Table)
 	}{
 		"an SDF filter": {
 			func(r request) { r.CreatePDRs[1].PDI.SDFFilters = []pfcp.SDFFilter{someSDF} },
-			func(_, down *Entry, _ Table) { down.Filters = []Filter{dns} },
+			func(_, down *Entry, _ *Table) { down.Filters = []Filter{dns} },
 		},
 		"several filters, of which one matches everything": {
 			func(r request) { r.CreatePDRs[1].PDI.SDFFilters = []pfcp.SDFFilter{someSDF, {}} },
-			func(_, _ *Entry, _ Table) {},
+			func(_, _ *Entry, _ *Table) {},
 		},
 		"PDRs of one key in the order of their precedence, until one matches everything": {
 			func(r request) {
@@ -54,7 +54,7 @@ func TestWhatRulesCompileTo(t *testing.T) {
 				r.CreatePDRs = append(r.CreatePDRs, behind, special)
 				r.CreateQERs[0].MBR = pfcp.Opt[pfcp.BitRate]{}
 			},
-			func(up, down *Entry, _ Table) {
+			func(up, down *Entry, _ *Table) {
 				up.MBR, down.MBR = 0, 0
 				all := down.Rule
 				down.Filters, down.Origin.PDRID, down.Origin.Precedence = []Filter{dns}, 9, 10
@@ -68,15 +68,14 @@ func TestWhatRulesCompileTo(t *testing.T) {
 				r.CreatePDRs[1].PDI.SDFFilters = []pfcp.SDFFilter{f}
 				r.CreatePDRs[0].PDI.SDFFilters = []pfcp.SDFFilter{{FilterID: pfcp.Some(uint32(7))}}
 			},
-			func(up, down *Entry, _ Table) { up.Filters, down.Filters = []Filter{dns}, []Filter{dns} },
+			func(up, down *Entry, _ *Table) { up.Filters, down.Filters = []Filter{dns}, []Filter{dns} },
 		},
 		"an IPv6 UE": {
 			func(r request) {
 				r.CreatePDRs[0].PDI.UEIPAddress, r.CreatePDRs[1].PDI.UEIPAddress = pfcp.Some(pdu6), pfcp.Some(pdu6)
 			},
-			func(up, down *Entry, t Table) {
+			func(up, down *Entry, t *Table) {
 				up.Sources = []netip.Prefix{ue6}
-				delete(t, down.Key)
 				down.Key = key6
 			},
 		},
@@ -84,20 +83,20 @@ func TestWhatRulesCompileTo(t *testing.T) {
 			func(r request) {
 				r.CreatePDRs[0].PDI.UEIPAddress, r.CreatePDRs[1].PDI.UEIPAddress = pfcp.Some(dual), pfcp.Some(dual)
 			},
-			func(up, down *Entry, t Table) {
+			func(up, down *Entry, t *Table) {
 				up.Sources = []netip.Prefix{UE(ue), ue6}
 				down.MBR = 0
 				down.Meters = []Meter{{MeterID{SEID: 9, QERID: 1, Direction: Downlink}, 10_000}}
 				other := *down
 				other.Key = key6
-				t[key6] = other
+				*t = append(*t, other)
 			},
 		},
 		"framed routes, the longest first": {
 			func(r request) {
 				r.CreatePDRs[1].PDI.FramedRoutes.IPv4 = []string{"198.51.100.0/24 0.0.0.0 1", "198.51.100.128/25", "10.0.0.0"}
 			},
-			func(_, down *Entry, _ Table) {
+			func(_, down *Entry, _ *Table) {
 				down.Routes = []netip.Prefix{prefix("198.51.100.128/25"), prefix("198.51.100.0/24"), prefix("10.0.0.0/8")}
 			},
 		},
@@ -106,26 +105,26 @@ func TestWhatRulesCompileTo(t *testing.T) {
 				r.CreatePDRs[0].PDI.QFI = []uint8{9}
 				r.CreateQERs[0].QFI = pfcp.Some(uint8(9))
 			},
-			func(up, down *Entry, _ Table) { up.QFIs, down.QFI = []uint8{9}, pfcp.Some(uint8(9)) },
+			func(up, down *Entry, _ *Table) { up.QFIs, down.QFI = []uint8{9}, pfcp.Some(uint8(9)) },
 		},
 		"transport level marking": {
 			func(r request) {
 				r.CreateFARs[1].ForwardingParameters.Value.TransportLevelMarking = pfcp.Some(uint16(0xb8fc))
 			},
-			func(_, down *Entry, _ Table) { down.Marking = pfcp.Some(uint16(0xb8fc)) },
+			func(_, down *Entry, _ *Table) { down.Marking = pfcp.Some(uint16(0xb8fc)) },
 		},
 		"a second QER with an MBR": {
 			func(r request) {
 				r.CreateQERs = append(r.CreateQERs, pfcp.CreateQER{ID: 2, MBR: pfcp.Some(pfcp.BitRate{Uplink: 7, Downlink: 8})})
 				r.CreatePDRs[0].QERIDs = []pfcp.QERID{1, 2}
 			},
-			func(up, _ *Entry, _ Table) {
+			func(up, _ *Entry, _ *Table) {
 				up.Meters = []Meter{{MeterID{SEID: 9, QERID: 2, Direction: Uplink}, 7}}
 			},
 		},
 		"a limit across sessions": {
 			func(r request) { r.CreateQERs[0].CorrelationID = pfcp.Some(uint32(5)) },
-			func(up, down *Entry, _ Table) {
+			func(up, down *Entry, _ *Table) {
 				up.MBR, down.MBR = 0, 0
 				up.Meters = []Meter{{MeterID{Correlation: 5, Direction: Uplink}, 5_000}}
 				down.Meters = []Meter{{MeterID{Correlation: 5, Direction: Downlink}, 10_000}}
@@ -135,7 +134,7 @@ func TestWhatRulesCompileTo(t *testing.T) {
 			func(r request) {
 				r.CreateFARs[0].ForwardingParameters.Value.Redirect = pfcp.Some(pfcp.RedirectInformation{Server: "192.0.2.80"})
 			},
-			func(up, _ *Entry, _ Table) { up.Redirect.IPv4 = netip.MustParseAddr("192.0.2.80") },
+			func(up, _ *Entry, _ *Table) { up.Redirect.IPv4 = netip.MustParseAddr("192.0.2.80") },
 		},
 		"a redirection to addresses of both families": {
 			func(r request) {
@@ -143,7 +142,7 @@ func TestWhatRulesCompileTo(t *testing.T) {
 					Type: pfcp.RedirectIPv4v6, Server: "192.0.2.80", Other: "2001:db8::80",
 				})
 			},
-			func(up, _ *Entry, _ Table) {
+			func(up, _ *Entry, _ *Table) {
 				up.Redirect = Redirect{netip.MustParseAddr("192.0.2.80"), netip.MustParseAddr("2001:db8::80")}
 			},
 		},
@@ -155,7 +154,7 @@ func TestWhatRulesCompileTo(t *testing.T) {
 					TransportLevelMarking: pfcp.Some(uint16(0xbbfc)),
 				}}
 			},
-			func(up, _ *Entry, _ Table) {
+			func(up, _ *Entry, _ *Table) {
 				up.Action, up.Instance = ActionDrop, ""
 				up.Copies = []Copy{{Tunnel: Tunnel{slice, remote, 3}, ToS: 0xb8}}
 			},
@@ -167,7 +166,7 @@ func TestWhatRulesCompileTo(t *testing.T) {
 					OuterHeaderCreation: pfcp.Some(pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv4, TEID: 3, IPv4: remote}),
 				}}
 			},
-			func(up, _ *Entry, _ Table) { up.Copies = []Copy{{Tunnel: Tunnel{slice, remote, 3}}} },
+			func(up, _ *Entry, _ *Table) { up.Copies = []Copy{{Tunnel: Tunnel{slice, remote, 3}}} },
 		},
 		"Open5GS's tunnels from and to the control plane": {
 			func(r request) {
@@ -185,7 +184,7 @@ func TestWhatRulesCompileTo(t *testing.T) {
 					},
 				})
 			},
-			func(up, _ *Entry, t Table) {
+			func(up, _ *Entry, t *Table) {
 				more := up.Rule
 				more.Origin.Precedence = 65535
 				up.Rule = Rule{
@@ -195,10 +194,10 @@ func TestWhatRulesCompileTo(t *testing.T) {
 				up.More = []Rule{more}
 				up.Celled, up.Cells, up.More[0].Cells = true, []CellID{{9, rest}}, []CellID{{9, 1}}
 				key := Key{Direction: Downlink, Local: slice, TEID: 0x1002}
-				t[key] = Entry{Key: key, Rule: Rule{
+				*t = append(*t, Entry{Key: key, Rule: Rule{
 					Remote: remote, RemoteTEID: 0xaa, Local: slice,
 					Origin: Origin{SEID: 9, PDRID: 3, FARID: 2, Precedence: 65535},
-				}}
+				}})
 			},
 		},
 		"erGW's router solicitation goes to the control plane with its header": {
@@ -206,7 +205,7 @@ func TestWhatRulesCompileTo(t *testing.T) {
 				toCP(r, 3)
 				r.CreatePDRs[0].FARID, r.CreatePDRs[0].OuterHeaderRemoval = pfcp.Some(pfcp.FARID(3)), pfcp.Opt[pfcp.OuterHeaderRemoval]{}
 			},
-			func(up, _ *Entry, _ Table) {
+			func(up, _ *Entry, _ *Table) {
 				up.Sources, up.Instance, up.Origin.FARID = nil, "", 3
 				up.Remote, up.RemoteTEID, up.Local, up.KeepHeader = cp.IPv4, 0xcc, slice, true
 			},
@@ -222,14 +221,13 @@ func TestWhatRulesCompileTo(t *testing.T) {
 					*pdi = pfcp.PDI{SourceInterface: pdi.SourceInterface, TrafficEndpointIDs: []pfcp.TrafficEndpointID{pfcp.TrafficEndpointID(i + 1)}}
 				}
 			},
-			func(_, _ *Entry, _ Table) {},
+			func(_, _ *Entry, _ *Table) {},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := bearerTable()
-			up, down := want[uplinkKey], want[downlinkKey]
-			row.want(&up, &down, want)
-			want[up.Key], want[down.Key] = up, down
+			row.want(&want[0], &want[1], &want)
+			want = TableOf(want...)
 			s := establish(t, bearer(row.change))
 			got := compile(t, s)
 			require.Equal(t, want, got)
@@ -261,7 +259,7 @@ func TestTrafficEndpointsChange(t *testing.T) {
 	s = modify(t, s, &pfcp.SessionModificationRequest{
 		UpdateTrafficEndpoints: []pfcp.TrafficEndpoint{{ID: 7, UEIPAddress: pfcp.Some(pfcp.UEIPAddress{IPv4: other})}},
 	})
-	require.Equal(t, []netip.Prefix{UE(other)}, compile(t, s)[uplinkKey].Sources)
+	require.Equal(t, []netip.Prefix{UE(other)}, compile(t, s).Find(uplinkKey).Sources)
 	_, _, err = s.Modify(&pfcp.SessionModificationRequest{RemoveTrafficEndpoints: []pfcp.TrafficEndpointID{8}}, DefaultLimits(), &counter{}, morning)
 	require.Error(t, err)
 	without := modify(t, s, &pfcp.SessionModificationRequest{RemoveTrafficEndpoints: []pfcp.TrafficEndpointID{7}})
@@ -279,7 +277,7 @@ func TestForwardingParametersChange(t *testing.T) {
 		u := pfcp.UpdateFAR{ID: 1}
 		change(&u)
 		s = modify(t, s, &pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{u}})
-		return compile(t, s)[uplinkKey]
+		return *compile(t, s).Find(uplinkKey)
 	}
 	e := update(func(u *pfcp.UpdateFAR) {
 		u.Duplicating = []pfcp.DuplicatingParameters{{TransportLevelMarking: pfcp.Some(uint16(0xb8ff))}}
@@ -350,7 +348,7 @@ func TestWhatAnIEOfNoLengthTakesAway(t *testing.T) {
 		UpdatePDRs: []pfcp.UpdatePDR{{ID: 1, Removed: pdr}},
 	})
 	table := compile(t, s)
-	require.False(t, table[downlinkKey].Marking.Present)
-	require.Zero(t, table[downlinkKey].MBR)
-	require.False(t, table[uplinkKey].Origin.QERID.Present)
+	require.False(t, table.Find(downlinkKey).Marking.Present)
+	require.Zero(t, table.Find(downlinkKey).MBR)
+	require.False(t, table.Find(uplinkKey).Origin.QERID.Present)
 }

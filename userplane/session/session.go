@@ -267,20 +267,21 @@ func blame(err error, kind pfcp.RuleKind, id uint32) error {
 
 // The lists of a session are short and sorted by id. These three return a new list and leave the old one alone.
 
-func find[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, id ID, of func(T) ID) (int, bool) {
-	return slices.BinarySearchFunc(list, id, func(t T, id ID) int {
-		switch {
-		case of(t) < id:
-			return -1
-		case of(t) > id:
-			return 1
+func find[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, id ID, of func(*T) ID) (int, bool) {
+	from, to := 0, len(list)
+	for from < to {
+		at := int(uint(from+to) / 2)
+		if of(&list[at]) < id {
+			from = at + 1
+		} else {
+			to = at
 		}
-		return 0
-	})
+	}
+	return from, from < len(list) && of(&list[from]) == id
 }
 
-func insert[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, t T, of func(T) ID) ([]T, bool) {
-	i, found := find(list, of(t), of)
+func insert[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, t T, of func(*T) ID) ([]T, bool) {
+	i, found := find(list, of(&t), of)
 	if found {
 		return list, false
 	}
@@ -290,7 +291,7 @@ func insert[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, t T, of func(T) ID) 
 	return append(next, list[i:]...), true
 }
 
-func remove[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, id ID, of func(T) ID) ([]T, bool) {
+func remove[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, id ID, of func(*T) ID) ([]T, bool) {
 	i, found := find(list, id, of)
 	if !found {
 		return list, false
@@ -298,14 +299,14 @@ func remove[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, id ID, of func(T) ID
 	return append(slices.Clone(list[:i]), list[i+1:]...), true
 }
 
-func idOfBAR(b BAR) pfcp.BARID { return b.ID }
+func idOfBAR(b *BAR) pfcp.BARID { return b.ID }
 
-func idOfEndpoint(e Endpoint) pfcp.TrafficEndpointID { return e.ID }
+func idOfEndpoint(e *Endpoint) pfcp.TrafficEndpointID { return e.ID }
 
-func idOfPDR(p PDR) pfcp.PDRID { return p.ID }
-func idOfFAR(f FAR) pfcp.FARID { return f.ID }
-func idOfQER(q QER) pfcp.QERID { return q.ID }
-func idOfURR(u URR) pfcp.URRID { return u.ID }
+func idOfPDR(p *PDR) pfcp.PDRID { return p.ID }
+func idOfFAR(f *FAR) pfcp.FARID { return f.ID }
+func idOfQER(q *QER) pfcp.QERID { return q.ID }
+func idOfURR(u *URR) pfcp.URRID { return u.ID }
 
 // GBR is the sum of the bit rates that the session's QERs guarantee, kbit/s.
 func (s Session) GBR() (sum pfcp.BitRate) {

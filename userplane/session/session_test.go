@@ -184,20 +184,20 @@ func bearerTable() Table {
 			QERID: pfcp.Some(pfcp.QERID(1)), URRID: pfcp.Some(pfcp.URRID(1)),
 		}
 	}
-	return Table{
-		uplinkKey: {
+	return TableOf(
+		Entry{
 			Key: uplinkKey,
 			Rule: Rule{
 				Action: ActionForward, Sources: []netip.Prefix{UE(ue)}, Instance: "internet", MBR: 5_000, Origin: origin(1, 1),
 			},
 		},
-		downlinkKey: {
+		Entry{
 			Key: downlinkKey,
 			Rule: Rule{
 				Action: ActionForward, Remote: remote, RemoteTEID: 0xaa, Local: slice, MBR: 10_000, Origin: origin(2, 2),
 			},
 		},
-	}
+	)
 }
 
 func TestABearerCompilesToOneEntryPerDirection(t *testing.T) {
@@ -214,7 +214,7 @@ func TestTolerances(t *testing.T) {
 	type request = *pfcp.SessionEstablishmentRequest
 	for name, row := range map[string]struct {
 		change func(request)
-		want   func(Table) // nil: the table of the bearer
+		want   func(*Table) // nil: the table of the bearer
 	}{
 		"SGi-LAN is the core side": {change: func(r request) {
 			r.CreatePDRs[1].PDI.SourceInterface = pfcp.InterfaceSGiLAN
@@ -263,10 +263,9 @@ func TestTolerances(t *testing.T) {
 			change: func(r request) {
 				r.CreateFARs[1].ForwardingParameters.Value.OuterHeaderCreation = pfcp.Opt[pfcp.OuterHeaderCreation]{}
 			},
-			want: func(t Table) {
-				e := t[downlinkKey]
+			want: func(t *Table) {
+				e := t.Find(downlinkKey)
 				e.Action, e.Remote, e.RemoteTEID, e.Local = ActionNoHeader, netip.Addr{}, 0, netip.Addr{}
-				t[downlinkKey] = e
 			},
 		},
 		"a pfcpsim DROP FAR with parameters of zeros": {
@@ -276,10 +275,9 @@ func TestTolerances(t *testing.T) {
 					Description: pfcp.CreateGTPUUDPIPv4, IPv4: netip.IPv4Unspecified(),
 				}
 			},
-			want: func(t Table) {
-				e := t[downlinkKey]
+			want: func(t *Table) {
+				e := t.Find(downlinkKey)
 				e.Action, e.Remote, e.RemoteTEID, e.Local = ActionDrop, netip.Addr{}, 0, netip.Addr{}
-				t[downlinkKey] = e
 			},
 		},
 		"QER 0 is a QER, and one without MBR does not limit": {
@@ -292,28 +290,26 @@ func TestTolerances(t *testing.T) {
 					r.CreatePDRs[i].QERIDs = []pfcp.QERID{1, 0}
 				}
 			},
-			want: func(t Table) {
-				for key, e := range t {
-					e.MBR = uint64(key.Direction) + 1
+			want: func(t *Table) {
+				for i := range *t {
+					e := &(*t)[i]
+					e.MBR = uint64(e.Key.Direction) + 1
 					e.Origin.QERID = pfcp.Some(pfcp.QERID(0))
-					t[key] = e
 				}
 			},
 		},
 		"a PDR without QER is limited by nobody's": {
 			change: func(r request) { r.CreatePDRs[0].QERIDs = nil },
-			want: func(t Table) {
-				e := t[uplinkKey]
+			want: func(t *Table) {
+				e := t.Find(uplinkKey)
 				e.MBR, e.Origin.QERID = 0, pfcp.Opt[pfcp.QERID]{}
-				t[uplinkKey] = e
 			},
 		},
 		"a closed gate": {
 			change: func(r request) { r.CreateQERs[0].GateStatus.DownlinkClosed = true },
-			want: func(t Table) {
-				e := t[downlinkKey]
+			want: func(t *Table) {
+				e := t.Find(downlinkKey)
 				e.GateClosed = true
-				t[downlinkKey] = e
 			},
 		},
 		"of PDRs with one key the lowest precedence value wins": {
@@ -321,10 +317,9 @@ func TestTolerances(t *testing.T) {
 				r.CreatePDRs = append(r.CreatePDRs, r.CreatePDRs[1])
 				r.CreatePDRs[2].ID, r.CreatePDRs[2].Precedence, r.CreatePDRs[2].QERIDs = 3, 99, nil
 			},
-			want: func(t Table) {
-				e := t[downlinkKey]
+			want: func(t *Table) {
+				e := t.Find(downlinkKey)
 				e.Origin.PDRID, e.Origin.Precedence, e.Origin.QERID, e.MBR = 3, 99, pfcp.Opt[pfcp.QERID]{}, 0
-				t[downlinkKey] = e
 			},
 		},
 		"a restored F-TEID names the slice": {
@@ -334,17 +329,17 @@ func TestTolerances(t *testing.T) {
 		},
 		"OAI's session with only the uplink": {
 			change: func(r request) { r.CreatePDRs, r.CreateFARs = r.CreatePDRs[:1], r.CreateFARs[:1] },
-			want:   func(t Table) { delete(t, downlinkKey) },
+			want:   func(t *Table) { *t = (*t)[:1] },
 		},
 		"a session without any rule": {
 			change: func(r request) { r.CreatePDRs = nil },
-			want:   func(t Table) { clear(t) },
+			want:   func(t *Table) { *t = Table{} },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := bearerTable()
 			if row.want != nil {
-				row.want(want)
+				row.want(&want)
 			}
 			require.Equal(t, want, compile(t, establish(t, bearer(row.change))))
 		})

@@ -186,8 +186,40 @@ type Origin struct {
 	Precedence pfcp.Precedence
 }
 
-// Table is what one session compiles to.
-type Table map[Key]Entry
+// Table is what one session compiles to, in the order of the keys, of which there is each once.
+type Table []Entry
+
+// TableOf is a table of entries that are in no order.
+func TableOf(entries ...Entry) Table {
+	slices.SortFunc(entries, func(a, b Entry) int { return a.Key.compare(&b.Key) })
+	return entries
+}
+
+// search finds where the entry of a key stands, or would.
+func (t Table) search(key *Key) (at int, ok bool) {
+	from, to := 0, len(t)
+	for from < to {
+		at := int(uint(from+to) / 2)
+		switch order := t[at].Key.compare(key); {
+		case order < 0:
+			from = at + 1
+		case order > 0:
+			to = at
+		default:
+			return at, true
+		}
+	}
+	return from, false
+}
+
+// Find returns the entry of a key, which is the table's; nil when there is none.
+func (t Table) Find(key Key) *Entry {
+	at, ok := t.search(&key)
+	if !ok {
+		return nil
+	}
+	return &t[at]
+}
 
 // Changes turn one table into another. The data path takes cells first, then puts, then deletes, so that a change
 // leaves no hole in service; a put of a key that exists keeps that entry's counters. Keys and framed routes may move between
@@ -224,13 +256,20 @@ func (e *Entry) Rules(yield func(int, *Rule) bool) {
 }
 
 // Equal says whether two entries are the same.
-func (e Entry) Equal(other Entry) bool {
-	return e.Key == other.Key && e.Rule.Equal(other.Rule) && slices.EqualFunc(e.More, other.More, Rule.Equal) &&
-		slices.Equal(e.Routes, other.Routes) && e.Celled == other.Celled && e.Watch == other.Watch
+func (e *Entry) Equal(other *Entry) bool {
+	if e.Key != other.Key || !e.Rule.Equal(&other.Rule) || len(e.More) != len(other.More) {
+		return false
+	}
+	for i := range e.More {
+		if !e.More[i].Equal(&other.More[i]) {
+			return false
+		}
+	}
+	return slices.Equal(e.Routes, other.Routes) && e.Celled == other.Celled && e.Watch == other.Watch
 }
 
 // Equal says whether two rules are the same.
-func (r Rule) Equal(other Rule) bool {
+func (r *Rule) Equal(other *Rule) bool {
 	return r.Action == other.Action && r.Notify == other.Notify && r.Instance == other.Instance &&
 		r.Remote == other.Remote && r.RemoteTEID == other.RemoteTEID && r.Local == other.Local &&
 		r.QFI == other.QFI && r.Marking == other.Marking && r.KeepHeader == other.KeepHeader &&

@@ -77,8 +77,8 @@ func TestTheFARForQuotaActionReplacesTheDrop(t *testing.T) {
 	l.s = modify(t, l.s, &pfcp.SessionModificationRequest{CreateFARs: []pfcp.CreateFAR{{ID: 3, ApplyAction: pfcp.ActionDrop}}})
 	l.packets(10, 0)
 	l.after(0)
-	require.Equal(t, ActionDrop, compile(t, l.s)[uplinkKey].Action)
-	require.EqualValues(t, 3, compile(t, l.s)[uplinkKey].Origin.FARID)
+	require.Equal(t, ActionDrop, compile(t, l.s).Find(uplinkKey).Action)
+	require.EqualValues(t, 3, compile(t, l.s).Find(uplinkKey).Origin.FARID)
 }
 
 func TestPeriodicReportsComeAlsoWithoutTraffic(t *testing.T) {
@@ -266,7 +266,7 @@ func TestInactivityIsToldOnce(t *testing.T) {
 	require.True(t, s.Observes())
 	at := func(seconds uint32, packets uint64) (inactive bool) {
 		now := morning.add(seconds)
-		s = s.Settle(compile(t, s), Counts{Entries: map[Key]Usage{uplinkKey: {Packets: packets}}}, now)
+		s = s.Settle(Counts{Of: TableOf(*compile(t, s).Find(uplinkKey)), Entries: []Usage{{Packets: packets}}}, now)
 		s, inactive = s.Tick(now)
 		return inactive
 	}

@@ -33,19 +33,20 @@ func newLife(t *testing.T, change ...func(*pfcp.CreateURR)) *life {
 		}
 	}))
 	l := &life{t: t, s: s, now: morning, cells: map[CellID]Volume{}, usage: map[Key]Usage{}, teids: &counter{next: 0x100}}
-	l.s = l.s.Recount(Session{}, nil, compile(t, l.s), Counts{})
+	l.s = l.s.Recount(Session{}, compile(t, l.s), Counts{})
 	return l
 }
 
 // packets are one of so many octets in each direction, for every entry of it.
 func (l *life) packets(up, down uint64) {
-	for key, e := range compile(l.t, l.s) {
+	table := compile(l.t, l.s)
+	for i := range table {
 		octets := up
-		if key.Direction == Downlink {
+		if table[i].Key.Direction == Downlink {
 			octets = down
 		}
 		if octets != 0 {
-			l.send(&e, 0, octets)
+			l.send(&table[i], 0, octets)
 		}
 	}
 }
@@ -71,26 +72,32 @@ func (l *life) send(e *Entry, rule int, octets uint64) {
 
 // counts are what the data path would read.
 func (l *life) counts() (c Counts) {
-	c.Entries = map[Key]Usage{}
-	for key := range compile(l.t, l.s) {
-		c.Entries[key] = l.usage[key]
-	}
+	c = l.read(compile(l.t, l.s))
 	for _, id := range l.s.CellIDs() {
 		c.Cells = append(c.Cells, l.cells[id])
 	}
 	return c
 }
 
+// read is what entries have counted.
+func (l *life) read(table Table) Counts {
+	c := Counts{Of: table}
+	for i := range table {
+		c.Entries = append(c.Entries, l.usage[table[i].Key])
+	}
+	return c
+}
+
 func (l *life) settle() Counts {
 	c := l.counts()
-	l.s = l.s.Settle(compile(l.t, l.s), c, l.now)
+	l.s = l.s.Settle(c, l.now)
 	return c
 }
 
 // modify is a modification as the edge makes it. between are packets that come before its rules are in force.
 func (l *life) modify(req *pfcp.SessionModificationRequest, between ...func()) []pfcp.UsageReport {
 	l.t.Helper()
-	before, counts := compile(l.t, l.s), l.settle()
+	counts := l.settle()
 	settled, final := l.s.Report(req.RemoveURRs, TriggerTermination, pfcp.Opt[uint32]{}, l.now)
 	for _, f := range between {
 		f()
@@ -98,15 +105,14 @@ func (l *life) modify(req *pfcp.SessionModificationRequest, between ...func()) [
 	next, _, err := settled.Modify(req, DefaultLimits(), l.teids, l.now)
 	require.NoError(l.t, err)
 	after := compile(l.t, next)
-	if gone := settled.Gone(before, after); len(gone) > 0 {
-		late := map[Key]Usage{}
-		for _, key := range gone {
-			late[key] = l.usage[key]
-			delete(l.usage, key)
+	if gone := settled.Gone(counts.Of, after); len(gone) > 0 {
+		next = next.Late(settled, counts, l.read(gone), final)
+		for i := range gone {
+			delete(l.usage, gone[i].Key)
 		}
-		next = next.Late(settled, before, counts.Entries, late, final)
 	}
-	l.s = next.Recount(settled, before, after, counts)
+	l.s = next.Recount(settled, after, counts)
+	require.Equal(l.t, compile(l.t, l.s), after, "with the watches set")
 	return final
 }
 
@@ -139,7 +145,7 @@ func (l *life) update(p pfcp.URRParameters) {
 
 func (l *life) forwards() bool {
 	table := compile(l.t, l.s)
-	return table[uplinkKey].Action == ActionForward && table[downlinkKey].Action == ActionForward
+	return table.Find(uplinkKey).Action == ActionForward && table.Find(downlinkKey).Action == ActionForward
 }
 
 func total(n uint64) pfcp.Volume { return pfcp.Volume{Total: pfcp.Some(n)} }

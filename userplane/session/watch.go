@@ -12,52 +12,68 @@ const maxShare = 1 << 30
 // Watch sets anew the counts at which entries tell. The session is settled with counts.
 func (s Session) Watch(t Table, counts Counts) Session {
 	next := s
-	keys := s.counting(t)
-	watches := make([]uint64, len(keys))
-	some := false
+	var watches []uint64
 	for i := range s.URRs {
 		up, down, ok := s.URRs[i].shares()
 		if !ok {
 			continue
 		}
-		var mine []int
 		entries := [2]uint64{}
-		for n, key := range keys {
-			if e := t[key]; s.counts(&e, i) {
-				mine = append(mine, n)
-				entries[key.Direction]++
+		for n := range t {
+			if s.counts(&t[n], i) {
+				entries[t[n].Key.Direction]++
 			}
 		}
 		if entries[Uplink] == 0 || entries[Downlink] == 0 { // all that is left is for the other direction
 			up, down = s.URRs[i].budget(Uplink), s.URRs[i].budget(Downlink)
 		}
-		for _, n := range mine {
-			key := keys[n]
-			budget := up
-			if key.Direction == Downlink {
-				budget = down
-			}
-			if budget == 0 {
+		budgets := [2]uint64{Uplink: up, Downlink: down}
+		if watches == nil {
+			watches = make([]uint64, len(t))
+		}
+		for n := range t {
+			key := &t[n].Key
+			budget := budgets[key.Direction]
+			if budget == 0 || !s.counts(&t[n], i) {
 				continue
 			}
-			at := counts.Entries[key].Octets + min(max(budget/entries[key.Direction], 1), maxShare)
+			at := counts.entry(key).Octets + min(max(budget/entries[key.Direction], 1), maxShare)
 			if watches[n] == 0 || at < watches[n] {
-				watches[n], some = at, true
+				watches[n] = at
 			}
 		}
 	}
-	if next.Watches = nil; some {
-		next.Watches = watches
-	}
+	next.Watches = s.ofCounting(t, watches)
 	return next
+}
+
+// ofCounting picks the watches of the entries that count for URRs; none when all are 0.
+func (s *Session) ofCounting(t Table, watches []uint64) []uint64 {
+	n, some := 0, false
+	for i := range watches {
+		if s.counting(&t[i]) {
+			watches[n] = watches[i]
+			some = some || watches[n] != 0
+			n++
+		}
+	}
+	if !some {
+		return nil
+	}
+	return watches[:n]
 }
 
 // Rewatch is Watch when there is reason to: a watch is reached, or what is left of a threshold is another than in old.
 func (s Session) Rewatch(old Session, t Table, counts Counts) Session {
-	for i, key := range s.counting(t) {
-		if i < len(s.Watches) && s.Watches[i] != 0 && counts.Entries[key].Octets >= s.Watches[i] {
+	n := 0
+	for i := range t {
+		if !s.counting(&t[i]) {
+			continue
+		}
+		if n < len(s.Watches) && s.Watches[n] != 0 && counts.entry(&t[i].Key).Octets >= s.Watches[n] {
 			return s.Watch(t, counts)
 		}
+		n++
 	}
 	for i := range s.URRs {
 		u, was := &s.URRs[i], &old.URRs[i]

@@ -115,20 +115,20 @@ func (sh *shard) put(s *session.Session, rule *session.Rule, p *session.Parked) 
 // ruleFor finds the entry that a packet belongs to, and in it the rule that took the packet, by its PDR. No rule: it is
 // gone since.
 func ruleFor(table session.Table, p *session.Parked) (*session.Entry, *session.Rule) {
-	e, ok := entryTo(table, p.Packet)
-	if !ok {
+	e := entryTo(table, p.Packet)
+	if e == nil {
 		return nil, nil
 	}
 	for _, r := range e.Rules {
 		if r.Origin.PDRID == p.Origin.PDRID {
-			return &e, r
+			return e, r
 		}
 	}
-	return &e, nil
+	return e, nil
 }
 
-// entryTo finds the entry that an IP packet to a UE belongs to.
-func entryTo(table session.Table, packet []byte) (session.Entry, bool) {
+// entryTo finds the entry that an IP packet to a UE belongs to; nil: there is none.
+func entryTo(table session.Table, packet []byte) *session.Entry {
 	var to netip.Addr
 	switch {
 	case len(packet) >= 20 && packet[0]>>4 == 4:
@@ -136,22 +136,23 @@ func entryTo(table session.Table, packet []byte) (session.Entry, bool) {
 	case len(packet) >= 40 && packet[0]>>4 == 6:
 		to = netip.AddrFrom16([16]byte(packet[24:40]))
 	default:
-		return session.Entry{}, false
+		return nil
 	}
-	for key, e := range table {
-		if key.Direction != session.Downlink || !key.UE.IsValid() {
+	for i := range table {
+		e := &table[i]
+		if e.Key.Direction != session.Downlink || !e.Key.UE.IsValid() {
 			continue
 		}
-		if key.UE.Contains(to) {
-			return e, true
+		if e.Key.UE.Contains(to) {
+			return e
 		}
 		for _, route := range e.Routes {
 			if route.Contains(to) {
-				return e, true
+				return e
 			}
 		}
 	}
-	return session.Entry{}, false
+	return nil
 }
 
 // drainsAfter are the FARs of which packets are being given back, or will be, when old has become next: those that
@@ -174,21 +175,16 @@ func (sh *shard) drainsAfter(old, next *session.Session) (fars []pfcp.FARID) {
 	return fars
 }
 
-// drain makes the rules of those FARs drain that would forward. table is changed, its entries' rules are not.
+// drain makes the rules of a table drain that would forward by those FARs.
 func drain(table session.Table, fars []pfcp.FARID) {
 	if len(fars) == 0 {
 		return
 	}
-	for key, e := range table {
-		e.More = slices.Clone(e.More)
-		changed := false
-		for _, r := range e.Rules {
-			if r.Action == session.ActionForward && key.Direction == session.Downlink && slices.Contains(fars, r.Origin.FARID) {
-				r.Action, changed = session.ActionDrain, true
+	for i := range table {
+		for _, r := range table[i].Rules {
+			if r.Action == session.ActionForward && table[i].Key.Direction == session.Downlink && slices.Contains(fars, r.Origin.FARID) {
+				r.Action = session.ActionDrain
 			}
-		}
-		if changed {
-			table[key] = e
 		}
 	}
 }
@@ -233,8 +229,8 @@ func (sh *shard) look(next *session.Session, fars []pfcp.FARID, discard bool) {
 			sh.giveBack(next.SEID, entry, p)
 		}
 	}
-	for _, e := range table {
-		for _, r := range e.Rules {
+	for i := range table {
+		for _, r := range table[i].Rules {
 			if r.Action == session.ActionBuffer && b.told[r.Origin.FARID] {
 				left.told[r.Origin.FARID] = true
 			}

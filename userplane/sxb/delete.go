@@ -74,14 +74,12 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 
 // stopped are a session's entries that drop, so that they count no more.
 func stopped(table session.Table) session.Table {
-	all := make(session.Table, len(table))
-	for key, e := range table {
-		e.Action = session.ActionDrop
-		e.More = slices.Clone(e.More)
-		for i := range e.More {
-			e.More[i].Action = session.ActionDrop
+	all := slices.Clone(table)
+	for i := range all {
+		all[i].More = slices.Clone(all[i].More)
+		for _, r := range all[i].Rules {
+			r.Action = session.ActionDrop
 		}
-		all[key] = e
 	}
 	return all
 }

@@ -254,11 +254,12 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 // hold notes the UE addresses of a session. A process that was killed between the record of a session and the data
 // path's refusal of it leaves one whose UE address another has: the older one keeps it.
 func hold(holders map[session.Key]pfcp.SEID, table session.Table) error {
-	for key, e := range table {
+	for i := range table {
+		key := table[i].Key
 		if other, ok := holders[key]; ok && key.Direction == session.Downlink {
 			return fmt.Errorf("session %#x has UE address %v of its own", uint64(other), key.UE)
 		}
-		holders[key] = e.Origin.SEID
+		holders[key] = table[i].Origin.SEID
 	}
 	return nil
 }

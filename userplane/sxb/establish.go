@@ -140,9 +140,7 @@ func (sh *shard) newSession(
 		s, err = sh.replace(r, *old, s, table, answer, l.now)
 		return s, answer, err
 	}
-	if s, table, err = sh.recount(s, table, session.Session{}, nil, session.Counts{}); err != nil {
-		return s, nil, err
-	}
+	s = recount(s, table, session.Session{}, session.Counts{})
 	changes := session.Diff(nil, table)
 	changes.DiffCells(nil, s.Cells())
 	if err := sh.e.gbr.swap(pfcp.BitRate{}, s.GBR()); err != nil {
@@ -185,10 +183,7 @@ func (sh *shard) replace(
 		sh.e.stats.dropped.Add(uint64(dropped))
 		sh.e.log.Error("usage reports dropped: the control plane confirms none, and replaces the session", "seid", uint64(old.SEID), "reports", dropped)
 	}
-	if next, table, err = sh.recount(next, table, settled, before, counts); err != nil {
-		sh.e.gbr.set(next.GBR(), old.GBR())
-		return next, sh.resume(old, before, err)
-	}
+	next = recount(next, table, settled, counts)
 	changes := session.Diff(forwarding, table)
 	changes.DiffCells(old.Cells(), next.Cells())
 	if err := sh.commit(r, &old, &next, changes, next.CP.SEID, answer); err != nil {

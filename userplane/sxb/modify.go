@@ -88,16 +88,14 @@ func (sh *shard) nextSession(
 		sh.e.gbr.set(next.GBR(), s.GBR())
 		return s, nil, err
 	}
-	var gone []session.Key
+	var gone session.Table
 	if touched {
 		if gone = settled.Gone(before, after); len(gone) > 0 {
-			if next, err = sh.endEntries(settled, next, before, counts, gone, final); err != nil {
+			if next, err = sh.endEntries(settled, next, counts, gone, final); err != nil {
 				return refused(sh.resume(s, before, err))
 			}
 		}
-		if next, after, err = sh.recount(next, after, settled, before, counts); err != nil {
-			return refused(sh.resume(s, before, err))
-		}
+		next = recount(next, after, settled, counts)
 	}
 	drain(after, sh.drainsAfter(&s, &next))
 	changes := session.Diff(before, after)
@@ -137,58 +135,53 @@ func (sh *shard) endCells(settled session.Session, removes []session.CellID, fin
 	return changed
 }
 
-// recount has the URRs of a session with other rules than old, which was settled with counts, count in its own.
-func (sh *shard) recount(
-	s session.Session, table session.Table, old session.Session, before session.Table, counts session.Counts,
-) (session.Session, session.Table, error) {
+// recount has the URRs of a session with other rules than old, which was settled with counts, count in its own, which
+// are those of table.
+func recount(
+	s session.Session, table session.Table, old session.Session, counts session.Counts,
+) session.Session {
 	if len(s.URRs) == 0 {
-		return s, table, nil
+		return s
 	}
-	s = s.Recount(old, before, table, counts)
-	table, err := s.Compile(sh.e.cfg.Instances) // now with watches
-	return s, table, err
+	return s.Recount(old, table, counts)
 }
 
 // endEntries has entries that are to go forward no more, and reads what they have counted since they were settled. It
 // is for the URRs that live on, and for the last reports of the others.
 func (sh *shard) endEntries(
-	settled, next session.Session, before session.Table, counts session.Counts, gone []session.Key, final []pfcp.UsageReport,
+	settled, next session.Session, counts session.Counts, gone session.Table, final []pfcp.UsageReport,
 ) (session.Session, error) {
-	ending, usage := make(session.Table, len(gone)), make(map[session.Key]session.Usage, len(gone))
-	for _, key := range gone {
-		ending[key] = before[key]
-	}
-	if err := sh.e.dp.Apply(session.Diff(ending, stopped(ending))); err != nil {
+	if err := sh.e.dp.Apply(session.Diff(gone, stopped(gone))); err != nil {
 		return next, err
 	}
-	all, err := sh.e.dp.Usage(gone)
+	late, err := sh.counts(gone)
 	if err != nil {
 		return next, err
 	}
-	for i, key := range gone {
-		usage[key] = all[i]
+	return next.Late(settled, counts, late, final), nil
+}
+
+// counts reads what entries have counted.
+func (sh *shard) counts(table session.Table) (c session.Counts, err error) {
+	keys := make([]session.Key, len(table))
+	for i := range table {
+		keys[i] = table[i].Key
 	}
-	return next.Late(settled, before, counts.Entries, usage, final), nil
+	c.Of = table
+	c.Entries, err = sh.e.dp.Usage(keys)
+	return c, err
 }
 
 // settle brings the session up to what its entries and cells have counted until now.
 func (sh *shard) settle(s session.Session, table session.Table, now time.Time) (session.Session, session.Counts, error) {
-	counts := session.Counts{Entries: make(map[session.Key]session.Usage, len(table))}
-	keys := make([]session.Key, 0, len(table))
-	for key := range table {
-		keys = append(keys, key)
-	}
-	usages, err := sh.e.dp.Usage(keys)
+	counts, err := sh.counts(table)
 	if err != nil {
 		return s, counts, err
-	}
-	for i, key := range keys {
-		counts.Entries[key] = usages[i]
 	}
 	if cells := s.CellIDs(); len(cells) > 0 {
 		if counts.Cells, err = sh.e.dp.Volumes(cells); err != nil {
 			return s, counts, err
 		}
 	}
-	return s.Settle(table, counts, session.At(now)), counts, nil
+	return s.Settle(counts, session.At(now)), counts, nil
 }

@@ -387,13 +387,11 @@ func (sh *shard) change(s *session.Session, next session.Session) error {
 		return err
 	}
 	if gone := settled.Gone(before, after); s.Observes() && len(gone) > 0 {
-		if next, err = sh.endEntries(settled, next, before, counts, gone, nil); err != nil {
+		if next, err = sh.endEntries(settled, next, counts, gone, nil); err != nil {
 			return sh.resume(*s, before, err)
 		}
 	}
-	if next, after, err = sh.recount(next, after, settled, before, counts); err != nil {
-		return sh.resume(*s, before, err)
-	}
+	next = recount(next, after, settled, counts)
 	if err := sh.record(&next); err != nil {
 		return sh.resume(*s, before, err)
 	}

@@ -41,10 +41,13 @@ var (
 	remote = netip.MustParseAddr("10.10.0.2")
 )
 
+// entries are those of all sessions.
+type entries map[session.Key]session.Entry
+
 // fakeDataPath is a table in memory that checks what the real one checks.
 type fakeDataPath struct {
 	mu       sync.Mutex
-	table    session.Table
+	table    entries
 	usage    map[session.Key]session.Usage
 	cells    map[session.CellID]session.Volume
 	limits   map[session.CellID]session.VolumeLimits
@@ -57,7 +60,7 @@ type fakeDataPath struct {
 
 func newDataPath() *fakeDataPath {
 	return &fakeDataPath{
-		table: session.Table{}, usage: map[session.Key]session.Usage{},
+		table: entries{}, usage: map[session.Key]session.Usage{},
 		cells: map[session.CellID]session.Volume{}, limits: map[session.CellID]session.VolumeLimits{},
 		held: map[pfcp.SEID]bool{},
 	}
@@ -172,7 +175,7 @@ func (d *fakeDataPath) Drained(seid pfcp.SEID) bool {
 func (d *fakeDataPath) reconcile(want func(func(session.Entry) bool)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	next := session.Table{}
+	next := entries{}
 	for e := range want {
 		next[e.Key] = e
 	}
@@ -250,10 +253,10 @@ func (d *fakeDataPath) octets(key session.Key) uint64 {
 	return d.usage[key].Octets
 }
 
-func (d *fakeDataPath) snapshot() session.Table {
+func (d *fakeDataPath) snapshot() entries {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t := session.Table{}
+	t := entries{}
 	for k, e := range d.table {
 		t[k] = e
 	}
@@ -360,7 +363,7 @@ func (w *world) sessions() []session.Session {
 
 // held is what the sessions say that the node must hold, and what it holds.
 type held struct {
-	Table                         session.Table
+	Table                         entries
 	Limits                        map[session.CellID]session.VolumeLimits
 	TEIDs, Addresses              int
 	NamingApplications, InJournal int
@@ -368,12 +371,12 @@ type held struct {
 
 func (w *world) held() (want, have held) {
 	w.t.Helper()
-	want = held{Table: session.Table{}, Limits: map[session.CellID]session.VolumeLimits{}}
+	want = held{Table: entries{}, Limits: map[session.CellID]session.VolumeLimits{}}
 	for _, s := range w.sessions() {
 		table, err := s.Compile(w.edge.cfg.Instances)
 		require.NoError(w.t, err)
-		for k, e := range table {
-			want.Table[k] = e
+		for _, e := range table {
+			want.Table[e.Key] = e
 		}
 		for _, c := range s.Cells() {
 			want.Limits[c.ID] = c.Limits

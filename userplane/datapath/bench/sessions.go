@@ -21,16 +21,11 @@ func (b *bed) addSessions(count int) error {
 			return fmt.Errorf("session %d: %w", n, err)
 		}
 		table, err := s.Compile(instances)
-		if err == nil {
-			s = s.Recount(session.Session{}, nil, table, session.Counts{})
-			table, err = s.Compile(instances)
-		}
 		if err != nil {
 			return fmt.Errorf("session %d: %w", n, err)
 		}
-		for _, e := range table {
-			changes.Puts = append(changes.Puts, e)
-		}
+		s = s.Recount(session.Session{}, table, session.Counts{})
+		changes.Puts = append(changes.Puts, table...)
 		changes.DiffCells(nil, s.Cells())
 		if len(changes.Puts) >= 2*batch || n == count-1 {
 			if err := b.d.Apply(changes); err != nil {
