@@ -107,33 +107,21 @@ struct outer_header6 {
 	struct gtpu_header gtpu;
 };
 
-/* outer_length is how many octets that is towards a peer. */
-static __always_inline __u32 outer_length(const struct peer *peer)
-{
-	return (peer->remote ? sizeof(struct outer_header) : sizeof(struct outer_header6)) +
-	       (peer->qfi == NO_QFI ? 0 : sizeof(struct gtpu_container));
-}
-
 /* Over IPv6: the UDP checksum is 0, as RFC 6935 permits tunnels between ends that are both set so. Otherwise it is
  * computed: a receiver that is not set so must drop such a datagram (RFC 8200 8.1). */
 volatile const bool zero_checksum_ipv6;
 
-/* write_gtpu fills what both families share; octets: of the inner packet. The UDP checksum is 0, which over IPv4 says
- * that there is none (RFC 768); over IPv6 finish_udp6() follows. The source port is 2152. */
-static __always_inline void write_gtpu(struct udphdr *udp, struct gtpu_header *gtpu, const struct peer *peer,
-				       __be32 teid, __u32 octets)
+/* write_gtpu fills what both families share, in words as the standards draw them; length: of the UDP datagram. Its checksum
+ * is 0, which over IPv4 says that there is none (RFC 768); over IPv6 finish_udp6() follows. The source port is 2152. */
+static __always_inline void write_gtpu(__be32 *word, const struct peer *peer, __be32 teid, __u32 length)
 {
-	__u32 container = peer->qfi == NO_QFI ? 0 : sizeof(struct gtpu_container);
+	__u32 flags = peer->qfi == NO_QFI ? GTPU_VERSION_1 : GTPU_VERSION_1 | GTPU_FLAG_EXTENSION;
 
-	udp->source = bpf_htons(GTPU_PORT);
-	udp->dest = bpf_htons(GTPU_PORT);
-	udp->len = bpf_htons(sizeof(*udp) + sizeof(*gtpu) + container + octets);
-	udp->check = 0;
-
-	gtpu->flags = GTPU_VERSION_1 | (container ? GTPU_FLAG_EXTENSION : 0);
-	gtpu->type = GTPU_G_PDU;
-	gtpu->length = bpf_htons(container + octets);
-	gtpu->teid = teid;
+	word[0] = bpf_htonl(GTPU_PORT << 16 | GTPU_PORT);
+	word[1] = bpf_htonl(length << 16);
+	word[2] = bpf_htonl(flags << 24 | GTPU_G_PDU << 16 |
+			    (length - sizeof(struct udphdr) - sizeof(struct gtpu_header)));
+	word[3] = teid;
 }
 
 static __always_inline void write_container(struct gtpu_container *c, __u8 qfi)
@@ -153,23 +141,18 @@ static __always_inline void write_container(struct gtpu_container *c, __u8 qfi)
 static __always_inline void write_outer(struct outer_header *h, const struct peer *peer, __be32 teid,
 					__u32 octets, __u16 identification)
 {
-	__u32 sum;
+	__u32 length = peer->outer + octets;
+	__u32 sum = bpf_ntohs(peer->checksum) + length + identification;
+	__be32 *word = (void *)&h->ip;
 
-	h->ip.version = 4;
-	h->ip.ihl = 5;
-	h->ip.tos = peer->tos;
-	h->ip.tot_len = bpf_htons(outer_length(peer) + octets);
-	h->ip.id = bpf_htons(identification);
-	h->ip.frag_off = 0;
-	h->ip.ttl = IPDEFTTL;
-	h->ip.protocol = IPPROTO_UDP;
-	h->ip.saddr = peer->local;
-	h->ip.daddr = peer->remote;
-	sum = peer->checksum + h->ip.tot_len + h->ip.id;
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
-	h->ip.check = ~sum;
-	write_gtpu(&h->udp, &h->gtpu, peer, teid, octets);
+	word[0] = bpf_htonl(0x45U << 24 | peer->tos << 16 | length);
+	word[1] = bpf_htonl((__u32)identification << 16);
+	word[2] = bpf_htonl(IPDEFTTL << 24 | IPPROTO_UDP << 16 | (~sum & 0xffff));
+	word[3] = peer->local;
+	word[4] = peer->remote;
+	write_gtpu((void *)&h->udp, peer, teid, length - sizeof(h->ip));
 }
 
 /* flow_label of a tunnel's packets: one flow in order, and tunnels spread over what a transport network chooses by it
@@ -183,13 +166,14 @@ static __always_inline __u32 flow_label(__be32 teid)
 
 static __always_inline void write_outer6(struct outer_header6 *h, const struct peer *peer, __be32 teid, __u32 octets)
 {
-	*(__be32 *)&h->ip = bpf_htonl(6U << 28 | (__u32)peer->tos << 20 | flow_label(teid));
-	h->ip.payload_len = bpf_htons(outer_length(peer) - sizeof(h->ip) + octets);
-	h->ip.nexthdr = IPPROTO_UDP;
-	h->ip.hop_limit = IPDEFTTL;
+	__u32 length = peer->outer - sizeof(h->ip) + octets;
+	__be32 *word = (void *)&h->ip;
+
+	word[0] = bpf_htonl(6U << 28 | (__u32)peer->tos << 20 | flow_label(teid));
+	word[1] = bpf_htonl(length << 16 | IPPROTO_UDP << 8 | IPDEFTTL);
 	__builtin_memcpy(&h->ip.saddr, peer->local6, 16);
 	__builtin_memcpy(&h->ip.daddr, peer->remote6, 16);
-	write_gtpu(&h->udp, &h->gtpu, peer, teid, octets);
+	write_gtpu((void *)&h->udp, peer, teid, length);
 }
 
 /* finish_udp6 writes the checksum of the UDP datagram that begins offset octets into the frame and ends with it, RFC 8200

@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 7,
+	LAYOUT = 8,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
@@ -261,17 +261,19 @@ enum {
 
 /* ---- where packets go ----------------------------------------------------------------------------------------- */
 
-/* One end of our tunnels to one remote GTP-U entity. Immutable while an entry points to it. */
+/* One end of our tunnels to one remote GTP-U entity. Immutable while an entry points to it. One cache line. */
 struct peer {
 	__be32 local;   /* address of the slice */
 	__be32 remote;  /* address of the SGW; 0: IPv6 */
-	__u32 pad;
 	__u16 checksum; /* ones' complement sum of the outer IPv4 header without total length and identification; of IPv6, of
 			 * the pseudo-header without length (RFC 8200 8.1) */
+	__u16 outer;    /* octets of all that stands before an inner packet: IP, UDP, GTP-U and its container */
 	__u8 tos;       /* of the outer header */
 	__u8 qfi;       /* of the PDU Session Container; NO_QFI: none is sent */
+	__u16 pad;
 	__be64 local6[2];
 	__be64 remote6[2];
+	__u64 spare[2];
 };
 
 enum {

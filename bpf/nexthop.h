@@ -29,33 +29,40 @@ static __always_inline struct hop *find_hop(__u32 index)
 }
 
 struct vlan_header {
-	struct ethhdr eth; /* h_proto: 802.1Q */
+	struct ethernet eth; /* proto: 802.1Q */
 	__be16 tag;
 	__be16 proto;
-} __attribute__((packed));
+};
 
 /* link_length is how many octets stand before an IP packet that leaves to hop. */
 static __always_inline __u32 link_length(const struct hop *hop)
 {
-	return hop->vlan ? sizeof(struct vlan_header) : sizeof(struct ethhdr);
+	return hop->vlan ? sizeof(struct vlan_header) : sizeof(struct ethernet);
+}
+
+/* copy_macs copies both addresses. In words: the compiler would do it octet by octet. */
+static __always_inline void copy_macs(void *to, const void *from)
+{
+	*(__u64 *)to = *(const __u64 *)from;
+	*(__u32 *)(to + 8) = *(const __u32 *)(from + 8);
 }
 
 /* write_link writes them; NULL when there is no room, else where the IP packet begins. */
 static __always_inline void *write_link(struct cursor *c, const struct hop *hop, __be16 proto)
 {
-	struct ethhdr *eth = take(c, sizeof(*eth));
+	struct ethernet *eth = take(c, sizeof(*eth));
 	struct vlan_header *vlan = (void *)eth;
 
 	if (!eth)
 		return NULL;
-	__builtin_memcpy(eth->h_dest, hop->remote_mac, 2 * ETH_ALEN);
+	copy_macs(eth->dest, hop->remote_mac);
 	if (likely(!hop->vlan)) {
-		eth->h_proto = proto;
+		eth->proto = proto;
 		return c->pos;
 	}
 	if (!take(c, sizeof(*vlan) - sizeof(*eth)))
 		return NULL;
-	eth->h_proto = bpf_htons(ETH_P_8021Q);
+	eth->proto = bpf_htons(ETH_P_8021Q);
 	vlan->tag = bpf_htons(hop->vlan);
 	vlan->proto = proto;
 	return c->pos;

@@ -13,6 +13,13 @@ struct cursor {
 	long verdict; /* of a packet that is forwarded; set by leave() */
 };
 
+/* Not struct ethhdr, which is packed: the compiler would read and write it octet by octet. */
+struct ethernet {
+	__u8 dest[ETH_ALEN];
+	__u8 source[ETH_ALEN];
+	__be16 proto;
+};
+
 #define MAX_OFFSET 0x3fff /* of an IP packet in the frame */
 
 /* The end is not to be put aside as the 32 bits that the context has: the verifier refuses that for pointers. */
@@ -49,9 +56,9 @@ static __always_inline __u32 distance(const void *from, const void *to)
 	return octets;
 }
 
-static __always_inline struct ethhdr *parse_ethernet(struct cursor *c)
+static __always_inline struct ethernet *parse_ethernet(struct cursor *c)
 {
-	return take(c, sizeof(struct ethhdr));
+	return take(c, sizeof(struct ethernet));
 }
 
 static __always_inline bool is_vlan(__be16 ethertype)

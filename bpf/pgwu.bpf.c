@@ -233,7 +233,7 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 		if (!peer)
 			return REASON_NO_RESOURCES;
 		index += peers_hops;
-		outer = outer_length(peer);
+		outer = peer->outer;
 	} else if (job->family != FILTER_IPV4) {
 		index += hops_of_ipv6;
 	}
@@ -382,11 +382,11 @@ __noinline int execute_turn(struct xdp_md *ctx, struct job *job)
 /* find_outer makes job that of the packet with the outer header that it came with. */
 static __always_inline bool find_outer(struct cursor *c, struct job *job)
 {
-	struct ethhdr *eth = parse_ethernet(c);
+	struct ethernet *eth = parse_ethernet(c);
 	struct ipv6hdr *ip6;
 	struct iphdr *ip;
 
-	if (!eth || (is_vlan(eth->h_proto) && !take(c, sizeof(struct vlan_header) - sizeof(*eth))))
+	if (!eth || (is_vlan(eth->proto) && !take(c, sizeof(struct vlan_header) - sizeof(*eth))))
 		return false;
 	job->offset = distance(eth, c->pos);
 	ip = c->pos;
@@ -425,16 +425,18 @@ static __always_inline enum reason execute(struct cursor *c, struct job *job)
 {
 	enum reason reason;
 
-	if (unlikely(job->at.word.flags & ENTRY_BUFFER)) {
-		reason = buffer(c->ctx, job, c->ctx->ingress_ifindex == injector);
-		if (reason != GO_ON)
+	if (unlikely(job->at.word.flags & (ENTRY_BUFFER | ENTRY_WHOLE))) {
+		if (job->at.word.flags & ENTRY_BUFFER) {
+			reason = buffer(c->ctx, job, c->ctx->ingress_ifindex == injector);
+			if (reason != GO_ON)
+				return reason;
+		}
+		if (job->at.word.flags & ENTRY_WHOLE) {
+			reason = execute_whole(c->ctx, job);
+			*c = cursor_of(c->ctx);
+			c->verdict = job->verdict;
 			return reason;
-	}
-	if (unlikely(job->at.word.flags & ENTRY_WHOLE)) {
-		reason = execute_whole(c->ctx, job);
-		*c = cursor_of(c->ctx);
-		c->verdict = job->verdict;
-		return reason;
+		}
 	}
 	if (unlikely(turns(job))) {
 		reason = execute_turn(c->ctx, job);
@@ -642,7 +644,7 @@ static __always_inline enum reason ipv6_packet(struct cursor *c, struct job *job
 
 static __always_inline enum reason pipeline(struct cursor *c, struct job *job)
 {
-	struct ethhdr *eth = parse_ethernet(c);
+	struct ethernet *eth = parse_ethernet(c);
 	struct vlan_header *vlan = (void *)eth;
 	struct where port = {};
 	__be16 proto;
@@ -650,7 +652,7 @@ static __always_inline enum reason pipeline(struct cursor *c, struct job *job)
 
 	if (!eth)
 		return REASON_MALFORMED_OUTER;
-	proto = eth->h_proto;
+	proto = eth->proto;
 	if (unlikely(is_vlan(proto))) {
 		if (!take(c, sizeof(*vlan) - sizeof(*eth)))
 			return REASON_MALFORMED_OUTER;
@@ -686,7 +688,7 @@ int pgwu(struct xdp_md *ctx)
 		c.verdict = job.verdict;
 	}
 	count_reason(reason);
-	return is_sent(reason) ? c.verdict : verdict_of(reason);
+	return likely(is_forwarded(reason)) || is_sent(reason) ? c.verdict : verdict_of(reason);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -91,11 +91,15 @@ static __always_inline void count_reason(enum reason reason)
 		(*packets)++;
 }
 
+static __always_inline bool is_forwarded(enum reason reason)
+{
+	return reason <= REASON_DOWNLINK_FORWARDED;
+}
+
 /* is_sent: the packet, or an answer to it, goes out the way that the pipeline decided. */
 static __always_inline bool is_sent(enum reason reason)
 {
-	return reason == REASON_UPLINK_FORWARDED || reason == REASON_DOWNLINK_FORWARDED ||
-	       reason == REASON_TOO_BIG_ANSWERED || reason == REASON_TOO_BIG_TOLD_UE;
+	return is_forwarded(reason) || reason == REASON_TOO_BIG_ANSWERED || reason == REASON_TOO_BIG_TOLD_UE;
 }
 
 /* The verdict of every other reason: what the node's kernel may still want, or nothing. */

@@ -71,7 +71,7 @@ static __always_inline enum reason send_tunnelled(struct cursor *c, const struct
 {
 	__be16 proto = peer->remote ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 
-	if (bpf_xdp_adjust_head(c->ctx, (int)job->offset - (int)(link_length(hop) + outer_length(peer))))
+	if (bpf_xdp_adjust_head(c->ctx, (int)job->offset - (int)(link_length(hop) + peer->outer)))
 		return REASON_NO_HEADROOM;
 	*c = cursor_of(c->ctx);
 	if (!write_link(c, hop, proto) || !write_outer_header(c, peer, job, packets))

@@ -53,9 +53,9 @@ __noinline int tell_network(struct xdp_md *ctx, struct job *job, const struct in
 	old = c.pos + (grow & 0x3f);
 	if ((void *)(new + 1) > c.end || (void *)(old + 1) > c.end)
 		return REASON_TOO_BIG;
-	__builtin_memcpy(new->eth.h_dest, old->eth.h_source, ETH_ALEN);
-	__builtin_memcpy(new->eth.h_source, old->eth.h_dest, ETH_ALEN);
-	new->eth.h_proto = old->eth.h_proto;
+	__builtin_memcpy(new->eth.dest, old->eth.source, ETH_ALEN);
+	__builtin_memcpy(new->eth.source, old->eth.dest, ETH_ALEN);
+	new->eth.proto = old->eth.proto;
 	if (job->offset == sizeof(*new)) {
 		new->tag = old->tag;
 		new->proto = old->proto;
@@ -105,7 +105,7 @@ __noinline int tell_ue(struct xdp_md *ctx, struct job *job, const struct instanc
 	if (!peer)
 		return REASON_NO_RESOURCES;
 	hop = find_hop(index + peers_hops);
-	if (!hop || down.octets + outer_length(peer) > hop->mtu)
+	if (!hop || down.octets + peer->outer > hop->mtu)
 		return REASON_TOO_BIG;
 	c = cursor_of(ctx);
 	reason = send_tunnelled(&c, &down, peer, hop, 0);

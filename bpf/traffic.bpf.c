@@ -229,15 +229,15 @@ SEC("xdp")
 int sink(struct xdp_md *ctx)
 {
 	struct cursor c = cursor_of(ctx);
-	struct ethhdr *eth = parse_ethernet(&c);
+	struct ethernet *eth = parse_ethernet(&c);
 	struct sight s = { .qfi = NO_QFI };
 	__u32 octets = 0;
 	__be16 proto, *tag;
 
 	if (!eth)
 		return XDP_DROP;
-	proto = eth->h_proto;
-	__builtin_memcpy(s.mac, eth->h_dest, ETH_ALEN);
+	proto = eth->proto;
+	__builtin_memcpy(s.mac, eth->dest, ETH_ALEN);
 	if (proto == bpf_htons(ETH_P_8021Q)) {
 		tag = take(&c, 4);
 		if (!tag)

@@ -274,7 +274,7 @@ func (d *Datapath) peer(key peerKey) (uint32, error) {
 			return 0, err
 		}
 	}
-	raw := pgwuPeer{Tos: key.tos, Qfi: key.qfi}
+	raw := pgwuPeer{Tos: key.tos, Qfi: key.qfi, Outer: outerLength(key)}
 	if key.remote.Is4() {
 		raw.Local, raw.Remote = onWire(key.local), onWire(key.remote)
 		raw.Checksum = outerChecksum(key.local, key.remote, key.tos)

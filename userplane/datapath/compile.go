@@ -357,6 +357,19 @@ func pseudoChecksum(local, remote netip.Addr) uint16 {
 	return sumOf(append(append(l[:], r[:]...), 0, udp))
 }
 
+// outerLength is how many octets bpf/gtpu.h writes before an inner packet: IP, UDP, GTP-U, and the PDU Session Container.
+func outerLength(key peerKey) uint16 {
+	const ipv4, ipv6, udpAndGTPU, container = 20, 40, 8 + 8, 8
+	length := uint16(ipv4 + udpAndGTPU)
+	if key.remote.Is6() {
+		length = ipv6 + udpAndGTPU
+	}
+	if key.qfi != noQFI {
+		length += container
+	}
+	return length
+}
+
 // outerChecksum is the ones' complement sum of the outer IPv4 header that bpf/gtpu.h writes, with total length,
 // identification and checksum 0, in the byte order of the packet.
 func outerChecksum(local, remote netip.Addr, tos uint8) uint16 {

@@ -190,7 +190,7 @@ type pgwuInstance struct {
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 7
+	pgwuLayoutLAYOUT pgwuLayout = 8
 )
 
 type pgwuLimited uint32
@@ -269,12 +269,14 @@ type pgwuPeer struct {
 	_        structs.HostLayout
 	Local    uint32
 	Remote   uint32
-	Pad      uint32
 	Checksum uint16
+	Outer    uint16
 	Tos      uint8
 	Qfi      uint8
+	Pad      uint16
 	Local6   [2]uint64
 	Remote6  [2]uint64
+	Spare    [2]uint64
 }
 
 type pgwuReason uint32

@@ -259,6 +259,7 @@ func (b *bed) loadHarness() error {
 	); err != nil {
 		return fmt.Errorf("set the harness up: %w", err)
 	}
+	spec.Maps["lines"].MaxEntries = uint32(b.capacity)
 	if err := spec.LoadAndAssign(&b.harness, nil); err != nil {
 		return fmt.Errorf("load the harness: %w", err)
 	}

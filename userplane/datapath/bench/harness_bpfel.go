@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type harnessLine struct {
+	_     structs.HostLayout
+	Words [8]uint64
+}
+
 type harnessSumPiece struct {
 	_      structs.HostLayout
 	Octets [516]uint8
@@ -24,7 +29,9 @@ type harnessSumPiece struct {
 const (
 	harnessMapCandidate         = "candidate"
 	harnessMapExits             = "exits"
+	harnessMapLines             = "lines"
 	harnessMapSumPieces         = "sum_pieces"
+	harnessProgAccess           = "access"
 	harnessProgArrive           = "arrive"
 	harnessProgFloorDownlink    = "floor_downlink"
 	harnessProgFloorUplink      = "floor_uplink"
@@ -96,6 +103,7 @@ type harnessSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type harnessProgramSpecs struct {
+	Access           *ebpf.ProgramSpec `ebpf:"access"`
 	Arrive           *ebpf.ProgramSpec `ebpf:"arrive"`
 	FloorDownlink    *ebpf.ProgramSpec `ebpf:"floor_downlink"`
 	FloorUplink      *ebpf.ProgramSpec `ebpf:"floor_uplink"`
@@ -114,6 +122,7 @@ type harnessProgramSpecs struct {
 type harnessMapSpecs struct {
 	Candidate *ebpf.MapSpec `ebpf:"candidate"`
 	Exits     *ebpf.MapSpec `ebpf:"exits"`
+	Lines     *ebpf.MapSpec `ebpf:"lines"`
 	SumPieces *ebpf.MapSpec `ebpf:"sum_pieces"`
 }
 
@@ -162,6 +171,7 @@ func (o *harnessObjects) Close() error {
 type harnessMaps struct {
 	Candidate *ebpf.Map `ebpf:"candidate"`
 	Exits     *ebpf.Map `ebpf:"exits"`
+	Lines     *ebpf.Map `ebpf:"lines"`
 	SumPieces *ebpf.Map `ebpf:"sum_pieces"`
 }
 
@@ -169,6 +179,7 @@ func (m *harnessMaps) Close() error {
 	return _HarnessClose(
 		m.Candidate,
 		m.Exits,
+		m.Lines,
 		m.SumPieces,
 	)
 }
@@ -200,6 +211,7 @@ type harnessVariables struct {
 //
 // It can be passed to loadHarnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type harnessPrograms struct {
+	Access           *ebpf.Program `ebpf:"access"`
 	Arrive           *ebpf.Program `ebpf:"arrive"`
 	FloorDownlink    *ebpf.Program `ebpf:"floor_downlink"`
 	FloorUplink      *ebpf.Program `ebpf:"floor_uplink"`
@@ -214,6 +226,7 @@ type harnessPrograms struct {
 
 func (p *harnessPrograms) Close() error {
 	return _HarnessClose(
+		p.Access,
 		p.Arrive,
 		p.FloorDownlink,
 		p.FloorUplink,

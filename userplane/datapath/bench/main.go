@@ -185,6 +185,9 @@ func (b *bed) rows(kind string, counts []int) (rows []*row) {
 		begin(d)
 		for _, n := range counts {
 			add(fmt.Sprintf("%s_%d", prefix[d], n), d, b.datapath, 0, n)
+			if kind == "dense" && d == uplink {
+				add(fmt.Sprintf("access_%d", n), d, b.harness.Access, 0, n)
+			}
 		}
 	}
 	return rows
