@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 8,
+	LAYOUT = 9,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
@@ -310,6 +310,8 @@ struct instance {
 	__u8 pad[3];
 	__be64 gateway6[2];
 	__be64 local6[2];
+	__u32 table; /* of the kernel, whose default routes are the gateways now; 0: they are configured */
+	__u32 spare;
 };
 
 /* A slice: TEIDs, and the addresses that they are behind, of which there is at least one. 32 octets. */

@@ -285,7 +285,7 @@ func (d *Datapath) peer(key peerKey) (uint32, error) {
 	d.tables.peers.slots[index] = raw
 	d.peerIndex[key], d.peerKeys[index] = index, key
 	d.peerPool.idleIfFree(index)
-	d.hops.want(d.peerHop(index), key.remote, "")
+	d.hops.want(d.peerHop(index), target{address: key.remote, source: key.local})
 	d.hops.resolveNow(d.peerHop(index))
 	return index, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
 )
@@ -40,6 +42,7 @@ type Instance struct {
 	Name     pfcp.NetworkInstance
 	Gateway  netip.Addr // next hop of every uplink IPv4 packet; zero: as for IPv6. Resolved by netlink
 	Gateway6 netip.Addr // of every IPv6 packet; zero: as for IPv4
+	Table    uint32     // instead of both: the kernel's route table whose default routes, as they are now, lead there
 	UEToUE   bool       // packets from a UE to another of this node go there at once, by the rules of both
 }
 
@@ -167,8 +170,13 @@ func (c Config) validateInstances(fault func(key, format string, args ...any)) {
 		}
 		seen[in.Name] = true
 		switch {
+		case in.Table != 0 && (in.Gateway.IsValid() || in.Gateway6.IsValid()):
+			fault(key+".table", "stands beside a gateway: it is the table's default routes that say where packets go")
+		case in.Table == unix.RT_TABLE_LOCAL:
+			fault(key+".table", "%d is the kernel's table of its own addresses", in.Table)
+		case in.Table != 0:
 		case !in.Gateway.IsValid() && !in.Gateway6.IsValid():
-			fault(key+".gateway", "neither gateway nor gateway6")
+			fault(key+".gateway", "neither gateway nor gateway6 nor table")
 		case in.Gateway.IsValid() && !in.Gateway.Is4():
 			fault(key+".gateway", "%v is not an IPv4 address", in.Gateway)
 		case in.Gateway6.IsValid() && !is6(in.Gateway6):

@@ -108,6 +108,10 @@ type Datapath struct {
 	netlink *netlink.Handle
 	reader  *Reader
 
+	resolving      sync.Mutex // of the two below; before mu
+	routeTables    *routeReader
+	instanceTables []routeTable // those that network instances name
+
 	portKeys map[uint64]bool // of the configured ports in the directory
 	devices  map[Port]string // of ports that are VLANs
 
@@ -118,6 +122,7 @@ type Datapath struct {
 	tables    *tables
 	grace     *grace
 	hops      *hops
+	shown     map[uint32]pgwuInstance // by number: what the map says of those that have a route table
 	blockPool *pool
 	blockKeys []uint64       // by block: its key in the directory; 0: none
 	sweep     uint           // calls of Exceeded
@@ -163,6 +168,10 @@ func (d *Datapath) Close() error {
 	if d.netlink != nil {
 		d.netlink.Close()
 		d.netlink = nil
+	}
+	if d.routeTables != nil {
+		d.routeTables.close()
+		d.routeTables = nil
 	}
 	if d.ns.IsOpen() {
 		errs = append(errs, d.ns.Close())

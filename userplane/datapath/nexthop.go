@@ -21,33 +21,42 @@ type hops struct {
 	grace  *grace
 	log    *slog.Logger
 
-	wanted map[uint32]target // by index of the table
-	states map[uint32]string // by index: what was logged last
-	kick   chan struct{}     // there is a new one
+	wanted   map[uint32]target     // by index of the table
+	states   map[uint32]string     // by index: what was logged last
+	gateways map[uint32]netip.Addr // by index: the router of a default route; none for an address
+	kick     chan struct{}         // there is a new one
 }
 
 func newHops(handle *netlink.Handle, t *table[pgwuNextHop], g *grace, log *slog.Logger) *hops {
 	return &hops{
 		handle: handle, ports: map[int]bool{}, table: t, grace: g, log: log,
-		wanted: map[uint32]target{}, states: map[uint32]string{}, kick: make(chan struct{}, 1),
+		wanted: map[uint32]target{}, states: map[uint32]string{}, gateways: map[uint32]netip.Addr{}, kick: make(chan struct{}, 1),
 	}
 }
 
-// target is what a next hop leads to.
+// target is what a next hop leads to: an address, or where a default route does.
 type target struct {
 	address netip.Addr
-	device  string // by which it is to be reached; "": by any
+	source  netip.Addr // of what is sent there: the kernel's rules may look at it. Zero: any
+	device  string     // by which it is to be reached; "": by any
+	table   routeTable // its default route, instead of an address
 }
 
-// want makes index the next hop to address; refresh resolves it.
-func (h *hops) want(index uint32, address netip.Addr, device string) {
-	h.wanted[index] = target{address, device}
+// String names it in logs.
+func (t target) String() string {
+	if t.table.number != 0 {
+		return t.table.String()
+	}
+	return t.address.String()
 }
+
+// want makes index the next hop to something; refresh resolves it.
+func (h *hops) want(index uint32, to target) { h.wanted[index] = to }
 
 // resolveNow resolves one next hop from what the kernel already knows, so that a tunnel to a new peer behind a known
 // gateway loses no packet. What is not known yet, or could not be asked, Run resolves.
 func (h *hops) resolveNow(index uint32) {
-	s, err := h.snapshot()
+	s, err := h.snapshot(nil)
 	if err == nil {
 		err = h.update(s, index, h.wanted[index])
 	}
@@ -61,6 +70,7 @@ func (h *hops) resolveNow(index uint32) {
 func (h *hops) forget(index uint32) {
 	delete(h.wanted, index)
 	delete(h.states, index)
+	delete(h.gateways, index)
 	if err := h.store(index, pgwuHop{}); err != nil {
 		h.log.Warn("next hop not cleared", "err", err)
 	}
@@ -70,6 +80,8 @@ func (h *hops) forget(index uint32) {
 type snapshot struct {
 	links      map[int]netlink.Link
 	neighbours map[neighbourKey]netlink.Neigh
+	defaults   map[routeTable]defaultRoute
+	ours       map[netip.Addr]bool // whether an address is one of this host's, of those that were asked for
 }
 
 type neighbourKey struct {
@@ -77,8 +89,8 @@ type neighbourKey struct {
 	address netip.Addr
 }
 
-func (h *hops) snapshot() (*snapshot, error) {
-	s := &snapshot{links: map[int]netlink.Link{}, neighbours: map[neighbourKey]netlink.Neigh{}}
+func (h *hops) snapshot(defaults map[routeTable]defaultRoute) (*snapshot, error) {
+	s := &snapshot{links: map[int]netlink.Link{}, neighbours: map[neighbourKey]netlink.Neigh{}, defaults: defaults, ours: map[netip.Addr]bool{}}
 	links, err := retryDump(h.handle.LinkList)
 	if err != nil {
 		return nil, err
@@ -119,9 +131,9 @@ func retryDump[T any](dump func() ([]T, error)) (rows []T, err error) {
 	return rows, nil // the next refresh sees the rest
 }
 
-// refresh resolves every wanted next hop anew and stores what changed.
-func (h *hops) refresh() error {
-	s, err := h.snapshot()
+// refresh resolves every wanted next hop anew, with the default routes of now, and stores what changed.
+func (h *hops) refresh(defaults map[routeTable]defaultRoute) error {
+	s, err := h.snapshot(defaults)
 	if err != nil {
 		return err
 	}
@@ -135,13 +147,23 @@ func (h *hops) refresh() error {
 
 // update resolves one next hop and stores it if it changed.
 func (h *hops) update(s *snapshot, index uint32, to target) error {
-	hop, why := h.resolve(s, to)
+	w, why := h.wayTo(s, to)
+	var hop pgwuHop
+	if why == "" {
+		hop, why = h.resolve(s, w)
+	}
 	if err := h.store(index, hop); err != nil {
 		return err
 	}
+	if to.table.number != 0 {
+		if h.gateways[index] != w.via {
+			delete(h.states, index) // another gateway is worth a line
+		}
+		h.gateways[index] = w.via
+	}
 	if h.states[index] != why {
 		h.states[index] = why
-		h.log.Info("next hop", "address", to.address, "state", why,
+		h.log.Info("next hop", "address", to.String(), "via", w.via.String(), "state", why,
 			"ifindex", hop.Ifindex, "mac", net.HardwareAddr(hop.RemoteMac[:]).String())
 	}
 	return nil
@@ -150,7 +172,7 @@ func (h *hops) update(s *snapshot, index uint32, to target) error {
 // keepGateways has the kernel resolve every gateway behind the ports before anybody asks for a peer behind it, so
 // that the first packet of the first session finds its next hop.
 func (h *hops) keepGateways() error {
-	s, err := h.snapshot()
+	s, err := h.snapshot(nil)
 	if err != nil {
 		return err
 	}
@@ -183,35 +205,73 @@ func (h *hops) keep(s *snapshot, ifindex int, via netip.Addr) (n netlink.Neigh, 
 	return n, known
 }
 
-// resolve asks the kernel how to reach address. A hop without interface index is not resolved, and why says so.
-func (h *hops) resolve(s *snapshot, to target) (hop pgwuHop, why string) {
-	var options *netlink.RouteGetOptions
-	if to.device != "" {
-		options = &netlink.RouteGetOptions{Oif: to.device}
+// way is how a target is reached.
+type way struct {
+	ifindex int
+	via     netip.Addr // the neighbour
+	mtu     int        // of the route, octets; 0: that of the link
+}
+
+// wayTo finds how to reach a target; why says why not.
+func (h *hops) wayTo(s *snapshot, to target) (w way, why string) {
+	if to.table.number != 0 {
+		route, ok := s.defaults[to.table]
+		if !ok {
+			return w, "no default route"
+		}
+		for _, other := range route.others {
+			if other.via.IsValid() && h.isExit(s, other.ifindex) {
+				h.keep(s, other.ifindex, other.via)
+			}
+		}
+		return route.way, route.fault
+	}
+	options := &netlink.RouteGetOptions{Oif: to.device}
+	if h.isOurs(s, to.source) && to.source.Is4() == to.address.Is4() {
+		options.SrcAddr = to.source.AsSlice()
 	}
 	routes, err := h.handle.RouteGetWithOptions(to.address.AsSlice(), options)
 	if err != nil || len(routes) == 0 {
-		return hop, "no route"
+		return w, "no route"
 	}
-	route := routes[0]
-	link := s.links[route.LinkIndex]
+	w = way{routes[0].LinkIndex, to.address, routes[0].MTU}
+	if gateway, ok := gatewayOf(&routes[0]); ok {
+		w.via = gateway
+	}
+	return w, ""
+}
+
+// isOurs says whether the host has an address: from others the kernel looks up no route.
+func (h *hops) isOurs(s *snapshot, address netip.Addr) bool {
+	if !address.IsValid() {
+		return false
+	}
+	ours, asked := s.ours[address]
+	if !asked {
+		routes, err := h.handle.RouteGet(address.AsSlice())
+		ours = err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
+		s.ours[address] = ours
+	}
+	return ours
+}
+
+// resolve asks the kernel for the neighbour that a way leads to. A hop without interface index is not resolved, and why
+// says so.
+func (h *hops) resolve(s *snapshot, w way) (hop pgwuHop, why string) {
+	link := s.links[w.ifindex]
 	port, vlan := portBelow(link)
 	if link == nil || !h.ports[port] {
 		return hop, "the route leaves by an interface that is no port"
 	}
-	via := to.address
-	if gateway, ok := gatewayOf(&route); ok {
-		via = gateway
-	}
-	n, known := h.keep(s, route.LinkIndex, via)
+	n, known := h.keep(s, w.ifindex, w.via)
 	const valid = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | unix.NUD_PROBE | unix.NUD_STALE | unix.NUD_DELAY
 	if !known || n.State&valid == 0 || len(n.HardwareAddr) != len(hop.RemoteMac) ||
 		len(link.Attrs().HardwareAddr) != len(hop.LocalMac) {
 		return hop, "neighbour not resolved"
 	}
 	mtu := link.Attrs().MTU
-	if route.MTU > 0 {
-		mtu = min(mtu, route.MTU)
+	if w.mtu > 0 {
+		mtu = min(mtu, w.mtu)
 	}
 	copy(hop.RemoteMac[:], n.HardwareAddr)
 	copy(hop.LocalMac[:], link.Attrs().HardwareAddr)

@@ -43,7 +43,7 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	if err != nil {
 		return nil, err
 	}
-	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{}}
+	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, shown: map[uint32]pgwuInstance{}, devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -268,7 +268,7 @@ func (d *Datapath) describeInstance(in Instance) error {
 	if !known {
 		return fmt.Errorf("%w: no number for network instance %q", ErrTableFull, in.Name)
 	}
-	raw := pgwuInstance{Gateway: onWire(in.Gateway), Length: uint8(len(in.Name))}
+	raw := pgwuInstance{Gateway: onWire(in.Gateway), Length: uint8(len(in.Name)), Table: in.Table}
 	if in.Gateway6.IsValid() {
 		raw.Gateway6 = halves(in.Gateway6)
 	}
@@ -390,6 +390,9 @@ func (d *Datapath) connect() error {
 	if d.netlink, err = netlink.NewHandleAt(ns, unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink: %w", err)
 	}
+	if d.routeTables, err = newRouteReader(ns); err != nil {
+		return err
+	}
 	d.hops = newHops(d.netlink, &d.tables.nextHops, d.grace, d.log)
 	for _, port := range d.cfg.Ports {
 		if err := d.addPort(port); err != nil {
@@ -400,14 +403,14 @@ func (d *Datapath) connect() error {
 		return fmt.Errorf("look for gateways: %w", err)
 	}
 	for number, in := range d.tables.names {
-		gateway, gateway6 := in.gateways()
-		d.hops.want(number, gateway, d.deviceOf(nameOf(in), gateway))
-		d.hops.want(d.tables.about.Instances+number, gateway6, d.deviceOf(nameOf(in), gateway6))
+		for i, index := range []uint32{number, d.tables.about.Instances + number} {
+			d.hops.want(index, d.wayOut(in, families[i]))
+		}
 	}
 	for key, index := range d.peerIndex {
-		d.hops.want(d.peerHop(index), key.remote, "")
+		d.hops.want(d.peerHop(index), target{address: key.remote, source: key.local})
 	}
-	if err := d.hops.refresh(); err != nil {
+	if err := d.Resolve(); err != nil {
 		return fmt.Errorf("resolve next hops: %w", err)
 	}
 	if err := d.openInjection(); err != nil {
@@ -493,7 +496,21 @@ func (d *Datapath) deviceFor(port Port, l netlink.Link) (netlink.Link, error) {
 		port.Name, port.Name, port.VLAN, port.VLAN)
 }
 
-// gateways are the next hops by family; one that is not set is that of the other family.
+// wayOut is where packets of a family leave a network instance.
+func (d *Datapath) wayOut(in pgwuInstance, family int) target {
+	if in.Table != 0 {
+		table := routeTable{in.Table, family}
+		d.instanceTables = append(d.instanceTables, table)
+		return target{table: table}
+	}
+	gateway, gateway6 := in.gateways()
+	if family == unix.AF_INET6 {
+		gateway = gateway6
+	}
+	return target{address: gateway, device: d.deviceOf(nameOf(in), gateway)}
+}
+
+// gateways are the configured next hops by family; one that is not set is that of the other family.
 func (in pgwuInstance) gateways() (gateway, gateway6 netip.Addr) {
 	gateway = fromWire(in.Gateway)
 	if in.Gateway6 == [2]uint64{} {

@@ -185,12 +185,14 @@ type pgwuInstance struct {
 	Pad      [3]uint8
 	Gateway6 [2]uint64
 	Local6   [2]uint64
+	Table    uint32
+	Spare    uint32
 }
 
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 8
+	pgwuLayoutLAYOUT pgwuLayout = 9
 )
 
 type pgwuLimited uint32

@@ -59,9 +59,10 @@ func (e *EntryState) UsageOf(match func(*session.Rule) bool) (u session.Usage, o
 
 // NextHop is where packets to a peer or to an instance's gateway leave, as last resolved.
 type NextHop struct {
-	Address  netip.Addr           // of the remote GTP-U peer or the gateway
+	Address  netip.Addr           // of the remote GTP-U peer or the gateway; zero: a route table has none now
 	Local    netip.Addr           // of a peer: the slice that it sends to
 	Instance pfcp.NetworkInstance // of a gateway; empty for a peer
+	Table    uint32               // of the kernel: the gateway is that of its default route; 0: it is configured
 	Resolved bool
 	Port     string // interface name; its index when it has none here
 	MAC      string // destination
@@ -178,12 +179,20 @@ func reasonNames() ([]string, error) {
 func (r *Reader) NextHops() ([]NextHop, error) {
 	var hops []NextHop
 	for number := uint32(1); number < r.tables.about.Instances; number++ {
-		if in, ok := r.tables.names[number]; ok {
-			gateway, gateway6 := in.gateways()
-			hops = append(hops, r.nextHop(number, NextHop{Address: gateway, Instance: nameOf(in)}))
-			if gateway6 != gateway {
-				hops = append(hops, r.nextHop(r.tables.about.Instances+number, NextHop{Address: gateway6, Instance: nameOf(in)}))
+		in, ok := r.tables.names[number]
+		if !ok {
+			continue
+		}
+		gateway, gateway6 := in.gateways()
+		if in.Table != 0 {
+			var err error
+			if gateway, gateway6, err = r.tables.gatewaysNow(number); err != nil {
+				return nil, err
 			}
+		}
+		hops = append(hops, r.nextHop(number, NextHop{Address: gateway, Instance: nameOf(in), Table: in.Table}))
+		if gateway6 != gateway || in.Table != 0 {
+			hops = append(hops, r.nextHop(r.tables.about.Instances+number, NextHop{Address: gateway6, Instance: nameOf(in), Table: in.Table}))
 		}
 	}
 	for i, p := range r.tables.peers.slots {

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
@@ -47,81 +49,116 @@ func (d *Datapath) Run(ctx context.Context, onEvent func(Event)) error {
 // followNextHops refreshes when netlink tells of a change, when a new next hop is wanted, and now and then.
 func (d *Datapath) followNextHops(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		d.watchKernel(ctx, changed)
+		return nil
+	})
+	group.Go(func() error {
+		d.refreshNextHops(ctx, changed)
+		return nil
+	})
+	return group.Wait()
+}
+
+func (d *Datapath) refreshNextHops(ctx context.Context, changed <-chan struct{}) {
 	ticker := time.NewTicker(refreshEvery)
 	defer ticker.Stop()
-	subscribed := false
-	lost := make(chan struct{})
-	stop := func() {}
-	defer func() { stop() }()
+	rest := settleFor
 	for {
-		if !subscribed {
-			end := make(chan struct{})
-			lost = make(chan struct{}, 1)
-			if err := d.subscribe(changed, lost, end); err != nil {
-				d.log.Warn("netlink changes are not followed, only looked up", "every", refreshEvery, "err", err)
-			}
-			subscribed, stop = true, func() { close(end) }
-		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-lost:
-			stop()
-			stop = func() {}
-			subscribed = false
+			return
 		case <-d.hops.kick:
 		case <-ticker.C:
 		case <-changed:
 			select {
 			case <-ctx.Done():
-				return nil
-			case <-time.After(settleFor):
+				return
+			case <-time.After(rest):
 			}
 			select {
 			case <-changed:
 			default:
 			}
 		}
+		began := time.Now()
 		if err := d.Resolve(); err != nil {
 			d.log.Warn("next hops not refreshed", "err", err)
 		}
+		rest = max(settleFor, time.Since(began)) // long tables that change all the time take half a CPU at most
 	}
 }
 
 // Resolve brings the next hops up to date at once, as Run does whenever netlink tells of a change.
 func (d *Datapath) Resolve() error {
+	d.resolving.Lock()
+	defer d.resolving.Unlock()
+	defaults, err := d.routeTables.defaults(d.instanceTables)
+	if err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.hops.refresh()
+	if err := d.hops.refresh(defaults); err != nil {
+		return err
+	}
+	return d.showGateways()
 }
 
-// subscribe has netlink tell of links, routes and neighbours until end is closed. lost: messages were lost, and the
-// subscription must be made anew.
-func (d *Datapath) subscribe(changed, lost chan<- struct{}, end chan struct{}) error {
-	fail := func(error) { notify(lost) }
-	links, routes, neighbours := make(chan netlink.LinkUpdate), make(chan netlink.RouteUpdate), make(chan netlink.NeighUpdate)
-	if err := netlink.LinkSubscribeWithOptions(links, end,
-		netlink.LinkSubscribeOptions{Namespace: &d.ns, ErrorCallback: fail}); err != nil {
-		return fmt.Errorf("subscribe to links: %w", err)
+// showGateways writes where default routes lead now, for people to read.
+func (d *Datapath) showGateways() error {
+	for number, in := range d.tables.names {
+		if in.Table == 0 {
+			continue
+		}
+		gateway := d.hops.gateways[number]
+		gateway6 := d.hops.gateways[d.tables.about.Instances+number]
+		next := in
+		next.Gateway, next.Gateway6 = onWire(gateway), [2]uint64{}
+		if gateway6.Is6() {
+			next.Gateway6 = halves(gateway6)
+		}
+		if d.shown[number] == next {
+			continue
+		}
+		if err := d.objects.Instances.Put(number, next); err != nil {
+			return fmt.Errorf("write the gateways of network instance %q: %w", nameOf(in), err)
+		}
+		d.shown[number] = next
 	}
-	go forward(links, changed)
-	if err := netlink.RouteSubscribeWithOptions(routes, end,
-		netlink.RouteSubscribeOptions{Namespace: &d.ns, ErrorCallback: fail}); err != nil {
-		return fmt.Errorf("subscribe to routes: %w", err)
-	}
-	go forward(routes, changed)
-	if err := netlink.NeighSubscribeWithOptions(neighbours, end,
-		netlink.NeighSubscribeOptions{Namespace: &d.ns, ErrorCallback: fail}); err != nil {
-		return fmt.Errorf("subscribe to neighbours: %w", err)
-	}
-	go forward(neighbours, changed)
 	return nil
 }
 
-// forward turns messages into one pending notice; it ends when the subscription does.
-func forward[T any](messages <-chan T, changed chan<- struct{}) {
-	for range messages {
-		notify(changed)
+// watched are netlink's groups that may tell of another way to somewhere.
+var watched = []uint{
+	unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
+	unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_NEXTHOP,
+}
+
+// watchKernel tells of changes, whatever they are, until ctx is done. Messages that the kernel lost tell, too.
+func (d *Datapath) watchKernel(ctx context.Context, changed chan<- struct{}) {
+	socket, err := nl.SubscribeAt(d.ns, netns.None(), unix.NETLINK_ROUTE, watched...)
+	if err != nil {
+		d.log.Warn("changes of routes and neighbours are not followed, only looked up", "every", refreshEvery, "err", err)
+		return
+	}
+	stop := context.AfterFunc(ctx, socket.Close)
+	defer func() {
+		if stop() {
+			socket.Close()
+		}
+	}()
+	for {
+		notify(changed) // first of what came before the subscription
+		_, _, err := socket.Receive()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !errors.Is(err, unix.ENOBUFS):
+			d.log.Warn("changes of routes and neighbours are not followed any more, only looked up", "every", refreshEvery, "err", err)
+			return
+		}
 	}
 }
 

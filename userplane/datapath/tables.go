@@ -126,6 +126,21 @@ func (t *tables) loadInstances() error {
 	return nil
 }
 
+// gatewaysNow are those that the default routes of an instance's route table lead to; zero: none.
+func (t *tables) gatewaysNow(number uint32) (gateway, gateway6 netip.Addr, err error) {
+	var in pgwuInstance
+	if err := t.instanceMap.Lookup(number, &in); err != nil {
+		return gateway, gateway6, fmt.Errorf("read network instance %d: %w", number, err)
+	}
+	if in.Gateway != 0 {
+		gateway = fromWire(in.Gateway)
+	}
+	if in.Gateway6 != [2]uint64{} {
+		gateway6 = fromHalves(in.Gateway6)
+	}
+	return gateway, gateway6, nil
+}
+
 func nameOf(in pgwuInstance) pfcp.NetworkInstance {
 	return pfcp.NetworkInstance(in.Name[:in.Length])
 }

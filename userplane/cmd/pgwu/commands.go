@@ -326,6 +326,7 @@ type NextHopRow struct {
 	Address         string `json:"address"`
 	Local           string `json:"local"`
 	NetworkInstance string `json:"network_instance"`
+	Table           uint32 `json:"table"` // of the kernel, whose default route leads there; 0: configured
 	Resolved        bool   `json:"resolved"`
 	Port            string `json:"port"`
 	MAC             string `json:"mac"`
@@ -337,7 +338,7 @@ func nexthopRows(r *datapath.Reader) ([]NextHopRow, error) {
 	rows := make([]NextHopRow, len(hops))
 	for i, h := range hops {
 		rows[i] = NextHopRow{
-			Address: text(h.Address), Local: text(h.Local), NetworkInstance: string(h.Instance), Resolved: h.Resolved,
+			Address: text(h.Address), Local: text(h.Local), NetworkInstance: string(h.Instance), Table: h.Table, Resolved: h.Resolved,
 			Port: h.Port, MAC: h.MAC, MTU: h.MTU,
 		}
 	}
@@ -362,6 +363,12 @@ func nexthopCommand() *cli.Command {
 				{Name: "address", Value: func(r NextHopRow) any { return r.Address }},
 				{Name: "local", Value: func(r NextHopRow) any { return r.Local }},
 				{Name: "network instance", Value: func(r NextHopRow) any { return r.NetworkInstance }},
+				{Name: "table", Value: func(r NextHopRow) any {
+					if r.Table == 0 {
+						return ""
+					}
+					return r.Table
+				}},
 				{Name: "resolved", Value: func(r NextHopRow) any { return r.Resolved }},
 				{Name: "port", Value: func(r NextHopRow) any { return r.Port }},
 				{Name: "mac", Value: func(r NextHopRow) any { return r.MAC }},

@@ -104,6 +104,7 @@ type Instance struct {
 	Name     string `yaml:"name"`
 	Gateway  string `yaml:"gateway"`  // next hop of its uplink packets: IPv4
 	Gateway6 string `yaml:"gateway6"` // next hop of its uplink IPv6 packets; "": gateway
+	Table    int    `yaml:"table"`    // of the kernel, whose default routes are the next hops, instead of both; 0: none
 	UEToUE   bool   `yaml:"ue_to_ue"` // packets between two of its UEs turn in the program
 }
 
@@ -242,7 +243,12 @@ func (c *Config) Validate() error {
 		}
 	}
 	for i, n := range c.NetworkInstances {
-		f.addresses(fmt.Sprintf("network_instances[%d].gateway", i), n.Gateway, n.Gateway6)
+		if n.Table < 0 || int64(n.Table) > math.MaxUint32 {
+			f.add(fmt.Sprintf("network_instances[%d].table", i), "%d is not in 0..%d", n.Table, int64(math.MaxUint32))
+		}
+		if n.Table == 0 || n.Gateway != "" || n.Gateway6 != "" {
+			f.addresses(fmt.Sprintf("network_instances[%d].gateway", i), n.Gateway, n.Gateway6)
+		}
 	}
 	for i, p := range c.UEPools {
 		for key, text := range map[string]string{"ipv4": p.IPv4, "ipv6": p.IPv6} {
@@ -513,7 +519,7 @@ func (c *Config) dataPath() datapath.Config {
 	}
 	for _, n := range c.NetworkInstances {
 		d.Instances = append(d.Instances, datapath.Instance{
-			Name: instanceName(n.Name), Gateway: parse(n.Gateway), Gateway6: parse(n.Gateway6), UEToUE: n.UEToUE,
+			Name: instanceName(n.Name), Gateway: parse(n.Gateway), Gateway6: parse(n.Gateway6), Table: uint32(n.Table), UEToUE: n.UEToUE,
 		})
 	}
 	return d

@@ -110,6 +110,26 @@ func TestPortsOfOneInterface(t *testing.T) {
 	require.ErrorContains(t, err, "stands twice")
 }
 
+// A route table stands instead of gateways.
+func TestRouteTablesOfNetworkInstances(t *testing.T) {
+	cfg, err := load(t, strings.Replace(minimal, "gateway: 10.50.1.1", "table: 4294967295, ue_to_ue: true", 1))
+	require.NoError(t, err)
+	require.Equal(t, []datapath.Instance{{Name: "internet", Table: 4294967295, UEToUE: true}}, cfg.dataPath().Instances)
+	for wrong, fault := range map[string]string{
+		"table: -1":                       "network_instances[0].table: -1 is not in 0..4294967295",
+		"table: 4294967296":               "network_instances[0].table: 4294967296 is not in 0..4294967295",
+		"table: 255":                      "network_instances[0].table: 255 is the kernel's table of its own addresses",
+		"table: 100, gateway: 10.50.1.1":  "network_instances[0].table: stands beside a gateway",
+		`table: 100, gateway6: "fe80::1"`: "network_instances[0].table: stands beside a gateway",
+		"table: 100, gateway: here":       "network_instances[0].gateway: ",
+		"table: 0":                        "network_instances[0].gateway: missing",
+		"table: corp":                     "table",
+	} {
+		_, err := load(t, strings.Replace(minimal, "gateway: 10.50.1.1", wrong, 1))
+		require.ErrorContains(t, err, fault, wrong)
+	}
+}
+
 func TestEveryFaultIsListedWithItsKey(t *testing.T) {
 	_, err := load(t, `
 admin_socket: ""
