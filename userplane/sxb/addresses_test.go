@@ -165,7 +165,6 @@ func TestUEAddressesAreKeptOverACrash(t *testing.T) {
 		send()
 		<-reached
 		killStuck(w, end)
-		cp.drain()
 		w.start()
 		w.consistent()
 		require.Equal(t, []PoolInfo{{Pool: "internet-1", Family: "ipv4", Live: 4, Resting: 2}}, w.edge.Stats().Pools)

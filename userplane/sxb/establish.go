@@ -111,6 +111,7 @@ func (sh *shard) makeSession(
 		sh.e.stats.replaced.Add(1)
 		sh.e.log.Debug("session replaced: its control plane established another under the same F-SEID",
 			"peer", a.node.String(), "seid", uint64(seid))
+		sh.look(&s, nil, true)
 		sh.letGo(old, &s, l.now)
 	}
 	sh.e.answer(r, s.CP.SEID, answer, pfcp.CauseAccepted)
@@ -173,6 +174,8 @@ func (sh *shard) replace(
 			sh.e.gbr.set(next.GBR(), old.GBR())
 			return next, err
 		}
+	}
+	if old.Observes() || len(next.URRs) > 0 { // an entry that stays goes on with its count
 		if settled, counts, err = sh.settle(old, before, now); err != nil {
 			sh.e.gbr.set(next.GBR(), old.GBR())
 			return next, sh.resume(old, before, err)

@@ -124,20 +124,6 @@ func (m *mutator) associate() {
 	require.Fail(m.t, "no answer to an Association Setup Request")
 }
 
-// quiet waits until nothing is under way.
-func (w *world) quiet() {
-	w.t.Helper()
-	require.Eventually(w.t, func() bool {
-		busy := 0
-		for _, sh := range w.edge.shards {
-			answer := make(chan int, 1)
-			sh.commands <- func() { answer <- len(sh.inbox) + len(sh.works) }
-			busy += <-answer
-		}
-		return busy == 0 && len(w.edge.keeper.inbox) == 0
-	}, patience, time.Millisecond)
-}
-
 // Whatever an associated control plane sends: no crash, no hang, no growth; after every round the data path holds
 // exactly what the sessions compile to, and the session of another one is as it was. XEPC_FUZZ_MESSAGES says how many
 // messages (make fuzz-long).
@@ -174,8 +160,7 @@ func TestMutatedMessages(t *testing.T) {
 		m.send(m.next())
 		if sent%round == round-1 {
 			innocent.heartbeat()
-			w.quiet()
-			w.comesToRest()
+			w.consistent()
 			for _, key := range keys {
 				require.Contains(t, w.dp.snapshot(), key)
 			}

@@ -89,7 +89,7 @@ func TestOverloadIsToldToThoseThatTakeIt(t *testing.T) {
 	}
 	close(end)
 	w.dp.hook(nil)
-	w.quiet()
+	require.Eventually(t, func() bool { return len(w.edge.shards[0].inbox) == 0 }, patience, time.Millisecond)
 	cp.drain()
 	seid := uint64(w.sessions()[0].SEID)
 	require.Eventually(t, func() bool {

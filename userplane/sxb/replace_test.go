@@ -3,6 +3,7 @@ package sxb
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -48,6 +49,47 @@ func TestASessionUnderAnFSEIDInUseReplacesTheOldOne(t *testing.T) {
 	w.consistent()
 	again, _ = cp.establish(77, bearer("172.16.1.1")...)
 	require.NotEqual(t, seid, again, "the F-SEID is free again")
+}
+
+// The entry of the UE's address stays, and goes on with what it counted for nobody.
+func TestAReplacementCountsOnlyItsOwnTraffic(t *testing.T) {
+	w := newWorld(t)
+	cp := newControlPlane(t, w, "127.77.75.1", "pgwc.example")
+	cp.setup()
+	rules := bearer("172.16.1.1")
+	for i := range rules[:2] {
+		rules[i] = without(rules[i], ie.URRID)
+	}
+	seid, _ := cp.establish(77, rules[:5]...)
+	w.dp.count(downlinkKey("172.16.1.1"), 5, 500)
+	again, _ := cp.establish(77, bearer("172.16.1.1")...)
+	require.Equal(t, seid, again)
+	w.consistent()
+	w.dp.count(downlinkKey("172.16.1.1"), 1, 7)
+	requireUsage(t, cp.delete(seid).UsageReport, 0, 7)
+}
+
+// without is a grouped IE without those of a type.
+func without(group *ie.IE, kind uint16) *ie.IE {
+	left := slices.DeleteFunc(slices.Clone(group.ChildIEs), func(i *ie.IE) bool { return i.Type == kind })
+	return ie.NewGroupedIE(group.Type, left...)
+}
+
+// What the old session was about to give back, or kept, goes with it.
+func TestAReplacementOfASessionThatDrains(t *testing.T) {
+	w := newWorld(t)
+	cp := newControlPlane(t, w, "127.77.76.1", "smf.example")
+	cp.setup()
+	seid, _ := cp.establish(77, bearer("172.16.1.1")...)
+	w.dp.mute()
+	for _, action := range []uint8{4, 2} {
+		require.Equal(t, pfcp.CauseAccepted, cause(t, cp.modify(seid, ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(action))).Cause))
+	}
+	require.True(t, isDraining(w.dp.snapshot()[downlinkKey("172.16.1.1")]))
+	again, _ := cp.establish(77, bearer("172.16.1.1")...)
+	require.Equal(t, seid, again)
+	require.False(t, isDraining(w.dp.snapshot()[downlinkKey("172.16.1.1")]))
+	w.consistent()
 }
 
 func (w *world) sessionAt(seid uint64) session.Session {
@@ -148,7 +190,6 @@ func TestKilledWhileASessionIsReplaced(t *testing.T) {
 			cp.send(cp.encode(request))
 			<-reached
 			killStuck(w, end)
-			cp.drain()
 			w.start()
 			w.consistent()
 			octets, m := cp.ask(request)

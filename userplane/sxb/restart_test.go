@@ -2,6 +2,7 @@ package sxb
 
 import (
 	"bytes"
+	"net"
 	"testing"
 	"time"
 
@@ -111,9 +112,12 @@ func stuck(w *world) (reached, end chan struct{}) {
 
 // killStuck ends the process that is stuck: what its last change would do to journal and data path does not happen.
 func killStuck(w *world, end chan struct{}) {
-	journal := w.journal
-	_ = journal.Close() // a killed process writes no more
+	_ = w.journal.Close() // a killed process writes no more,
 	w.cancel()
+	require.Eventually(w.t, func() bool { // and says no more
+		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(w.up))
+		return err == nil && conn.Close() == nil
+	}, patience, time.Millisecond)
 	close(end)
 	<-w.ended
 	w.cancel = nil
@@ -131,7 +135,6 @@ func TestKilledBetweenTheRecordAndTheDataPath(t *testing.T) {
 	cp.send(cp.encode(establishment))
 	<-reached
 	killStuck(w, end)
-	cp.drain()
 	require.Empty(t, w.dp.snapshot())
 	w.start()
 	w.consistent()
@@ -150,7 +153,6 @@ func TestKilledBetweenTheRecordAndTheDataPath(t *testing.T) {
 	cp.send(cp.encode(modification))
 	<-reached
 	killStuck(w, end)
-	cp.drain()
 	require.Equal(t, session.ActionForward, w.dp.snapshot()[downlinkKey("172.16.1.7")].Action)
 	w.start()
 	require.Equal(t, session.ActionDrop, w.dp.snapshot()[downlinkKey("172.16.1.7")].Action)
@@ -164,7 +166,6 @@ func TestKilledBetweenTheRecordAndTheDataPath(t *testing.T) {
 	cp.send(cp.encode(deletion))
 	<-reached
 	killStuck(w, end)
-	cp.drain()
 	w.start()
 	require.Len(t, w.sessions(), 1)
 	_, m = cp.ask(deletion)
