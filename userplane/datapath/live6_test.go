@@ -64,8 +64,7 @@ func newLive6(t *testing.T) *live {
 	l.in(l.net, func() {
 		l.receiveXDP("corep", pass)
 		l.route6("2001:db8:1::/48", "2001:db8:50::2")
-		_, err := ethtoolFlags("corep", unix.ETHTOOL_STXCSUM, 0)
-		require.NoError(t, err)
+		l.checksums("corep")
 		l.server = l.listen6(server6, 5000)
 	})
 	go l.echo()

@@ -21,7 +21,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/userplane/session"
 )
@@ -69,8 +68,7 @@ func newLive(t *testing.T) *live {
 		l.up("lo", "10.60.0.10/32")
 		l.receiveXDP("corep", pass)
 		l.route(netip.PrefixFrom(ue(0), 24), netip.MustParseAddr("10.50.1.2"))
-		_, err := ethtoolFlags("corep", unix.ETHTOOL_STXCSUM, 0) // else checksums are left to a NIC that never comes
-		require.NoError(t, err)
+		l.checksums("corep")
 		l.server = l.listen(server, 5000)
 	})
 	go l.echo()
@@ -81,6 +79,11 @@ func newLive(t *testing.T) *live {
 	l.cfg.Ports = []Port{{Name: "access0", Side: SideAccess}, {Name: "core0", Side: SideCore, Instance: "internet"}}
 	t.Cleanup(func() { require.NoError(t, Remove(l.cfg.PinDir)) })
 	return l
+}
+
+// checksums has the kernel write them for what an interface sends; else they are left to a NIC that never comes.
+func (l *live) checksums(name string) {
+	require.NoError(l.t, nic(name).turnOff([]string{"tx-checksum-ip-generic"}))
 }
 
 func anotherNamespace(t *testing.T) (ns netns.NsHandle) {
@@ -259,9 +262,12 @@ func TestLive(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, i.Attrs().Xdp.Attached)
 			require.EqualValues(t, attachedNative, i.Attrs().Xdp.AttachMode, "native, not generic")
-			flags, err := ethtoolFlags(name, unix.ETHTOOL_GFLAGS, 0)
+			active, err := nic(name).active()
 			require.NoError(t, err)
-			require.Zero(t, flags&(flagRXVLAN|flagTXVLAN), "VLAN tags are visible")
+			for _, feature := range slices.Concat(hidingTags, offeringTags) {
+				require.Contains(t, active, feature)
+				require.False(t, active[feature], "VLAN tags are visible")
+			}
 		}
 	})
 

@@ -444,8 +444,11 @@ func (d *Datapath) addPort(port Port) error {
 	if err != nil {
 		return fmt.Errorf("find the interface: %w", err)
 	}
-	if err := showTags(port.Name); err != nil {
+	if err := showTags(nic(port.Name)); err != nil {
 		return err
+	}
+	if l.Type() == "veth" && port.VLAN != 0 {
+		d.log.Warn("a veth shows VLAN tags where tx-vlan-hw-insert and tx-vlan-stag-hw-insert are off at its other end", "port", port.Name)
 	}
 	ifindex := l.Attrs().Index
 	if err := d.objects.TxPorts.Put(uint32(ifindex), uint32(ifindex)); err != nil {

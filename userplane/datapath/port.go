@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -97,54 +96,4 @@ func dropOtherPorts(pinDir string, keep map[int]bool) error {
 		}
 	}
 	return nil
-}
-
-// Flags of ETHTOOL_GFLAGS and ETHTOOL_SFLAGS, linux/ethtool.h.
-const (
-	flagTXVLAN = 1 << 7
-	flagRXVLAN = 1 << 8
-)
-
-// showTags turns off what would hide VLAN tags from the program, and verifies it: else the packets of one network
-// would be taken for those of another.
-func showTags(name string) error {
-	flags, err := ethtoolFlags(name, unix.ETHTOOL_GFLAGS, 0)
-	if err != nil {
-		return fmt.Errorf("read the offloads: %w", err)
-	}
-	if flags&(flagTXVLAN|flagRXVLAN) == 0 {
-		return nil
-	}
-	if _, err := ethtoolFlags(name, unix.ETHTOOL_SFLAGS, flags&^(flagTXVLAN|flagRXVLAN)); err != nil {
-		return fmt.Errorf("turn rxvlan and txvlan off: %w", err)
-	}
-	if flags, err = ethtoolFlags(name, unix.ETHTOOL_GFLAGS, 0); err != nil {
-		return fmt.Errorf("read the offloads: %w", err)
-	}
-	if flags&(flagTXVLAN|flagRXVLAN) != 0 {
-		return fmt.Errorf("rxvlan or txvlan offload cannot be turned off: VLAN tags would be invisible to XDP: %w",
-			unix.EOPNOTSUPP)
-	}
-	return nil
-}
-
-// ethtoolFlags does one ioctl with a struct ethtool_value.
-func ethtoolFlags(name string, command, value uint32) (uint32, error) {
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = unix.Close(socket) }()
-	argument := struct{ command, value uint32 }{command, value}
-	request := struct {
-		name [unix.IFNAMSIZ]byte
-		data unsafe.Pointer
-		_    [16]byte // struct ifreq is a union of up to 24 octets
-	}{data: unsafe.Pointer(&argument)}
-	copy(request.name[:unix.IFNAMSIZ-1], name)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(socket), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
-	if errno != 0 {
-		return 0, errno
-	}
-	return argument.value, nil
 }
