@@ -141,13 +141,20 @@ static __always_inline struct entry *find_ue4(__u32 instance, __be32 ue, struct 
 static __always_inline struct entry *find_ue6(__u32 instance, const struct in6_addr *ue, struct found *f)
 {
 	struct route_key key = { .bits = 8 * (4 + 16), .instance = bpf_htonl(instance) };
-	__be64 prefix;
 	struct where at = {};
 	struct entry *e;
+	__be64 prefix;
+	__u64 half;
 
 	__builtin_memcpy(key.address, ue, 16);
 	__builtin_memcpy(&prefix, ue, 8);
-	if (likely(find(&hosts, hosts_buckets, prefix_key(bpf_be64_to_cpu(prefix), instance), &at))) {
+	half = bpf_be64_to_cpu(prefix);
+	if (likely(find(&blocks, blocks_buckets, prefix_key(half >> 8, instance), &at))) {
+		e = entry_at(at.value + (half & 0xff), UE_PREFIX6, f);
+		if (likely(e && e->prefix == prefix))
+			return e;
+	}
+	if (find(&hosts, hosts_buckets, prefix_key(half, instance), &at)) {
 		e = entry_at(at.value, UE_PREFIX6, f);
 		if (likely(e && e->prefix == prefix))
 			return e;

@@ -17,7 +17,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } uplink SEC(".maps");
 
-/* slot = base of the block + low 8 bits of the UE's address; any other through hosts or routes */
+/* slot = base of the block + last octet of the UE's address or /64; any other through hosts or routes */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -205,7 +205,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } slices SEC(".maps");
 
-/* key: number of the network instance << 32 | UE address >> 8, in host order */
+/* key: number of the network instance << 32 | UE address >> 8, in host order; of an IPv6 /56 see prefix_key() */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

@@ -35,7 +35,7 @@ var (
 	ErrNoEntry         = errors.New("no such entry")
 )
 
-// blockSize is the number of downlink slots of a UE address block: a /24.
+// blockSize is the number of downlink slots of a UE address block: a /24, or the /64s of a /56.
 const blockSize = 256
 
 // SlotBits is how many low bits of a TEID are the slot in a slice of teids TEIDs. The bits above are a generation:
@@ -126,8 +126,9 @@ type Datapath struct {
 	blockPool *pool
 	blockKeys []uint64       // by block: its key in the directory; 0: none
 	sweep     uint           // calls of Exceeded
-	singles   []uint32       // slots of blocks without /24 that are free
-	singlesIn map[uint64]int // UEs in such slots by /24; IPv6 under 0
+	singles   []uint32       // slots of blocks without addresses that are free
+	singlesIn map[uint64]int // UEs outside of the block of their address, by its key
+	strays    uint32         // block in which the last slot for a foreign UE was found
 	displaced map[uint32]uint32
 	routes    map[route]uint32
 	framed    map[uint32][]route // by slot

@@ -180,14 +180,21 @@ func sliceKey(local netip.Addr) uint64 {
 	return prefixKey(words[0]^words[1]*31, 0)
 }
 
-func blockKey(instance uint32, ue netip.Addr) uint64 {
-	a := ue.As4()
+// blockKey: of the /24 of an IPv4 address, or of the /56 of an IPv6 /64.
+func blockKey(instance uint32, ue netip.Prefix) uint64 {
+	if ue.Addr().Is6() {
+		return prefixKey(addressWords(ue.Addr())[0]>>8, instance)
+	}
+	a := ue.Addr().As4()
 	return uint64(instance)<<32 | uint64(a[0])<<16 | uint64(a[1])<<8 | uint64(a[2])
 }
 
-// blockOf is the inverse of blockKey; low are the last 8 bits of the address.
-func blockOf(key uint64, low uint8) (instance uint32, ue netip.Addr) {
-	return uint32(key >> 32), netip.AddrFrom4([4]byte{byte(key >> 16), byte(key >> 8), byte(key), low})
+// lastOctet is the one of an IPv4 address, or of an IPv6 /64, by which it stands in its block.
+func lastOctet(ue netip.Prefix) uint32 {
+	if ue.Addr().Is6() {
+		return uint32(ue.Addr().As16()[7])
+	}
+	return uint32(ue.Addr().As4()[3])
 }
 
 func portKey(ifindex, vlan int) uint64 { return uint64(vlan)<<32 | uint64(ifindex) }

@@ -260,7 +260,7 @@ func (m *model) byUE(instance pfcp.NetworkInstance, a netip.Addr) (found session
 
 func (m *model) isUEBlock(instance pfcp.NetworkInstance, a netip.Addr) bool {
 	if m.blocks != nil {
-		return m.blocks[blockKey(1, a)]
+		return m.blocks[blockKey(1, session.UE(a))]
 	}
 	for key := range m.entries {
 		if key.Direction == session.Downlink && key.Instance == instance && key.UE.Addr().Is4() {

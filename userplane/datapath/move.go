@@ -170,7 +170,7 @@ func (d *Datapath) reserveBeside(p *plan, key session.Key) (at place, err error)
 		return at, err
 	}
 	if wireKey(key) == keyRouted {
-		if at, err = d.takeSingle(p); err != nil {
+		if at, err = d.takeSingle(p, key); err != nil {
 			return at, err
 		}
 		return at, d.leadTo(p, route{d.tables.numbers[key.Instance], key.UE}, at.index)
@@ -179,7 +179,7 @@ func (d *Datapath) reserveBeside(p *plan, key session.Key) (at place, err error)
 	if d.tables.hosts.find(dirKey) == nil {
 		return d.reserveHost(p, key)
 	}
-	if at, err = d.takeSingle(p); err == nil {
+	if at, err = d.takeSingle(p, key); err == nil {
 		p.moves = append(p.moves, move{directory: &d.tables.hosts, key: dirKey, to: at.index})
 	}
 	return at, err

@@ -314,8 +314,10 @@ func (d *Datapath) adoptSingles() {
 			cell.Key = 0
 			continue
 		}
-		used[cell.Value] = true
-		d.singlesIn[d.in24(session.Key{Instance: nameOf(d.tables.names[instance]), UE: ue})]++
+		if d.blockKeys[cell.Value/blockSize] == 0 {
+			used[cell.Value] = true
+		}
+		d.singlesIn[blockKey(instance, ue)]++
 	}
 	for r, slot := range d.tables.loadRoutes() {
 		d.routes[r] = slot

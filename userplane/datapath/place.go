@@ -77,12 +77,10 @@ func (d *Datapath) find(key session.Key) (at place, ok bool, err error) {
 		at = place{placeDownlink, slot}
 		return at, ok && d.tables.keyAt(at) == keyRouted, nil // else it is a framed route of another entry
 	}
-	if isHost4(key.UE) {
-		if block := d.tables.blocks.find(blockKey(number, key.UE.Addr())); block != nil {
-			at = place{placeDownlink, block.Value + uint32(key.UE.Addr().As4()[3])}
-			if d.tables.keyAt(at) == wireKey(key) {
-				return at, true, nil
-			}
+	if block := d.tables.blocks.find(blockKey(number, key.UE)); block != nil {
+		at = place{placeDownlink, block.Value + lastOctet(key.UE)}
+		if d.tables.holds(at, key) {
+			return at, true, nil
 		}
 	}
 	if cell := d.tables.hosts.find(hostKey(number, key.UE)); cell != nil {
@@ -98,10 +96,8 @@ func (d *Datapath) reserve(p *plan, key session.Key) (place, error) {
 		return d.reserveTEID(p, key)
 	case wireKey(key) == keyRouted:
 		return d.reserveRouted(p, key)
-	case isHost4(key.UE):
-		return d.reserveHost4(p, key)
 	}
-	return d.reserveHost(p, key)
+	return d.reserveInBlock(p, key)
 }
 
 // reserveTEID takes the slot that the TEID names, or another of the slice through the directory.
@@ -140,28 +136,31 @@ func (d *Datapath) freeTEID(p *plan, key session.Key) (place, error) {
 const (
 	eagerBlocks = 4  // address blocks that are made for a single address; beyond them,
 	eagerPart   = 64 // or that part of all,
-	denseHosts  = 8  // an address block is made when a /24 has that many UEs
+	denseHosts  = 8  // an address block is made when a /24, or a /56 of IPv6, has that many UEs
 )
 
-// reserveHost4 takes the address's slot in the block of its /24, and makes that where it is worth it.
-func (d *Datapath) reserveHost4(p *plan, key session.Key) (place, error) {
+// reserveInBlock takes the address's slot in the block of its /24 or /56, and makes that where it is worth it.
+func (d *Datapath) reserveInBlock(p *plan, key session.Key) (place, error) {
 	number := d.tables.numbers[key.Instance]
-	in24 := blockKey(number, key.UE.Addr())
-	block := d.tables.blocks.find(in24)
+	dirKey := blockKey(number, key.UE)
+	block := d.tables.blocks.find(dirKey)
 	if block == nil {
 		eager := max(eagerBlocks, len(d.blockPool.refs)/eagerPart)
-		if d.blockPool.held < eager || d.singlesIn[in24] >= denseHosts {
-			err := d.makeBlock(p, in24)
+		if d.blockPool.held < eager || d.singlesIn[dirKey] >= denseHosts {
+			err := d.makeBlock(p, dirKey)
 			if err != nil && !errors.Is(err, ErrTableFull) {
 				return place{}, err
 			}
-			block = d.tables.blocks.find(in24)
+			block = d.tables.blocks.find(dirKey)
 		}
 	}
 	if block == nil {
 		return d.reserveHost(p, key)
 	}
-	at := place{placeDownlink, block.Value + uint32(key.UE.Addr().As4()[3])}
+	at := place{placeDownlink, block.Value + lastOctet(key.UE)}
+	if d.tables.keyAt(at) != 0 || p.taken[at] { // a stray has it
+		return d.reserveHost(p, key)
+	}
 	index := at.index / blockSize
 	d.blockPool.hold(index) // the entry's own reference
 	p.undo = append(p.undo, func() { d.blockPool.release(index) })
@@ -170,7 +169,7 @@ func (d *Datapath) reserveHost4(p *plan, key session.Key) (place, error) {
 
 // reserveHost takes a slot of no block, which the directory of hosts leads to.
 func (d *Datapath) reserveHost(p *plan, key session.Key) (place, error) {
-	at, err := d.takeSingle(p)
+	at, err := d.takeSingle(p, key)
 	if err != nil {
 		return at, err
 	}
@@ -178,43 +177,36 @@ func (d *Datapath) reserveHost(p *plan, key session.Key) (place, error) {
 	if err := d.tables.hosts.insert(dirKey, at.index, 0, d.grace.barrier); err != nil {
 		return at, err
 	}
-	in24 := d.in24(key)
-	d.singlesIn[in24]++
+	block := blockKey(d.tables.numbers[key.Instance], key.UE)
+	d.singlesIn[block]++
 	p.undo = append(p.undo, func() {
 		d.tables.hosts.remove(dirKey)
-		d.forgetSingle(in24)
+		d.forgetSingle(block)
 	})
 	return at, nil
 }
 
-// in24 is what an address counts under among those that are in no block.
-func (d *Datapath) in24(key session.Key) uint64 {
-	if !isHost4(key.UE) {
-		return 0
-	}
-	return blockKey(d.tables.numbers[key.Instance], key.UE.Addr())
-}
-
-func (d *Datapath) forgetSingle(in24 uint64) {
-	if d.singlesIn[in24]--; d.singlesIn[in24] == 0 {
-		delete(d.singlesIn, in24)
+// forgetSingle: block is the key that its address's block would have.
+func (d *Datapath) forgetSingle(block uint64) {
+	if d.singlesIn[block]--; d.singlesIn[block] == 0 {
+		delete(d.singlesIn, block)
 	}
 }
 
 func (d *Datapath) reserveRouted(p *plan, key session.Key) (place, error) {
-	at, err := d.takeSingle(p)
+	at, err := d.takeSingle(p, key)
 	if err != nil {
 		return at, err
 	}
 	return at, d.leadTo(p, route{d.tables.numbers[key.Instance], key.UE}, at.index)
 }
 
-// takeSingle takes a slot of a block that belongs to no /24.
-func (d *Datapath) takeSingle(p *plan) (place, error) {
+// takeSingle takes a slot of a block that belongs to no addresses; when there is none left, one of any other.
+func (d *Datapath) takeSingle(p *plan, key session.Key) (place, error) {
 	if len(d.singles) == 0 {
 		block, reused, ok := d.blockPool.take()
 		if !ok {
-			return place{}, fmt.Errorf("%w: all %d address blocks hold sessions", ErrTableFull, len(d.blockPool.refs))
+			return d.takeStray(p, key)
 		}
 		if err := d.emptyBlock(block, reused); err != nil {
 			return place{}, err
@@ -230,6 +222,43 @@ func (d *Datapath) takeSingle(p *plan) (place, error) {
 	}
 	p.undo = append(p.undo, func() { d.singles = append(d.singles, at.index) })
 	return at, nil
+}
+
+// takeStray takes a free slot of a block that belongs to other addresses, so that no pattern of addresses leaves slots
+// unused. Never the one of its own last octet: the program compares addresses, and would take it for the one of that address
+// in another network instance.
+func (d *Datapath) takeStray(p *plan, key session.Key) (place, error) {
+	var found *place
+	blocks := uint32(len(d.blockKeys))
+	for n := range blocks {
+		block := (d.strays + n) % blocks
+		if d.blockKeys[block] == 0 || d.blockPool.refs[block] >= blockSize {
+			continue
+		}
+		for i := range uint32(blockSize) {
+			at := place{placeDownlink, block*blockSize + i}
+			if d.tables.keyAt(at) != 0 || p.taken[at] || wireKey(key) != keyRouted && i == lastOctet(key.UE) {
+				continue
+			}
+			if found == nil || d.grace.rests(*found) {
+				found = &at
+			}
+			if !d.grace.rests(at) {
+				break
+			}
+		}
+		if found != nil && !d.grace.rests(*found) {
+			break
+		}
+	}
+	if found == nil {
+		return place{}, fmt.Errorf("%w: all %d slots of UE addresses are in use", ErrTableFull, blocks*blockSize)
+	}
+	block := found.index / blockSize
+	d.strays = block
+	d.blockPool.hold(block)
+	p.undo = append(p.undo, func() { d.blockPool.release(block) })
+	return *found, nil
 }
 
 // addRoute has a prefix lead to a slot of downlink.
@@ -252,7 +281,7 @@ func (d *Datapath) removeRoute(r route) {
 	d.unframe(slot, r)
 }
 
-// makeBlock gives a /24 its slots. The directory says so at once: the block is empty.
+// makeBlock gives a /24, or a /56 of IPv6, its slots. The directory says so at once: the block is empty.
 func (d *Datapath) makeBlock(p *plan, key uint64) error {
 	block, reused, ok := d.blockPool.take()
 	if !ok {
@@ -301,25 +330,30 @@ func (d *Datapath) vacate(at place, key uint32) {
 		d.removeRoute(r)
 	}
 	block := at.index / blockSize
-	if d.blockKeys[block] != 0 {
+	inBlock := d.blockKeys[block] != 0
+	if inBlock {
 		d.blockPool.release(block)
+	} else {
+		d.singles = append(d.singles, at.index)
+	}
+	if key == keyRouted {
 		return
 	}
-	if key != keyRouted {
-		ue, numbers := session.UE(fromWire(key)), d.tables.names
-		if key == keyPrefix6 {
-			ue = prefix64(d.tables.entry(at).Prefix)
-		}
-		for number := range numbers {
-			if cell := d.tables.hosts.find(hostKey(number, ue)); cell != nil && cell.Value == at.index {
-				d.tables.hosts.remove(hostKey(number, ue))
-				d.forgetSingle(d.in24(session.Key{Direction: session.Downlink, Instance: nameOf(numbers[number]), UE: ue}))
-				break
-			}
+	ue := d.tables.ueAt(at, key)
+	if inBlock && !isStray(at, ue) {
+		return
+	}
+	for number := range d.tables.names {
+		if cell := d.tables.hosts.find(hostKey(number, ue)); cell != nil && cell.Value == at.index {
+			d.tables.hosts.remove(hostKey(number, ue))
+			d.forgetSingle(blockKey(number, ue))
+			break
 		}
 	}
-	d.singles = append(d.singles, at.index)
 }
+
+// isStray says whether an entry in a block of addresses is there for want of another slot: see takeStray.
+func isStray(at place, ue netip.Prefix) bool { return at.index%blockSize != lastOctet(ue) }
 
 func (d *Datapath) vacateTEID(at place, key uint32) {
 	for slice := range d.tables.allServices {

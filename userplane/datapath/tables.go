@@ -446,9 +446,17 @@ func (t *tables) downlinkEntries(yield func(place, session.Entry) bool) {
 		return !t.decode(at, &e) || yield(at, e)
 	}
 	for block := range t.blocks.all {
-		instance, _ := blockOf(block.Key, 0)
 		for slot := block.Value; slot < block.Value+blockSize && int(slot) < len(t.downlink.slots); slot++ {
-			if !give(instance, session.UE(fromWire(t.keyAt(place{placeDownlink, slot}))), slot) {
+			at := place{placeDownlink, slot}
+			key := t.keyAt(at)
+			if key == 0 || key == keyRouted {
+				continue
+			}
+			ue := t.ueAt(at, key)
+			if isStray(at, ue) {
+				continue // the directory of hosts leads there
+			}
+			if instance, ok := t.instanceOf(block.Key, ue, blockKey); ok && !give(instance, ue, slot) {
 				return
 			}
 		}
@@ -465,23 +473,46 @@ func (t *tables) downlinkEntries(yield func(place, session.Entry) bool) {
 	}
 }
 
-// hostOf is whose a cell of hosts is. The key of an IPv6 prefix does not say: the entry and the network instances that
-// there are do.
+// hostOf is whose a cell of hosts is.
 func (t *tables) hostOf(c *pgwuCell) (instance uint32, ue netip.Prefix, ok bool) {
 	if int(c.Value) >= len(t.downlink.slots) {
 		return 0, ue, false
 	}
-	e := &t.downlink.slots[c.Value]
-	if c.Key>>63 == 0 {
-		return uint32(c.Key >> 32), session.UE(fromWire(e.Key)), e.Key != 0
+	at := place{placeDownlink, c.Value}
+	key := t.keyAt(at)
+	if key == 0 || key == keyRouted {
+		return 0, ue, false
 	}
-	ue = prefix64(e.Prefix)
+	ue = t.ueAt(at, key)
+	instance, ok = t.instanceOf(c.Key, ue, hostKey)
+	return instance, ue, ok
+}
+
+// ueAt is whose entry a place holds, by its key, which is not keyRouted.
+func (t *tables) ueAt(at place, key uint32) netip.Prefix {
+	if key == keyPrefix6 {
+		return prefix64(t.entry(at).Prefix)
+	}
+	return session.UE(fromWire(key))
+}
+
+// holds says whether a place holds the entry of a UE, which may be another network instance's.
+func (t *tables) holds(at place, key session.Key) bool {
+	wire := t.keyAt(at)
+	return wire == wireKey(key) && t.ueAt(at, wire) == key.UE
+}
+
+// instanceOf is the network instance in whose directory an address has that key. Those of IPv6 do not say it themselves.
+func (t *tables) instanceOf(key uint64, ue netip.Prefix, keyOf func(uint32, netip.Prefix) uint64) (uint32, bool) {
+	if ue.Addr().Is4() {
+		return uint32(key >> 32), keyOf(uint32(key>>32), ue) == key
+	}
 	for number := range t.names {
-		if hostKey(number, ue) == c.Key {
-			return number, ue, e.Key == keyPrefix6
+		if keyOf(number, ue) == key {
+			return number, true
 		}
 	}
-	return 0, ue, false
+	return 0, false
 }
 
 // allServices yields the slices.

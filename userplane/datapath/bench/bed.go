@@ -42,7 +42,8 @@ type kind struct {
 var (
 	dense     = kind{teidStride: 1, ueStride: 1}
 	scattered = kind{teidStride: 0x9E3779B1, ueStride: 263} // TEIDs of all values, and an address in each /24 or so
-	prefixes  = kind{teidStride: 1, ueStride: 259, ipv6: true}
+	prefixes  = kind{teidStride: 1, ueStride: 1, ipv6: true}
+	lonely    = kind{teidStride: 1, ueStride: 259, ipv6: true} // each in a /56 of its own
 	tunnels6  = kind{teidStride: 1, ueStride: 1, outer6: true}
 	filtered  = kind{teidStride: 1, ueStride: 1, filters: []int{2, 8, 32}}
 )

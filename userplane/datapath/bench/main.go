@@ -35,12 +35,12 @@ func main() {
 	flag.IntVar(&o.packets, "packets", 300_000, "packets of each row in a round, at most 2 million; half of them warm the caches")
 	sessions := flag.String("sessions", "1,1000,50000", "sessions picked from at random")
 	flag.IntVar(&o.capacity, "capacity", 65_536, "sessions that the tables are made for")
-	only := flag.String("only", "dense", "what to measure, of dense, scattered, ipv6, outer6, sdf, live; or all")
+	only := flag.String("only", "dense", "what to measure, of dense, scattered, ipv6, ipv6_scattered, outer6, sdf, live; or all")
 	flag.BoolVar(&o.json, "json", false, "a JSON array of the rows, too, as the last line")
 	flag.Parse()
 	var err error
 	if *only == "all" {
-		*only = "dense,scattered,ipv6,outer6,sdf,live"
+		*only = "dense,scattered,ipv6,ipv6_scattered,outer6,sdf,live"
 	}
 	o.only = strings.Split(*only, ",")
 	if o.sessions, err = parseCounts(*sessions, o.capacity); err == nil {
@@ -117,7 +117,9 @@ func runKind(out io.Writer, name string, o options) (results []Result, err error
 	if name == "live" {
 		return runLive(out, o)
 	}
-	kinds := map[string]kind{"dense": dense, "scattered": scattered, "ipv6": prefixes, "outer6": tunnels6, "sdf": filtered}
+	kinds := map[string]kind{
+		"dense": dense, "scattered": scattered, "ipv6": prefixes, "ipv6_scattered": lonely, "outer6": tunnels6, "sdf": filtered,
+	}
 	k, known := kinds[name]
 	if !known {
 		return nil, errors.New("no such kind of sessions")
@@ -168,7 +170,7 @@ func (b *bed) rows(kind string, counts []int) (rows []*row) {
 	}
 	prefix := map[string][2]string{
 		"dense": {"uplink", "downlink"}, "scattered": {"uplink_cp_teid", "downlink_static"}, "ipv6": {"", "downlink_ipv6"},
-		"outer6": {"", "downlink_outer6"},
+		"ipv6_scattered": {"", "downlink_ipv6_scattered"}, "outer6": {"", "downlink_outer6"},
 	}[kind]
 	if kind == "sdf" {
 		for _, d := range []direction{uplink, downlink} {

@@ -1,0 +1,97 @@
+package datapath
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
+)
+
+// sparse are as many UEs as there are slots, in every way that leaves blocks of addresses nearly empty: a dozen in each /24
+// and each /56, the same addresses in two network instances, and prefixes of other lengths.
+func sparse(slots int) (entries []session.Entry) {
+	const inBlock = denseHosts + 4
+	for n := 0; len(entries) < slots; n++ {
+		for host := range inBlock {
+			v4 := session.UE(netip.AddrFrom4([4]byte{172, 20, byte(n), byte(100 + host)}))
+			v6 := netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 9, byte(n), byte(100 + host)}), 64)
+			for _, key := range []session.Key{
+				{Direction: session.Downlink, Instance: "internet", UE: v4},
+				{Direction: session.Downlink, Instance: "corp", UE: v4},
+				{Direction: session.Downlink, Instance: "internet", UE: v6},
+				{Direction: session.Downlink, Instance: "corp", UE: v6},
+			} {
+				entries = append(entries, with(downlinkOf(1), func(e *session.Entry) {
+					e.Key, e.RemoteTEID = key, pfcp.TEID(0x5000_0000+len(entries))
+					e.Origin.SEID = pfcp.SEID(1 + len(entries))
+				}))
+			}
+		}
+		routed := netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 10, byte(n)}), 56)
+		entries = append(entries, with(downlinkOf(1), func(e *session.Entry) {
+			e.Key.UE, e.RemoteTEID, e.Origin.SEID = routed, pfcp.TEID(0x5000_0000+len(entries)), pfcp.SEID(1+len(entries))
+		}))
+	}
+	return entries[:slots]
+}
+
+// TestNoPatternOfAddressesWastesSlots fills all slots, whatever the addresses, finds each by a packet, and empties them.
+func TestNoPatternOfAddressesWastesSlots(t *testing.T) {
+	w := newWorldWith(t, func(c *Config) { c.Routes = 1024 })
+	entries := sparse(w.cfg.AddressBlocks * blockSize)
+	for n, e := range entries {
+		require.NoError(t, w.d.Apply(session.Changes{Puts: []session.Entry{e}}), n)
+	}
+	more := downlinkOf(200)
+	require.ErrorIs(t, w.d.Apply(session.Changes{Puts: []session.Entry{more}}), ErrTableFull)
+	require.NoError(t, w.d.Resolve())
+	allFound := func() {
+		t.Helper()
+		require.Len(t, w.onlyEntries(), len(entries))
+		for _, e := range entries {
+			frame, port := packetFor(t, e)
+			if e.Key.Instance == "corp" {
+				copy(frame, otherMAC)
+				port = "core1"
+			}
+			verdict, out := w.run(port, frame, 0)
+			require.EqualValues(t, xdpRedirect, verdict, e.Key)
+			require.Equal(t, uint32(e.RemoteTEID), binary.BigEndian.Uint32(out[14+20+8+4:]), e.Key)
+		}
+	}
+	allFound()
+
+	// So does the next process.
+	require.NoError(t, w.d.Close())
+	w.open()
+	repairs, err := w.d.Reconcile(slices.Values(entries))
+	require.NoError(t, err)
+	require.Zero(t, repairs)
+	allFound()
+
+	// Whose slot a stray had gets another, and every slot that is let go of can be used again.
+	for n := 0; n < len(entries); n += 3 {
+		require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{entries[n].Key}}))
+	}
+	for n := 0; n < len(entries); n += 3 {
+		require.NoError(t, w.d.Apply(session.Changes{Puts: []session.Entry{entries[n]}}), n)
+	}
+	require.NoError(t, w.d.Resolve())
+	allFound()
+
+	for _, e := range entries {
+		require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{e.Key}}))
+	}
+	require.Empty(t, w.onlyEntries())
+	require.Empty(t, w.d.singlesIn)
+	require.Empty(t, w.d.routes)
+	for range w.d.tables.hosts.all {
+		require.Fail(t, "a UE is left")
+	}
+	w.apply(more)
+}
