@@ -55,6 +55,7 @@ type node struct {
 	log     *log
 	cp      *controlPlane
 	reader  *datapath.Reader
+	changes *strings.Replacer // of the configuration
 }
 
 // log is what the daemon writes, read while it does.
@@ -75,9 +76,10 @@ func (l *log) String() string {
 	return l.b.String()
 }
 
-func newNode(t *testing.T) *node {
+// newNode starts a node; parts of its configuration are replaced, each by the one behind it.
+func newNode(t *testing.T, changes ...string) *node {
 	t.Helper()
-	n := &node{bed: newLinks(t), dir: t.TempDir(), log: &log{}}
+	n := &node{bed: newLinks(t), dir: t.TempDir(), log: &log{}, changes: strings.NewReplacer(changes...)}
 	l, err := netlink.LinkByName("lo")
 	require.NoError(t, err)
 	a, err := netlink.ParseAddr(slice.String() + "/32")
@@ -110,7 +112,7 @@ func newNode(t *testing.T) *node {
 // configure writes the configuration; more of data_path comes first in it.
 func (n *node) configure(dataPath string) {
 	n.t.Helper()
-	require.NoError(n.t, os.WriteFile(n.dir+"/pgwu.yaml", fmt.Appendf(nil, `
+	require.NoError(n.t, os.WriteFile(n.dir+"/pgwu.yaml", []byte(n.changes.Replace(fmt.Sprintf(`
 node_id: pgwu.proof
 pfcp: {address: "127.0.0.8", usage_poll: 100ms}
 state_dir: %[1]s/state
@@ -121,7 +123,7 @@ slices: [{address: %[3]s, sessions: 4096}]
 network_instances: [{name: internet, gateway: %[4]s}]
 gtpu: {echo_interval: 0s}
 data_path: {%[2]s address_blocks: 32, peers: 64}
-`, n.dir, dataPath, slice, gateway), 0o600))
+`, n.dir, dataPath, slice, gateway))), 0o600))
 }
 
 // start runs the program and waits until its control plane would be heard.
