@@ -88,13 +88,24 @@ func peekSEID(b []byte) SEID {
 // It fails when m is not the answer to this request or cannot be encoded, and with ErrAnswered. That the network
 // lost the answer, or took it, is not known to it.
 func (r *Request) Respond(seid SEID, m Message) error {
-	if want, _ := r.Header.Type.Response(); m.Type() != want {
-		return fmt.Errorf("%v in answer to %v", m.Type(), r.Header.Type)
-	}
-	b, err := r.endpoint.marshal(Header{SEID: seid, Sequence: r.Header.Sequence}, m)
+	b, err := r.Encode(seid, m)
 	if err != nil {
 		return err
 	}
+	return r.RespondWith(b)
+}
+
+// Encode makes the octets of the answer, for RespondWith. It fails when m is not the answer to this request or cannot be
+// encoded.
+func (r *Request) Encode(seid SEID, m Message) ([]byte, error) {
+	if want, _ := r.Header.Type.Response(); m.Type() != want {
+		return nil, fmt.Errorf("%v in answer to %v", m.Type(), r.Header.Type)
+	}
+	return r.endpoint.marshal(Header{SEID: seid, Sequence: r.Header.Sequence}, m)
+}
+
+// RespondWith is Respond with what Encode made, which nobody changes any more. It fails with ErrAnswered.
+func (r *Request) RespondWith(b []byte) error {
 	if r.answered.Swap(true) {
 		return ErrAnswered
 	}

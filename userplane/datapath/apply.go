@@ -59,8 +59,8 @@ type plan struct {
 	moving   map[route]bool // of moves
 	accounts []accountState
 	buckets  []bucketMove
-	taken    map[place]bool // of puts
-	keys     map[session.Key]bool
+	taken    set[place] // of puts
+	keys     set[session.Key]
 	undo     []func()
 
 	newMeters map[uint32]bool // shared ones that nobody had before
@@ -110,7 +110,7 @@ func (d *Datapath) Apply(changes session.Changes) error {
 
 // plan finds or reserves all that changes need. overwrite: an entry of another session may be replaced.
 func (d *Datapath) plan(changes session.Changes, overwrite bool) (*plan, error) {
-	p := &plan{taken: map[place]bool{}, keys: make(map[session.Key]bool, len(changes.Puts)), leaving: d.leave(changes)}
+	p := &plan{leaving: d.leave(changes)}
 	p.leaving.any = overwrite
 	for _, c := range changes.Cells {
 		if err := d.planCell(p, c); err != nil {
@@ -129,7 +129,7 @@ func (d *Datapath) plan(changes session.Changes, overwrite bool) (*plan, error) 
 		switch {
 		case errors.Is(err, ErrUnknownSlice), errors.Is(err, ErrUnknownInstance), errors.Is(err, ErrInvalid):
 			continue // then it cannot be there
-		case ok && d.tables.keyAt(at) == wireKey(key) && !p.taken[at]:
+		case ok && d.tables.keyAt(at) == wireKey(key) && !p.taken.has(at):
 			p.deletes = append(p.deletes, at)
 		}
 	}
@@ -141,10 +141,9 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 	if err != nil {
 		return err
 	}
-	if p.keys[e.Key] {
+	if !p.keys.add(e.Key) {
 		return fmt.Errorf("%w: twice in one change", ErrSlotTaken)
 	}
-	p.keys[e.Key] = true
 	at, ok, err := d.find(e.Key)
 	if err != nil {
 		return err
@@ -176,7 +175,7 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 	if err := d.planRoutes(p, &next, e); err != nil {
 		return err
 	}
-	p.taken[at] = true
+	p.taken.add(at)
 	p.puts = append(p.puts, next)
 	return nil
 }

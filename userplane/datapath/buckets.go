@@ -38,29 +38,47 @@ func ownMeter(o *pgwuOrigin, direction session.Direction) session.MeterID {
 	return session.MeterID{SEID: pfcp.SEID(o.Seid), QERID: pfcp.QERID(o.QerId), Direction: direction}
 }
 
+// bucket is one with what names its limit.
+type bucket struct {
+	id    session.MeterID
+	meter *pgwuMeter
+}
+
+type buckets []bucket
+
+// of is the bucket of a limit; nil when there is none.
+func (b buckets) of(id session.MeterID) *pgwuMeter {
+	for i := range b {
+		if b[i].id == id {
+			return b[i].meter
+		}
+	}
+	return nil
+}
+
 // bucketsOf are those that limit the packets of an entry in use.
-func (d *Datapath) bucketsOf(at place, direction session.Direction) map[session.MeterID]*pgwuMeter {
-	t, buckets := d.tables, map[session.MeterID]*pgwuMeter{}
+func (d *Datapath) bucketsOf(at place, direction session.Direction) (all buckets) {
+	t := d.tables
 	e := t.entry(at)
 	w := loadWord(&e.Word)
 	if w.Flags&flagSet == 0 {
 		if e.Meter.Rate != 0 {
-			buckets[ownMeter(t.origin(at), direction)] = &e.Meter
+			all = append(all, bucket{ownMeter(t.origin(at), direction), &e.Meter})
 		}
-		return buckets
+		return all
 	}
 	for _, index := range t.rulesOf(t.set(w)) {
 		raw := &t.rules.slots[index]
 		if m := &t.accounts.slots[raw.Account].Meter; m.Rate != 0 {
-			buckets[ownMeter(&t.accountOrigins.slots[raw.Account], direction)] = m
+			all = append(all, bucket{ownMeter(&t.accountOrigins.slots[raw.Account], direction), m})
 		}
 		for _, meter := range raw.Meters {
 			if meter != 0 {
-				buckets[t.meterID(meter)] = &t.meters.slots[meter].Meter
+				all = append(all, bucket{t.meterID(meter), &t.meters.slots[meter].Meter})
 			}
 		}
 	}
-	return buckets
+	return all
 }
 
 // planBuckets has the buckets of a put go on with those of the same QERs before. accounts are those of the put.
@@ -73,7 +91,7 @@ func (d *Datapath) planBuckets(p *plan, next *put, direction session.Direction, 
 		return
 	}
 	if next.word.Flags&flagSet == 0 {
-		if from := old[ownMeter(&next.origin, direction)]; next.rate != 0 && from != &d.tables.entry(next.at).Meter {
+		if from := old.of(ownMeter(&next.origin, direction)); next.rate != 0 && from != &d.tables.entry(next.at).Meter {
 			next.bucket = from
 		}
 		return
@@ -85,13 +103,13 @@ func (d *Datapath) planBuckets(p *plan, next *put, direction session.Direction, 
 	}
 	for i := range accounts {
 		if accounts[i].rate != 0 {
-			move(&d.tables.accounts.slots[accounts[i].index].Meter, old[ownMeter(&accounts[i].origin, direction)])
+			move(&d.tables.accounts.slots[accounts[i].index].Meter, old.of(ownMeter(&accounts[i].origin, direction)))
 		}
 	}
 	for _, index := range d.tables.rulesOf(d.tables.set(next.word)) {
 		for _, meter := range d.tables.rules.slots[index].Meters {
 			if meter != 0 && p.newMeters[meter] {
-				move(&d.tables.meters.slots[meter].Meter, old[d.tables.meterID(meter)])
+				move(&d.tables.meters.slots[meter].Meter, old.of(d.tables.meterID(meter)))
 			}
 		}
 	}

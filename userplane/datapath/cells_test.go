@@ -193,7 +193,7 @@ func TestABucketGoesOnWhereItsQERIs(t *testing.T) {
 		t.Helper()
 		buckets := w.d.bucketsOf(at, session.Uplink)
 		require.Len(t, buckets, 1)
-		return buckets[id]
+		return buckets.of(id)
 	}
 	for _, next := range []session.Entry{shared, own, filtered, shared, filtered, own} {
 		bucket().Tokens, bucket().Last = owed, 77

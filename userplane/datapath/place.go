@@ -104,7 +104,7 @@ func (d *Datapath) reserve(p *plan, key session.Key) (place, error) {
 func (d *Datapath) reserveTEID(p *plan, key session.Key) (place, error) {
 	slice := d.tables.service(key.Local)
 	at := place{placeUplink, slice.Base + uint32(key.TEID)&slice.Mask}
-	if d.tables.keyAt(at) == 0 && !p.taken[at] {
+	if d.tables.keyAt(at) == 0 && !p.taken.has(at) {
 		return at, nil
 	}
 	at, err := d.freeTEID(p, key)
@@ -126,7 +126,7 @@ func (d *Datapath) freeTEID(p *plan, key session.Key) (place, error) {
 	for range size {
 		d.displaced[slice.Base]++
 		at := place{placeUplink, slice.Base + slice.Mask - d.displaced[slice.Base]%size}
-		if d.tables.keyAt(at) == 0 && !p.taken[at] {
+		if d.tables.keyAt(at) == 0 && !p.taken.has(at) {
 			return at, nil
 		}
 	}
@@ -158,7 +158,7 @@ func (d *Datapath) reserveInBlock(p *plan, key session.Key) (place, error) {
 		return d.reserveHost(p, key)
 	}
 	at := place{placeDownlink, block.Value + lastOctet(key.UE)}
-	if d.tables.keyAt(at) != 0 || p.taken[at] { // a stray has it
+	if d.tables.keyAt(at) != 0 || p.taken.has(at) { // a stray has it
 		return d.reserveHost(p, key)
 	}
 	index := at.index / blockSize
@@ -237,7 +237,7 @@ func (d *Datapath) takeStray(p *plan, key session.Key) (place, error) {
 		}
 		for i := range uint32(blockSize) {
 			at := place{placeDownlink, block*blockSize + i}
-			if d.tables.keyAt(at) != 0 || p.taken[at] || wireKey(key) != keyRouted && i == lastOctet(key.UE) {
+			if d.tables.keyAt(at) != 0 || p.taken.has(at) || wireKey(key) != keyRouted && i == lastOctet(key.UE) {
 				continue
 			}
 			if found == nil || d.grace.rests(*found) {

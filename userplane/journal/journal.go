@@ -77,7 +77,6 @@ type Journal struct {
 	live     int64 // octets of the operations that are up to date
 	total    int64 // octets of all frames
 	roll     bool  // the last segment's end is unsound: begin another
-	frame    []byte
 }
 
 type segment struct {

@@ -21,11 +21,28 @@ var (
 // Batch is a list of operations that are written together: after a crash all of them are there, or none.
 // The zero Batch is empty and ready; Reset makes it so again and keeps its memory.
 type Batch struct {
-	b []byte
+	b []byte // a frame: room for its header, and operations
+}
+
+// payload are the operations.
+func (b *Batch) payload() []byte { return b.b[min(frameHeader, len(b.b)):] }
+
+// grow makes room for the header before the first operation.
+func (b *Batch) grow() {
+	if len(b.b) == 0 {
+		b.b = append(b.b, make([]byte, frameHeader)...)
+	}
+}
+
+// seal writes the header.
+func (b *Batch) seal() {
+	binary.LittleEndian.PutUint32(b.b, uint32(len(b.payload())))
+	binary.LittleEndian.PutUint32(b.b[4:], crc32.Checksum(b.payload(), castagnoli))
 }
 
 // Put stores a value under its key.
 func (b *Batch) Put(key Key, value []byte) {
+	b.grow()
 	b.b = append(b.b, opPut, key.Kind)
 	b.b = binary.AppendUvarint(b.b, key.ID)
 	b.b = binary.AppendUvarint(b.b, uint64(len(value)))
@@ -34,6 +51,7 @@ func (b *Batch) Put(key Key, value []byte) {
 
 // Delete removes a key, if it is there.
 func (b *Batch) Delete(key Key) {
+	b.grow()
 	b.b = append(b.b, opDelete, key.Kind)
 	b.b = binary.AppendUvarint(b.b, key.ID)
 }
@@ -47,21 +65,23 @@ func (j *Journal) Write(b *Batch) error {
 	if len(b.b) == 0 {
 		return nil
 	}
-	if len(b.b) > maxBatch {
-		return fmt.Errorf("a batch of %d octets: at most %d", len(b.b), maxBatch)
+	if n := len(b.payload()); n > maxBatch {
+		return fmt.Errorf("a batch of %d octets: at most %d", n, maxBatch)
 	}
+	b.seal()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.lock == nil {
 		return errClosed
 	}
-	if err := j.append(b.b); err != nil {
+	if err := j.append(b); err != nil {
 		return err
 	}
 	return j.clean()
 }
 
-func (j *Journal) append(payload []byte) error {
+// append writes a sealed batch.
+func (j *Journal) append(b *Batch) error {
 	last := j.segments[len(j.segments)-1]
 	if j.roll || last.file == nil || last.size >= int64(j.opts.SegmentBytes) {
 		if err := j.begin(); err != nil {
@@ -69,10 +89,7 @@ func (j *Journal) append(payload []byte) error {
 		}
 		last = j.segments[len(j.segments)-1]
 	}
-	j.frame = binary.LittleEndian.AppendUint32(j.frame[:0], uint32(len(payload)))
-	j.frame = binary.LittleEndian.AppendUint32(j.frame, crc32.Checksum(payload, castagnoli))
-	j.frame = append(j.frame, payload...)
-	if _, err := last.file.Write(j.frame); err != nil {
+	if _, err := last.file.Write(b.b); err != nil {
 		// Part of the frame may be there, and would hide what comes after it.
 		if last.file.Truncate(last.size) != nil {
 			j.roll = true
@@ -82,9 +99,9 @@ func (j *Journal) append(payload []byte) error {
 		return fmt.Errorf("appending to the journal: %w", err)
 	}
 	base := last.size + frameHeader
-	last.size += int64(len(j.frame))
-	j.total += int64(len(j.frame))
-	return j.apply(last.number, base, payload)
+	last.size += int64(len(b.b))
+	j.total += int64(len(b.b))
+	return j.apply(last.number, base, b.payload())
 }
 
 // clean removes the oldest segment when most of the journal is out of date. It leaves the journal at no more
@@ -116,7 +133,8 @@ func (j *Journal) clean() error {
 		at += frameHeader + len(payload)
 	}
 	if len(moved.b) > 0 {
-		if err := j.append(moved.b); err != nil {
+		moved.seal()
+		if err := j.append(&moved); err != nil {
 			j.total += int64(at - headerSize)
 			return nil //nolint:nilerr // as above
 		}

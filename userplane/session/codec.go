@@ -191,6 +191,11 @@ type decoder struct {
 }
 
 func (r *decoder) uint() uint64 {
+	if len(r.b) > 0 && r.b[0] < 0x80 { // most numbers are small
+		v := r.b[0]
+		r.b = r.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
 		r.bad, r.b = true, nil

@@ -55,12 +55,9 @@ type creates struct {
 	endpoints []pfcp.TrafficEndpoint
 }
 
-// size is a session of so many rules, for Limits before anything of the request's size is made.
-func (c creates) size() Session {
-	return Session{
-		PDRs: make([]PDR, len(c.pdrs)), FARs: make([]FAR, len(c.fars)), QERs: make([]QER, len(c.qers)),
-		URRs: make([]URR, len(c.urrs)), BARs: make([]BAR, len(c.bars)), Endpoints: make([]Endpoint, len(c.endpoints)),
-	}
+// size is how many they are, for Limits before anything of the request's size is made.
+func (c *creates) size() size {
+	return size{len(c.pdrs), len(c.fars), len(c.qers), len(c.urrs), len(c.bars), len(c.endpoints)}
 }
 
 // create adds the rules of an establishment or a modification to s, whose lists are its own.

@@ -48,7 +48,7 @@ func (s Session) Modify(
 			next.URRs[at].Counted, next.URRs[at].Celled = s.URRs[old].Counted, s.URRs[old].Celled
 		}
 	}
-	if err := limits.check(next); err != nil {
+	if err := limits.check(next.size()); err != nil {
 		return s, Created{}, err
 	}
 	if err := next.updateFARs(req.UpdateFARs); err != nil {

@@ -199,17 +199,24 @@ type Limits struct {
 // DefaultLimits are far above what control planes make, and far below what would hurt.
 func DefaultLimits() Limits { return Limits{PDRs: 32, FARs: 32, QERs: 32, URRs: 32, Filters: 32} }
 
-func (l Limits) check(s Session) error {
-	for _, c := range []struct {
+// size is how many rules of each kind there are.
+type size struct{ pdrs, fars, qers, urrs, bars, endpoints int }
+
+func (s *Session) size() size {
+	return size{len(s.PDRs), len(s.FARs), len(s.QERs), len(s.URRs), len(s.BARs), len(s.Endpoints)}
+}
+
+func (l Limits) check(s size) error {
+	for _, c := range [...]struct {
 		noun      string
 		have, cap int
 	}{
-		{"PDRs", len(s.PDRs), l.PDRs},
-		{"FARs", len(s.FARs), l.FARs},
-		{"QERs", len(s.QERs), l.QERs},
-		{"URRs", len(s.URRs), l.URRs},
-		{"BARs", len(s.BARs), l.FARs},
-		{"traffic endpoints", len(s.Endpoints), l.PDRs},
+		{"PDRs", s.pdrs, l.PDRs},
+		{"FARs", s.fars, l.FARs},
+		{"QERs", s.qers, l.QERs},
+		{"URRs", s.urrs, l.URRs},
+		{"BARs", s.bars, l.FARs},
+		{"traffic endpoints", s.endpoints, l.PDRs},
 	} {
 		if c.have > c.cap {
 			return &pfcp.Error{

@@ -16,8 +16,7 @@ func (sh *shard) delete(r *pfcp.Request) {
 		sh.e.refuse(r, 0, err)
 		return
 	}
-	answer, err := sh.endSession(r, s, a)
-	if err != nil {
+	if err := sh.endSession(r, s, a); err != nil {
 		a.unsaid()
 		sh.e.refuse(r, s.CP.SEID, err)
 		return
@@ -27,16 +26,16 @@ func (sh *shard) delete(r *pfcp.Request) {
 	a.sessions.Add(-1)
 	sh.letGo(&s, nil, now)
 	sh.bury(s.SEID, now)
-	sh.e.answer(r, s.CP.SEID, answer, pfcp.CauseAccepted)
+	sh.accept(r)
 }
 
 // endSession stops the packets, reads what was counted, makes the deletion durable with its answer, and removes the
 // entries. Killed before the record, the next process forwards the packets again, and the duplicate of the request
 // ends the session with the same counts or later ones.
-func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) (*pfcp.SessionDeletionResponse, error) {
+func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) error {
 	table, err := sh.table(s)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ended := s
 	now := time.Now()
@@ -46,7 +45,7 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 			sh.e.log.Warn("session is deleted while packets pass", "seid", uint64(s.SEID), "err", err)
 		}
 		if ended, _, err = sh.settle(s, table, now); err != nil {
-			return nil, sh.resume(s, table, err)
+			return sh.resume(s, table, err)
 		}
 	}
 	_, reports := ended.Report(ended.URRIDs(), session.TriggerTermination, pfcp.Opt[uint32]{}, session.At(now))
@@ -58,10 +57,10 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 	sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(s.SEID)})
 	sh.rest(s.Addresses, now)
 	if err := sh.putAnswer(r, s.SEID, s.CP.SEID, answer); err != nil {
-		return nil, sh.resume(s, table, err)
+		return sh.resume(s, table, err)
 	}
 	if err := sh.flush(); err != nil {
-		return nil, sh.resume(s, table, err)
+		return sh.resume(s, table, err)
 	}
 	changes := session.Diff(table, nil)
 	changes.DiffCells(s.Cells(), nil)
@@ -69,7 +68,7 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 		// The session is gone all the same; its entries drop packets, and the next start removes them.
 		sh.e.log.Error("entries of a deleted session stay in the data path", "seid", uint64(s.SEID), "err", err)
 	}
-	return answer, nil
+	return nil
 }
 
 // stopped are a session's entries that drop, so that they count no more.

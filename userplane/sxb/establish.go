@@ -99,7 +99,7 @@ func (sh *shard) makeSession(
 			a.sessions.Add(-1)
 		}
 	}()
-	s, answer, err := sh.newSession(r, m, seid, a, old, l)
+	s, err := sh.newSession(r, m, seid, a, old, l)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (sh *shard) makeSession(
 		sh.look(&s, nil, true)
 		sh.letGo(old, &s, l.now)
 	}
-	sh.e.answer(r, s.CP.SEID, answer, pfcp.CauseAccepted)
+	sh.accept(r)
 	sh.sendReports(&s, l.now)
 	return nil
 }
@@ -122,15 +122,15 @@ func (sh *shard) makeSession(
 // newSession makes the session that a request asks for, durable and forwarding.
 func (sh *shard) newSession(
 	r *pfcp.Request, m *pfcp.SessionEstablishmentRequest, seid pfcp.SEID, a *association, old *session.Session, l *lease,
-) (session.Session, *pfcp.SessionEstablishmentResponse, error) {
+) (session.Session, error) {
 	s, created, err := session.Establish(m, seid, l.slice, sh.e.cfg.Limits, l, session.At(l.now))
 	if err != nil {
-		return s, nil, err
+		return s, err
 	}
 	s.Owner = a.id
 	table, err := s.Compile(sh.e.cfg.Instances)
 	if err != nil {
-		return s, nil, err
+		return s, err
 	}
 	answer := &pfcp.SessionEstablishmentResponse{
 		NodeID: sh.e.cfg.NodeID, Cause: pfcp.CauseAccepted,
@@ -138,20 +138,19 @@ func (sh *shard) newSession(
 		CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, Load: sh.e.loadFor(a), Overload: sh.e.overloadFor(a, l.now),
 	}
 	if old != nil {
-		s, err = sh.replace(r, *old, s, table, answer, l.now)
-		return s, answer, err
+		return sh.replace(r, *old, s, table, answer, l.now)
 	}
 	s = recount(s, table, session.Session{}, session.Counts{})
 	changes := session.Diff(nil, table)
 	changes.DiffCells(nil, s.Cells())
 	if err := sh.e.gbr.swap(pfcp.BitRate{}, s.GBR()); err != nil {
-		return s, nil, err
+		return s, err
 	}
 	if err := sh.commit(r, nil, &s, changes, s.CP.SEID, answer); err != nil {
 		sh.e.gbr.set(s.GBR(), pfcp.BitRate{})
-		return s, nil, err
+		return s, err
 	}
-	return s, answer, nil
+	return s, nil
 }
 
 // replace puts a session in the place of another in one change. What the old one has counted becomes reports of the

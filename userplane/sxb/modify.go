@@ -23,7 +23,7 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 			a.unsaid()
 		}
 	}()
-	next, answer, err := sh.nextSession(r, m, s, a, l)
+	next, err := sh.nextSession(r, m, s, a, l)
 	if err != nil {
 		sh.e.refuse(r, s.CP.SEID, err)
 		return
@@ -37,7 +37,7 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 	}
 	sh.look(&next, sh.drainsAfter(&s, &next), m.DropBuffered)
 	sh.letGo(&s, &next, l.now)
-	sh.e.answer(r, next.CP.SEID, answer, pfcp.CauseAccepted)
+	sh.accept(r)
 }
 
 // letGo gives back what a session held and does not hold any more; next is nil for one that is gone.
@@ -54,16 +54,16 @@ func (sh *shard) letGo(old, next *session.Session, now time.Time) {
 
 func (sh *shard) nextSession(
 	r *pfcp.Request, m *pfcp.SessionModificationRequest, s session.Session, a *association, l *lease,
-) (session.Session, *pfcp.SessionModificationResponse, error) {
+) (session.Session, error) {
 	before, err := sh.table(s)
 	if err != nil {
-		return s, nil, err
+		return s, err
 	}
 	settled, touched := s, session.Touches(m) && (s.Observes() || len(m.CreateURRs) > 0)
 	var counts session.Counts
 	if touched {
 		if settled, counts, err = sh.settle(s, before, l.now); err != nil {
-			return s, nil, err
+			return s, err
 		}
 	}
 	query := m.QueryURRs
@@ -75,18 +75,18 @@ func (sh *shard) nextSession(
 	settled, final := settled.Report(m.RemoveURRs, session.TriggerTermination, pfcp.Opt[uint32]{}, now)
 	next, created, err := settled.Modify(m, sh.e.cfg.Limits, l, now)
 	if err != nil {
-		return s, nil, err
+		return s, err
 	}
 	after, err := next.Compile(sh.e.cfg.Instances)
 	if err != nil {
-		return s, nil, err
+		return s, err
 	}
 	if err := sh.e.gbr.swap(s.GBR(), next.GBR()); err != nil {
-		return s, nil, err
+		return s, err
 	}
-	refused := func(err error) (session.Session, *pfcp.SessionModificationResponse, error) {
+	refused := func(err error) (session.Session, error) {
 		sh.e.gbr.set(next.GBR(), s.GBR())
-		return s, nil, err
+		return s, err
 	}
 	var gone session.Table
 	if touched {
@@ -118,7 +118,7 @@ func (sh *shard) nextSession(
 			sh.e.log.Error("last counts of removed URRs are in no record", "seid", uint64(s.SEID), "err", err)
 		}
 	}
-	return next, answer, nil
+	return next, nil
 }
 
 // endCells removes cells that no rule counts in any more. What they have counted since they were settled goes into the

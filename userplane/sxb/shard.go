@@ -35,6 +35,7 @@ type shard struct {
 	batch  journal.Batch // reused
 	octets []byte        // reused
 	form   []byte        // reused: the record of the session that was put last
+	answer []byte        // that was recorded last
 	works  []portions
 	graves []grave                // of recorded answers, oldest first
 	rests  []grave                // of addresses that rest, oldest first
@@ -285,14 +286,23 @@ func (sh *shard) drop(s *session.Session) {
 }
 
 func (sh *shard) putAnswer(r *pfcp.Request, seid, cp pfcp.SEID, answer pfcp.Message) error {
-	octets, err := pfcp.Marshal(pfcp.Header{SEID: cp, Sequence: r.Header.Sequence}, answer)
-	if err != nil {
+	var err error
+	if sh.answer, err = r.Encode(cp, answer); err != nil {
 		return err
 	}
-	record := responseRecord{peer: r.Peer, sequence: r.Header.Sequence, given: time.Now(), octets: octets}
+	record := responseRecord{peer: r.Peer, sequence: r.Header.Sequence, given: time.Now(), octets: sh.answer}
 	sh.octets = record.append(sh.octets[:0])
 	sh.batch.Put(journal.Key{Kind: kindResponse, ID: uint64(seid)}, sh.octets)
 	return nil
+}
+
+// accept sends the answer that was recorded last: that of this request.
+func (sh *shard) accept(r *pfcp.Request) {
+	sh.e.stats.answered(r.Header.Type, pfcp.CauseAccepted)
+	if err := r.RespondWith(sh.answer); err != nil {
+		sh.e.log.Error("response not sent", "peer", r.Peer.String(), "to", r.Header.Type.String(), "err", err)
+	}
+	sh.answer = nil
 }
 
 // workOn does something with the sessions that pick picks, and then calls done.
