@@ -39,8 +39,8 @@ func toCore(b *bed) *end   { return &b.core }
 // tunnels differ in everything that an outer header has from a rule.
 var tunnels = []session.Rule{
 	{Local: slice, Remote: sgw, RemoteTEID: 0x11111111, Marking: pfcp.Some[uint16](0x00fc)},
-	{Local: slice2, Remote: sgw2, RemoteTEID: 0x22222222, Marking: pfcp.Some[uint16](0xb8fc), QFI: pfcp.Some[uint8](9)},
-	{Local: slice, Remote: sgw2, RemoteTEID: 0x33333333, Marking: pfcp.Some[uint16](0x28fc), QFI: pfcp.Some[uint8](5)},
+	{Local: slice6, Remote: sgw26, RemoteTEID: 0x22222222, Marking: pfcp.Some[uint16](0xb8fc), QFI: pfcp.Some[uint8](9)},
+	{Local: slice2, Remote: sgw2, RemoteTEID: 0x33333333, Marking: pfcp.Some[uint16](0x28fc), QFI: pfcp.Some[uint8](5)},
 }
 
 func into(r session.Rule, tunnel int) session.Rule {
@@ -116,13 +116,13 @@ func changes(t *testing.T) []change {
 		}, cells: []session.CellID{cellOf(0), cellOf(1), cellOf(2)}},
 		{
 			name: "a network instance and the marking of packets", from: toAccess, to: toCore,
-			flows: []traffic.Flow{uplinkFlow(t, teid(1), 1, 100)}, states: [][]session.Entry{
+			flows: []traffic.Flow{uplinkFlow(t, over4, teid(1), 1, 100)}, states: [][]session.Entry{
 				{up(0, "internet", mark(0x28))}, {up(1, "corp", mark(0xb8))}, {up(2, "corp", plain)},
 			}, cells: []session.CellID{cellOf(0), cellOf(1), cellOf(2)},
 		},
 		{
 			name: "a QER: gate, own limit, shared limit", from: toAccess, to: toCore,
-			flows: []traffic.Flow{uplinkFlow(t, teid(1), 1, 100)}, states: [][]session.Entry{
+			flows: []traffic.Flow{uplinkFlow(t, over4, teid(1), 1, 100)}, states: [][]session.Entry{
 				{up(0, "internet", func(e *session.Entry) { e.MBR = 1e9 })},
 				{up(1, "corp", func(e *session.Entry) {
 					e.Meters = []session.Meter{{ID: session.MeterID{SEID: 2, QERID: 1}, MBR: 2e9}}

@@ -33,6 +33,9 @@ var (
 	slice2    = netip.MustParseAddr("10.30.1.2")
 	sgw       = netip.MustParseAddr("10.20.11.1")
 	sgw2      = netip.MustParseAddr("10.20.11.3")
+	slice6    = netip.MustParseAddr("2001:db8:30::1") // of slice, too
+	sgw6      = netip.MustParseAddr("2001:db8:20::11")
+	sgw26     = netip.MustParseAddr("2001:db8:20::13")
 	server    = netip.MustParseAddr("10.60.0.10")
 	gateway   = netip.MustParseAddr("10.50.1.1")
 	gateway2  = netip.MustParseAddr("10.50.1.3")
@@ -43,6 +46,21 @@ var (
 	coreGW    = net.HardwareAddr{2, 0, 0, 0, 0xc, 2}
 	coreGW2   = net.HardwareAddr{2, 0, 0, 0, 0xc, 3}
 )
+
+// outside is between a slice and its SGWs.
+type outside struct {
+	slice, sgw, sgw2 netip.Addr
+}
+
+var over4, over6 = outside{slice, sgw, sgw2}, outside{slice6, sgw6, sgw26}
+
+// overOf is over what UE n's tunnels are: one by one.
+func overOf(n int) outside {
+	if n%2 == 1 {
+		return over6
+	}
+	return over4
+}
 
 type bed struct {
 	t            *testing.T
@@ -82,6 +100,7 @@ func newLinks(t *testing.T) *bed {
 	require.NoError(t, err)
 	require.NoError(t, netlink.LinkSetUp(lo))
 	b.access = b.newEnd("access0", accessMAC, "10.20.11.2/24", map[netip.Addr]net.HardwareAddr{sgw: sgwMAC, sgw2: sgw2MAC})
+	b.enableIPv6(b.access, map[netip.Addr]net.HardwareAddr{sgw6: sgwMAC, sgw26: sgw2MAC})
 	b.core = b.newEnd("core0", coreMAC, "10.50.1.2/24", map[netip.Addr]net.HardwareAddr{gateway: coreGW, gateway2: coreGW2})
 	return b
 }
@@ -108,6 +127,23 @@ func (b *bed) newEnd(name string, mac net.HardwareAddr, address string, neighbou
 	t.Cleanup(func() { require.NoError(t, e.sink.Close()) })
 	require.NoError(t, e.sink.Attach(e.far))
 	return e
+}
+
+// enableIPv6 lets a port reach neighbours by IPv6, without an address of its own there: so its kernel sends nothing.
+func (b *bed) enableIPv6(e end, neighbours map[netip.Addr]net.HardwareAddr) {
+	t := b.t
+	t.Helper()
+	for _, setting := range []struct{ file, value string }{{"addr_gen_mode", "1"}, {"disable_ipv6", "0"}} {
+		require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+e.name+"/"+setting.file, []byte(setting.value), 0))
+	}
+	_, network, err := net.ParseCIDR("2001:db8:20::/64")
+	require.NoError(t, err)
+	require.NoError(t, netlink.RouteAdd(&netlink.Route{LinkIndex: e.port, Dst: network}))
+	for ip, mac := range neighbours {
+		require.NoError(t, netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: e.port, IP: ip.AsSlice(), State: unix.NUD_PERMANENT, HardwareAddr: mac,
+		}))
+	}
 }
 
 // ledger is what was counted at all places that a packet passes, since it was opened.
@@ -204,7 +240,7 @@ func newBed(t *testing.T, change ...func(*datapath.Config)) *bed {
 	b.cfg = datapath.Default()
 	b.cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
 	b.cfg.AddressBlocks, b.cfg.Peers, b.cfg.MaxInstances = 32, 64, 4
-	b.cfg.Slices = []datapath.Slice{{Address: slice, TEIDs: 4096}, {Address: slice2, TEIDs: 256}}
+	b.cfg.Slices = []datapath.Slice{{Address: slice, Address6: slice6, TEIDs: 4096}, {Address: slice2, TEIDs: 256}}
 	b.cfg.Instances = []datapath.Instance{{Name: "internet", Gateway: gateway}}
 	b.cfg.Ports = []datapath.Port{
 		{Name: "access0", Side: datapath.SideAccess}, {Name: "core0", Side: datapath.SideCore, Instance: "internet"},
@@ -312,7 +348,11 @@ func ipv4(from, to netip.Addr) *layers.IPv4 {
 	}
 }
 
-func udp(from, to uint16, ip *layers.IPv4) *layers.UDP {
+func ipv6(from, to netip.Addr) *layers.IPv6 {
+	return &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: from.AsSlice(), DstIP: to.AsSlice()}
+}
+
+func udp(from, to uint16, ip gopacket.NetworkLayer) *layers.UDP {
 	u := &layers.UDP{SrcPort: layers.UDPPort(from), DstPort: layers.UDPPort(to)}
 	_ = u.SetNetworkLayerForChecksum(ip)
 	return u
@@ -326,7 +366,22 @@ func packet(t testing.TB, from, to netip.AddrPort, octets int, tos uint8) []byte
 }
 
 func frame(from, to net.HardwareAddr, packet []byte) []byte {
-	return slices.Concat([]byte(to), []byte(from), []byte{8, 0}, packet)
+	proto := []byte{8, 0}
+	if packet[0]>>4 == 6 {
+		proto = []byte{0x86, 0xdd}
+	}
+	return slices.Concat([]byte(to), []byte(from), proto, packet)
+}
+
+// tunnelled is a frame from the SGW with a G-PDU.
+func tunnelled(t testing.TB, over outside, id pfcp.TEID, inner []byte) []byte {
+	gtpu := &layers.GTPv1U{Version: 1, ProtocolType: 1, MessageType: 255, TEID: uint32(id)}
+	if over.slice.Is4() {
+		ip := ipv4(over.sgw, over.slice)
+		return frame(sgwMAC, accessMAC, serialize(t, ip, udp(2152, 2152, ip), gtpu, gopacket.Payload(inner)))
+	}
+	ip := ipv6(over.sgw, over.slice)
+	return frame(sgwMAC, accessMAC, serialize(t, ip, udp(2152, 2152, ip), gtpu, gopacket.Payload(inner)))
 }
 
 // leadToS marks the packets that lead.
@@ -338,12 +393,9 @@ func flow(octets int, f func(tos uint8) []byte) traffic.Flow {
 }
 
 // uplinkFlow are G-PDUs with packets of UE n of that many octets, of bearer 0.
-func uplinkFlow(t testing.TB, id pfcp.TEID, n, octets int) traffic.Flow {
+func uplinkFlow(t testing.TB, over outside, id pfcp.TEID, n, octets int) traffic.Flow {
 	return flow(octets, func(tos uint8) []byte {
-		outer := ipv4(sgw, slice)
-		gtpu := &layers.GTPv1U{Version: 1, ProtocolType: 1, MessageType: 255, TEID: uint32(id)}
-		inner := packet(t, netip.AddrPortFrom(ue(n), 4000), netip.AddrPortFrom(server, port(0)), octets, tos)
-		return frame(sgwMAC, accessMAC, serialize(t, outer, udp(2152, 2152, outer), gtpu, gopacket.Payload(inner)))
+		return tunnelled(t, over, id, packet(t, netip.AddrPortFrom(ue(n), 4000), netip.AddrPortFrom(server, port(0)), octets, tos))
 	})
 }
 

@@ -78,9 +78,9 @@ func TestEveryPacketIsAccountedFor(t *testing.T) {
 			CreateQERs: []pfcp.CreateQER{{ID: 1, MBR: pfcp.Some(pfcp.BitRate{Uplink: 90_000_000, Downlink: 90_000_000})}},
 			CreateURRs: []pfcp.CreateURR{{ID: 1, MeasurementMethod: pfcp.MeasureVolume}},
 		}
-		r.CreatePDRs, r.CreateFARs = bearer(i, 0, []pfcp.QERID{1}, 1)
+		r.CreatePDRs, r.CreateFARs = bearer(overOf(i), i, 0, []pfcp.QERID{1}, 1)
 		sessions[i] = n.cp.establish(pfcp.SEID(i+1), r)
-		flows[0] = append(flows[0], uplinkFlow(t, sessions[i].teids[0], i, octetsOf(i)))
+		flows[0] = append(flows[0], uplinkFlow(t, overOf(i), sessions[i].teids[0], i, octetsOf(i)))
 		flows[1] = append(flows[1], downlinkFlow(t, i, 0, octetsOf(i)))
 	}
 	g := both{newGenerator(t, flows[0]...), newGenerator(t, flows[1]...)}
@@ -171,9 +171,10 @@ func modification(i int) *pfcp.SessionModificationRequest {
 	ue, turn := i%ues, i/ues
 	switch turn % 5 {
 	case 0, 2:
-		remote, id := sgw, remoteTEID(ue)
+		over := overOf(ue + turn) // now over IPv4, now over IPv6
+		remote, id := over.sgw, remoteTEID(ue)
 		if turn%5 == 0 {
-			remote, id = sgw2, 0x22220000|id&0xffff
+			remote, id = over.sgw2, 0x22220000|id&0xffff
 		}
 		return &pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{ID: 2, ForwardingParameters: pfcp.Some(toTunnel(remote, id))}}}
 	case 1:
@@ -182,7 +183,7 @@ func modification(i int) *pfcp.SessionModificationRequest {
 			UpdateQERs: []pfcp.UpdateQER{{ID: 1, MBR: pfcp.Some(pfcp.BitRate{Uplink: rate, Downlink: rate})}}, QueryURRs: []pfcp.URRID{1},
 		}
 	case 3:
-		pdrs, fars := bearer(ue, 1, []pfcp.QERID{1}, 1)
+		pdrs, fars := bearer(overOf(ue), ue, 1, []pfcp.QERID{1}, 1)
 		return &pfcp.SessionModificationRequest{CreatePDRs: pdrs[1:], CreateFARs: fars[1:]}
 	default:
 		return &pfcp.SessionModificationRequest{RemovePDRs: []pfcp.PDRID{4}, RemoveFARs: []pfcp.FARID{4}}

@@ -82,9 +82,12 @@ func newNode(t *testing.T, changes ...string) *node {
 	n := &node{bed: newLinks(t), dir: t.TempDir(), log: &log{}, changes: strings.NewReplacer(changes...)}
 	l, err := netlink.LinkByName("lo")
 	require.NoError(t, err)
-	a, err := netlink.ParseAddr(slice.String() + "/32")
-	require.NoError(t, err)
-	require.NoError(t, netlink.AddrAdd(l, a))
+	require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/lo/disable_ipv6", []byte("0"), 0))
+	for _, address := range []string{slice.String() + "/32", slice6.String() + "/128"} {
+		a, err := netlink.ParseAddr(address)
+		require.NoError(t, err)
+		require.NoError(t, netlink.AddrAdd(l, a))
+	}
 	for _, dir := range []string{"bpf", "state"} {
 		require.NoError(t, os.Mkdir(filepath.Join(n.dir, dir), 0o700))
 	}
@@ -119,11 +122,11 @@ state_dir: %[1]s/state
 pin_dir: %[1]s/bpf/pgwu
 admin_socket: %[1]s/pgwu.sock
 ports: [{name: access0}, {name: core0, network_instance: internet}]
-slices: [{address: %[3]s, sessions: 4096}]
+slices: [{address: %[3]s, address6: "%[5]s", sessions: 4096}]
 network_instances: [{name: internet, gateway: %[4]s}]
 gtpu: {echo_interval: 0s}
 data_path: {%[2]s address_blocks: 32, peers: 64}
-`, n.dir, dataPath, slice, gateway))), 0o600))
+`, n.dir, dataPath, slice, gateway, slice6))), 0o600))
 }
 
 // start runs the program and waits until its control plane would be heard.
@@ -335,9 +338,13 @@ func (s live) delete() {
 
 // Rules of one bearer of UE n: PDRs 2b+1 uplink and 2b+2 downlink with FARs of the same ids. Downlink packets of bearers
 // beyond the first are told by their source port: see port.
-func bearer(n, b int, qers []pfcp.QERID, urrs ...pfcp.URRID) (pdrs []pfcp.CreatePDR, fars []pfcp.CreateFAR) {
+func bearer(over outside, n, b int, qers []pfcp.QERID, urrs ...pfcp.URRID) (pdrs []pfcp.CreatePDR, fars []pfcp.CreateFAR) {
 	address := pfcp.Some(pfcp.UEIPAddress{IPv4: ue(n)})
 	up, down := 2*b+1, 2*b+2
+	removal, fteid := pfcp.RemoveGTPUUDPIPv4, pfcp.FTEID{Choose: true, ChooseIPv4: true}
+	if over.slice.Is6() {
+		removal, fteid = pfcp.RemoveGTPUUDPIPv6, pfcp.FTEID{Choose: true, ChooseIPv6: true}
+	}
 	pdi := pfcp.PDI{
 		SourceInterface: pfcp.InterfaceCore, UEIPAddress: address, NetworkInstance: pfcp.Some(pfcp.NetworkInstance("internet")),
 	}
@@ -347,9 +354,9 @@ func bearer(n, b int, qers []pfcp.QERID, urrs ...pfcp.URRID) (pdrs []pfcp.Create
 	pdrs = []pfcp.CreatePDR{
 		{
 			ID: pfcp.PDRID(up), Precedence: 100, FARID: pfcp.Some(pfcp.FARID(up)), QERIDs: qers, URRIDs: urrs,
-			OuterHeaderRemoval: pfcp.Some(pfcp.RemoveGTPUUDPIPv4),
+			OuterHeaderRemoval: pfcp.Some(removal),
 			PDI: pfcp.PDI{
-				SourceInterface: pfcp.InterfaceAccess, UEIPAddress: address, FTEID: pfcp.Some(pfcp.FTEID{Choose: true, ChooseIPv4: true}),
+				SourceInterface: pfcp.InterfaceAccess, UEIPAddress: address, FTEID: pfcp.Some(fteid),
 			},
 		},
 		{
@@ -361,7 +368,7 @@ func bearer(n, b int, qers []pfcp.QERID, urrs ...pfcp.URRID) (pdrs []pfcp.Create
 		{ID: pfcp.FARID(up), ApplyAction: pfcp.ActionForward, ForwardingParameters: pfcp.Some(pfcp.ForwardingParameters{
 			DestinationInterface: pfcp.Some(pfcp.InterfaceCore), NetworkInstance: pfcp.Some(pfcp.NetworkInstance("internet")),
 		})},
-		{ID: pfcp.FARID(down), ApplyAction: pfcp.ActionForward, ForwardingParameters: pfcp.Some(toTunnel(sgw, remoteTEID(n)+pfcp.TEID(b)<<12))},
+		{ID: pfcp.FARID(down), ApplyAction: pfcp.ActionForward, ForwardingParameters: pfcp.Some(toTunnel(over.sgw, remoteTEID(n)+pfcp.TEID(b)<<12))},
 	}
 	return pdrs, fars
 }
@@ -370,8 +377,11 @@ func bearer(n, b int, qers []pfcp.QERID, urrs ...pfcp.URRID) (pdrs []pfcp.Create
 func port(b int) uint16 { return uint16(5000 + b) }
 
 func toTunnel(remote netip.Addr, teid pfcp.TEID) pfcp.ForwardingParameters {
+	outer := pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv4, TEID: teid, IPv4: remote}
+	if remote.Is6() {
+		outer = pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv6, TEID: teid, IPv6: remote}
+	}
 	return pfcp.ForwardingParameters{
-		DestinationInterface: pfcp.Some(pfcp.InterfaceAccess),
-		OuterHeaderCreation:  pfcp.Some(pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv4, TEID: teid, IPv4: remote}),
+		DestinationInterface: pfcp.Some(pfcp.InterfaceAccess), OuterHeaderCreation: pfcp.Some(outer),
 	}
 }

@@ -25,7 +25,7 @@ func TestLimitHoldsWhileRulesChange(t *testing.T) {
 			return modification(i + (3+turn%2)*ues)
 		}},
 		{"a filter that comes and goes", func(i, turn int) *pfcp.SessionModificationRequest {
-			pdrs, _ := bearer(i, 0, nil)
+			pdrs, _ := bearer(over4, i, 0, nil)
 			pdi := pdrs[1].PDI
 			if turn%2 == 0 {
 				pdi.SDFFilters = []pfcp.SDFFilter{
@@ -45,7 +45,7 @@ func TestLimitHoldsWhileRulesChange(t *testing.T) {
 			CreateQERs: []pfcp.CreateQER{{ID: 1, MBR: rate}, {ID: 2, MBR: rate}},
 			CreateURRs: []pfcp.CreateURR{{ID: 1, MeasurementMethod: pfcp.MeasureVolume}},
 		}
-		r.CreatePDRs, r.CreateFARs = bearer(first, 0, []pfcp.QERID{1})
+		r.CreatePDRs, r.CreateFARs = bearer(over4, first, 0, []pfcp.QERID{1})
 		s := n.cp.establish(pfcp.SEID(first+1), r)
 		l, g := open(t, &n.core, &n.access, n.reasons), newGenerator(t, downlinkFlow(t, first, 0, octets))
 		done := traffic.OnCPU(n.ns, 0, func() error { return g.Send(n.core.far, traffic.Load{Interval: time.Microsecond}) })

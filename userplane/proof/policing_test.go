@@ -50,13 +50,13 @@ func (n *node) police(first int, who limited, mbr uint64, octets int) (up, down 
 	establish := func(index, bearers int, qer pfcp.CreateQER) {
 		r := &pfcp.SessionEstablishmentRequest{CreateQERs: []pfcp.CreateQER{qer}}
 		for b := range bearers {
-			pdrs, fars := bearer(index, b, []pfcp.QERID{1})
+			pdrs, fars := bearer(over4, index, b, []pfcp.QERID{1})
 			r.CreatePDRs, r.CreateFARs = append(r.CreatePDRs, pdrs...), append(r.CreateFARs, fars...)
 		}
 		s := n.cp.establish(pfcp.SEID(index), r)
 		require.Len(n.t, s.teids, bearers)
 		for b, id := range s.teids {
-			up, down = append(up, uplinkFlow(n.t, id, index, octets)), append(down, downlinkFlow(n.t, index, b, octets))
+			up, down = append(up, uplinkFlow(n.t, over4, id, index, octets)), append(down, downlinkFlow(n.t, index, b, octets))
 		}
 		sessions = append(sessions, s)
 	}

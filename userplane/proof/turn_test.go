@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/pkg/pfcp"
@@ -24,33 +23,28 @@ func host6(n int) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
-// last32 is what a sight has of an IPv6 address.
+// last32 is what a sight has of an address.
 func last32(a netip.Addr) [4]byte {
 	octets := a.As16()
 	return [4]byte(octets[12:])
 }
 
 // between is a flow of G-PDUs from one UE to another, of that many octets inside.
-func between(t testing.TB, id pfcp.TEID, from, to netip.Addr, octets int) traffic.Flow {
+func between(t testing.TB, over outside, id pfcp.TEID, from, to netip.Addr, octets int) traffic.Flow {
 	return flow(octets, func(tos uint8) []byte {
 		var inner []byte
 		if from.Is4() {
 			inner = packet(t, netip.AddrPortFrom(from, 4000), netip.AddrPortFrom(to, 4001), octets, tos)
 		} else {
-			ip := &layers.IPv6{
-				Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolUDP, TrafficClass: tos, SrcIP: from.AsSlice(), DstIP: to.AsSlice(),
-			}
-			u := &layers.UDP{SrcPort: 4000, DstPort: 4001}
-			require.NoError(t, u.SetNetworkLayerForChecksum(ip))
-			inner = serialize(t, ip, u, gopacket.Payload(make([]byte, octets-48)))
+			ip := ipv6(from, to)
+			ip.TrafficClass = tos
+			inner = serialize(t, ip, udp(4000, 4001, ip), gopacket.Payload(make([]byte, octets-48)))
 		}
-		outer := ipv4(sgw, slice)
-		gtpu := &layers.GTPv1U{Version: 1, ProtocolType: 1, MessageType: 255, TEID: uint32(id)}
-		return frame(sgwMAC, accessMAC, serialize(t, outer, udp(2152, 2152, outer), gtpu, gopacket.Payload(inner)))
+		return tunnelled(t, over, id, inner)
 	})
 }
 
-// TestUEsOfOneNodeReachEachOther sends between two UEs, both ways, IPv4 and IPv6: each packet turns in one pass, from tunnel to
+// TestUEsOfOneNodeReachEachOther sends between two UEs, one behind IPv4 and one behind IPv6, both ways, IPv4 and IPv6: each packet turns in one pass, from tunnel to
 // tunnel, none is seen on the way to the network, and each is counted at both sessions, to the octet.
 func TestUEsOfOneNodeReachEachOther(t *testing.T) {
 	n := newNode(t, "gateway: "+gateway.String()+"}", "gateway: "+gateway.String()+", ue_to_ue: true}")
@@ -59,7 +53,7 @@ func TestUEsOfOneNodeReachEachOther(t *testing.T) {
 		r := &pfcp.SessionEstablishmentRequest{
 			CreateURRs: []pfcp.CreateURR{{ID: 1, MeasurementMethod: pfcp.MeasureVolume}, {ID: 2, MeasurementMethod: pfcp.MeasureVolume}},
 		}
-		r.CreatePDRs, r.CreateFARs = bearer(i, 0, nil)
+		r.CreatePDRs, r.CreateFARs = bearer(overOf(i), i, 0, nil)
 		for j := range r.CreatePDRs {
 			r.CreatePDRs[j].URRIDs = []pfcp.URRID{1, 2}
 			r.CreatePDRs[j].PDI.UEIPAddress = pfcp.Some(pfcp.UEIPAddress{IPv4: ue(i), IPv6: ue6(i)})
@@ -81,10 +75,10 @@ func TestUEsOfOneNodeReachEachOther(t *testing.T) {
 			from, to = host6(w.from), host6(1-w.from)
 			source, destination = last32(from), last32(to)
 		}
-		flows = append(flows, between(t, sessions[w.from].teids[0], from, to, int(size)))
-		id := uint32(remoteTEID(1 - w.from))
+		flows = append(flows, between(t, overOf(w.from), sessions[w.from].teids[0], from, to, int(size)))
+		id, over := uint32(remoteTEID(1-w.from)), overOf(1-w.from)
 		want[traffic.Sight{
-			Local: slice.As4(), Remote: sgw.As4(), TEID: [4]byte{byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)},
+			Local: last32(over.slice), Remote: last32(over.sgw), TEID: [4]byte{byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)},
 			Source: source, Destination: destination, QFI: 0xff, Version: uint8(w.family), MAC: [6]byte(sgwMAC),
 		}] = w
 	}

@@ -58,7 +58,7 @@ func countings() []counting {
 	periodic.ReportingTriggers, periodic.MeasurementPeriod = pfcp.ReportPeriodic, pfcp.Some(uint32(1))
 	handover := func(_, turn int) *pfcp.SessionModificationRequest {
 		return &pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{
-			ID: 2, ForwardingParameters: pfcp.Some(toTunnel(sgw, 0x55550000+pfcp.TEID(turn&0xff))),
+			ID: 2, ForwardingParameters: pfcp.Some(toTunnel(overOf(turn).sgw, 0x55550000+pfcp.TEID(turn&0xff))),
 		}}}
 	}
 	return []counting{
@@ -143,15 +143,15 @@ func TestUsageIsExact(t *testing.T) {
 			qers = []pfcp.QERID{1}
 			r.CreateQERs = []pfcp.CreateQER{{ID: 1, MBR: pfcp.Some(pfcp.BitRate{Uplink: c.mbr, Downlink: c.mbr})}}
 		}
-		r.CreatePDRs, r.CreateFARs = bearer(i, 0, qers)
+		r.CreatePDRs, r.CreateFARs = bearer(overOf(i), i, 0, qers)
 		r.CreatePDRs[0].URRIDs, r.CreatePDRs[1].URRIDs = c.up, c.down
 		if c.dedicated != nil {
-			pdrs, fars := bearer(i, 1, qers, c.dedicated...)
+			pdrs, fars := bearer(overOf(i), i, 1, qers, c.dedicated...)
 			r.CreatePDRs, r.CreateFARs = append(r.CreatePDRs, pdrs[1]), append(r.CreateFARs, fars[1])
 		}
 		sessions[i] = n.cp.establish(pfcp.SEID(i+1), r)
 		for _, octets := range []int{40 + i, 1400 - i} {
-			flows[0] = append(flows[0], uplinkFlow(t, sessions[i].teids[0], i, octets))
+			flows[0] = append(flows[0], uplinkFlow(t, overOf(i), sessions[i].teids[0], i, octets))
 			flows[1] = append(flows[1], downlinkFlow(t, i, 0, octets))
 			if c.dedicated != nil {
 				flows[1] = append(flows[1], downlinkFlow(t, i, 1, octets))
