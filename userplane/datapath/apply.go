@@ -408,17 +408,17 @@ func (d *Datapath) Reconcile(want iter.Seq[session.Entry]) (Repairs, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var repairs Repairs
-	wanted := map[place]bool{}
+	wanted := d.newMarks()
 	for e := range want {
 		at, ok, err := d.find(e.Key)
 		if err != nil {
 			return repairs, fmt.Errorf("%s: %w", describe(e.Key), err)
 		}
 		switch {
-		case ok && wanted[at]:
+		case ok && wanted.has(at):
 			return repairs, fmt.Errorf("%s: %w: twice", describe(e.Key), ErrSlotTaken)
 		case ok && d.equal(at, e):
-			wanted[at] = true
+			wanted.set(at)
 			continue
 		case ok:
 			repairs.Changed++
@@ -430,11 +430,11 @@ func (d *Datapath) Reconcile(want iter.Seq[session.Entry]) (Repairs, error) {
 			return repairs, err
 		}
 		d.commit(p)
-		wanted[p.puts[0].at] = true
+		wanted.set(p.puts[0].at)
 	}
 	var unwanted []place
 	for at := range d.tables.entries {
-		if !wanted[at] {
+		if !wanted.has(at) {
 			unwanted = append(unwanted, at)
 		}
 	}

@@ -23,6 +23,9 @@ type leaving struct {
 // leave looks at what changes take away.
 func (d *Datapath) leave(changes session.Changes) leaving {
 	l := leaving{}
+	if len(changes.Puts) == 0 {
+		return l // nothing can take it over
+	}
 	for _, key := range changes.Deletes {
 		at, ok, err := d.find(key)
 		if err != nil || !ok || d.tables.keyAt(at) != wireKey(key) {

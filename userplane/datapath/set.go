@@ -36,3 +36,21 @@ func (s *set[T]) add(t T) bool {
 	s.many[t] = struct{}{}
 	return true
 }
+
+// marks are a bit for each entry.
+type marks struct{ uplink, downlink []uint64 }
+
+func (d *Datapath) newMarks() marks {
+	return marks{make([]uint64, len(d.tables.uplink.slots)/64+1), make([]uint64, len(d.tables.downlink.slots)/64+1)}
+}
+
+func (m marks) of(at place) []uint64 {
+	if at.kind == placeUplink {
+		return m.uplink
+	}
+	return m.downlink
+}
+
+func (m marks) has(at place) bool { return m.of(at)[at.index/64]&(1<<(at.index%64)) != 0 }
+
+func (m marks) set(at place) { m.of(at)[at.index/64] |= 1 << (at.index % 64) }

@@ -35,10 +35,12 @@ func (i Instances) Resolve(name pfcp.NetworkInstance) (pfcp.NetworkInstance, boo
 // with the lowest precedence value matches first; of equals, the one with the lowest id. What stands behind one that
 // matches every packet has no rule. The errors are *pfcp.Error and name the rule that cannot be served.
 func (s Session) Compile(instances Instances) (Table, error) {
-	c := compiler{s: &s, instances: instances, ue: s.UE(), ue6: s.UE6(), t: make(Table, 0, len(s.PDRs)+1)}
+	c := compiler{s: &s, instances: instances, ue: s.UE(), ue6: s.UE6()}
+	t := make(Table, 0, len(s.PDRs)+1)
+	var err error
 	for _, p := range c.inOrder() {
 		if len(p.Endpoints) == 0 {
-			if err := c.add(p); err != nil {
+			if t, err = c.add(t, p); err != nil {
 				return nil, err
 			}
 			continue
@@ -49,15 +51,15 @@ func (s Session) Compile(instances Instances) (Table, error) {
 				return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IETrafficEndpointID, "there is no traffic endpoint %d", id)
 			}
 			of := p.at(&s.Endpoints[at])
-			if err := c.add(&of); err != nil {
+			if t, err = c.add(t, &of); err != nil {
 				return nil, err
 			}
 		}
 	}
-	c.limit()
-	c.celled()
-	s.SetWatches(c.t)
-	return c.t, c.t.fits()
+	t.limit()
+	c.celled(t)
+	s.SetWatches(t)
+	return t, t.fits()
 }
 
 // at is the PDR with what a traffic endpoint says in its place.
@@ -75,7 +77,6 @@ type compiler struct {
 	instances Instances
 	ue        netip.Addr
 	ue6       netip.Prefix
-	t         Table // so far
 }
 
 // inOrder are the PDRs in the order in which they match.
@@ -89,25 +90,25 @@ func (c *compiler) inOrder() []*PDR {
 }
 
 // add puts the rule of a PDR behind the rules of its keys.
-func (c *compiler) add(p *PDR) error {
+func (c *compiler) add(t Table, p *PDR) (Table, error) {
 	if !p.detects() {
-		return nil
+		return t, nil
 	}
 	var r Rule
 	if err := c.rule(&r, p); err != nil {
-		return err
+		return t, err
 	}
 	keys, n, err := c.keys(p)
 	if err != nil {
-		return err
+		return t, err
 	}
 	for i := range keys[:n] {
 		key := &keys[i]
-		at, ok := c.t.search(key)
+		at, ok := t.search(key)
 		if !ok {
-			c.t = slices.Insert(c.t, at, Entry{Key: *key, Rule: r})
+			t = slices.Insert(t, at, Entry{Key: *key, Rule: r})
 		}
-		e := &c.t[at]
+		e := &t[at]
 		if ok {
 			if e.closed(&r) {
 				continue
@@ -116,7 +117,7 @@ func (c *compiler) add(p *PDR) error {
 		}
 		e.lead(p.Routes)
 	}
-	return nil
+	return t, nil
 }
 
 // lead adds framed routes to those that lead to an entry.
@@ -510,12 +511,15 @@ func (c *compiler) quality(r *Rule, p *PDR) error {
 
 // limit makes the first limit of a rule that no other rule shares the rule's own: the common case, one QER for each
 // direction, then needs no meter beside the rule.
-func (c *compiler) limit() {
-	alone := c.t.alone()
-	for i := range c.t {
-		for _, r := range c.t[i].Rules {
-			at := slices.IndexFunc(r.Meters, func(m Meter) bool { return alone(&m.ID) })
-			if at < 0 {
+func (t Table) limit() {
+	alone := t.alone()
+	for i := range t {
+		for _, r := range t[i].Rules {
+			at := 0
+			for at < len(r.Meters) && !alone(&r.Meters[at].ID) {
+				at++
+			}
+			if at == len(r.Meters) {
 				continue
 			}
 			own := r.Meters[at]

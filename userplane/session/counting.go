@@ -48,7 +48,7 @@ func (s Session) SetWatches(t Table) {
 }
 
 // celled settles which entries are celled, and with which cells. One makes others so, by a URR with a volume threshold.
-func (c *compiler) celled() {
+func (c *compiler) celled(t Table) {
 	if len(c.s.URRs) == 0 {
 		return
 	}
@@ -58,8 +58,8 @@ func (c *compiler) celled() {
 	}
 	for again := true; again; {
 		again = false
-		for i := range c.t {
-			e := &c.t[i]
+		for i := range t {
+			e := &t[i]
 			if e.Celled || !c.s.wantsCells(e, needs) {
 				continue
 			}

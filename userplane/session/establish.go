@@ -63,6 +63,9 @@ func (c *creates) size() size {
 // create adds the rules of an establishment or a modification to s, whose lists are its own.
 func (s *Session) create(m *maker, c creates) error {
 	const twice = "the id is in use"
+	s.PDRs, s.FARs, s.QERs = room(s.PDRs, len(c.pdrs)), room(s.FARs, len(c.fars)), room(s.QERs, len(c.qers))
+	s.URRs, s.BARs = room(s.URRs, len(c.urrs)), room(s.BARs, len(c.bars))
+	s.Endpoints = room(s.Endpoints, len(c.endpoints))
 	var ok bool
 	for i := range c.fars {
 		if s.FARs, ok = insert(s.FARs, makeFAR(&c.fars[i]), idOfFAR); !ok {

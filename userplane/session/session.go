@@ -272,7 +272,7 @@ func blame(err error, kind pfcp.RuleKind, id uint32) error {
 	return &with
 }
 
-// The lists of a session are short and sorted by id. These three return a new list and leave the old one alone.
+// The lists of a session are short and sorted by id.
 
 func find[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, id ID, of func(*T) ID) (int, bool) {
 	from, to := 0, len(list)
@@ -287,17 +287,24 @@ func find[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, id ID, of func(*T) ID)
 	return from, from < len(list) && of(&list[from]) == id
 }
 
+// room is a copy of a list with room for so many more; for none, it is the list.
+func room[T any](list []T, more int) []T {
+	if more == 0 {
+		return list
+	}
+	return append(make([]T, 0, len(list)+more), list...)
+}
+
+// insert adds to a list that room has made.
 func insert[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, t T, of func(*T) ID) ([]T, bool) {
 	i, found := find(list, of(&t), of)
 	if found {
 		return list, false
 	}
-	next := make([]T, 0, len(list)+1)
-	next = append(next, list[:i]...)
-	next = append(next, t)
-	return append(next, list[i:]...), true
+	return slices.Insert(list, i, t), true
 }
 
+// remove returns a new list and leaves the old one alone.
 func remove[T any, ID ~uint8 | ~uint16 | ~uint32](list []T, id ID, of func(*T) ID) ([]T, bool) {
 	i, found := find(list, id, of)
 	if !found {

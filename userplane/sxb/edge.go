@@ -201,7 +201,7 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 	}
 	e.directory.Store(d)
 	var r Restored
-	holders := map[session.Key]pfcp.SEID{} // of downlink keys: the TEIDs have their own check
+	holders := map[uint64]pfcp.SEID{} // by hash of the downlink keys: the TEIDs have their own check
 	for _, seid := range slices.Sorted(maps.Keys(state.sessions.at)) {
 		s, ok := state.sessions.get(seid)
 		if !ok { // it was read
@@ -216,7 +216,7 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 			table, err = s.Compile(e.cfg.Instances)
 		}
 		if err == nil {
-			err = hold(holders, table)
+			err = e.hold(holders, table)
 		}
 		if err == nil {
 			err = e.addresses.restore(s.Addresses)
@@ -253,15 +253,29 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 
 // hold notes the UE addresses of a session. A process that was killed between the record of a session and the data
 // path's refusal of it leaves one whose UE address another has: the older one keeps it.
-func hold(holders map[session.Key]pfcp.SEID, table session.Table) error {
+func (e *Edge) hold(holders map[uint64]pfcp.SEID, table session.Table) error {
 	for i := range table {
-		key := table[i].Key
-		if other, ok := holders[key]; ok && key.Direction == session.Downlink {
+		key := &table[i].Key
+		if key.Direction != session.Downlink {
+			continue
+		}
+		h := maphash.Comparable(e.seed, *key)
+		if other, ok := holders[h]; ok && e.has(other, *key) {
 			return fmt.Errorf("session %#x has UE address %v of its own", uint64(other), key.UE)
 		}
-		holders[key] = table[i].Origin.SEID
+		holders[h] = table[i].Origin.SEID
 	}
 	return nil
+}
+
+// has says whether a session compiles to an entry of that key.
+func (e *Edge) has(seid pfcp.SEID, key session.Key) bool {
+	s, ok := e.shard(seid).sessions.get(seid)
+	if !ok {
+		return false
+	}
+	table, err := s.Compile(e.cfg.Instances)
+	return err == nil && table.Find(key) != nil
 }
 
 // Entries are those that the data path must hold when Run begins, for it to reconcile with.

@@ -172,7 +172,7 @@ type responseRecord struct {
 	peer     netip.AddrPort
 	sequence pfcp.Sequence
 	given    time.Time
-	octets   []byte
+	octets   []byte // those of the record that it was read from
 }
 
 func (r responseRecord) append(b []byte) []byte {
@@ -199,7 +199,7 @@ func parseResponse(b []byte) (r responseRecord, err error) {
 		return r, errRecord
 	}
 	r.peer = netip.AddrPortFrom(addr, port)
-	r.octets = append([]byte(nil), rest...)
+	r.octets = rest
 	return r, nil
 }
 

@@ -1,6 +1,7 @@
 package sxb
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"time"
 
@@ -9,9 +10,13 @@ import (
 
 // replays are the answers that the process before this one gave or was about to give: a duplicate of such a
 // request must not act again. It is made at start, only read, and forgotten when all of it is outdated.
+//
+// There may be a million: they stay in their records, and are found by a hash. Whoever finds one looks at the record.
 type replays struct {
-	byRequest map[replayKey]replay
-	until     time.Time
+	records *store // by our SEID
+	seed    maphash.Seed
+	at      map[uint64]pfcp.SEID
+	until   time.Time
 }
 
 type replayKey struct {
@@ -19,24 +24,33 @@ type replayKey struct {
 	sequence pfcp.Sequence
 }
 
-type replay struct {
-	octets []byte    // the answer
-	seid   pfcp.SEID // ours
+func (rs *replays) hash(peer netip.AddrPort, sequence pfcp.Sequence) uint64 {
+	return maphash.Comparable(rs.seed, replayKey{peer, sequence})
 }
 
 func newReplays(records *store, now time.Time, lifetime time.Duration) *replays {
-	rs := &replays{byRequest: map[replayKey]replay{}, until: now.Add(lifetime)}
+	rs := &replays{records: records, seed: maphash.MakeSeed(), at: map[uint64]pfcp.SEID{}, until: now.Add(lifetime)}
 	for seid, at := range records.at {
 		r, err := parseResponse(records.octets(at))
 		if err != nil || now.Sub(r.given) > lifetime {
 			continue
 		}
-		rs.byRequest[replayKey{r.peer, r.sequence}] = replay{r.octets, seid}
+		rs.at[rs.hash(r.peer, r.sequence)] = seid
 	}
-	if len(rs.byRequest) == 0 {
+	if len(rs.at) == 0 {
 		return nil
 	}
 	return rs
+}
+
+// find returns the answer to a request, and whose session it was about.
+func (rs *replays) find(peer netip.AddrPort, sequence pfcp.Sequence) (octets []byte, seid pfcp.SEID, ok bool) {
+	seid, ok = rs.at[rs.hash(peer, sequence)]
+	if !ok {
+		return nil, 0, false
+	}
+	r, err := parseResponse(rs.records.octets(rs.records.at[seid]))
+	return r.octets, seid, err == nil && r.peer == peer && r.sequence == sequence
 }
 
 // forgetReplays forgets the answers given to a control plane that begins anew: so do its sequence numbers. It is
@@ -46,13 +60,14 @@ func (e *Edge) forgetReplays(peer netip.Addr) {
 	if old == nil {
 		return
 	}
-	rs := &replays{byRequest: map[replayKey]replay{}, until: old.until}
-	for key, r := range old.byRequest {
-		if key.peer.Addr() != peer {
-			rs.byRequest[key] = r
+	rs := *old
+	rs.at = map[uint64]pfcp.SEID{}
+	for hash, seid := range old.at {
+		if r, err := parseResponse(rs.records.octets(rs.records.at[seid])); err == nil && r.peer.Addr() != peer {
+			rs.at[hash] = seid
 		}
 	}
-	e.replays.Store(rs)
+	e.replays.Store(&rs)
 }
 
 // replay answers a request that the process before this one has answered. A control plane that restarted at the
@@ -67,15 +82,15 @@ func (e *Edge) replay(r *pfcp.Request, cp pfcp.SEID, now time.Time) bool {
 		e.replays.CompareAndSwap(rs, nil)
 		return false
 	}
-	found, ok := rs.byRequest[replayKey{r.Peer, r.Header.Sequence}]
+	octets, seid, ok := rs.find(r.Peer, r.Header.Sequence)
 	if !ok || len(e.directory.Load().byAddr[r.Peer.Addr()]) == 0 {
 		return false
 	}
-	header, answer, err := pfcp.Parse(found.octets)
+	header, answer, err := pfcp.Parse(octets)
 	if err != nil || header.Type != r.Header.Type+1 {
 		return false
 	}
-	if same := found.seid == r.Header.SEID; cp == 0 && !same || cp != 0 && header.SEID != cp {
+	if same := seid == r.Header.SEID; cp == 0 && !same || cp != 0 && header.SEID != cp {
 		return false
 	}
 	e.stats.replayed.Add(1)

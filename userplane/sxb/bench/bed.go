@@ -111,8 +111,17 @@ func addPort(name, address string, neighbour netip.Addr) error {
 		}))
 }
 
-// start runs the edge's process, which inherits the namespace.
-func (b *bed) start(s settings) (err error) {
+// start runs the edge's process until it serves.
+func (b *bed) start(s settings) error {
+	if err := b.launch(s); err != nil {
+		return err
+	}
+	_, err := b.answer()
+	return err
+}
+
+// launch begins the edge's process, which inherits the namespace.
+func (b *bed) launch(s settings) (err error) {
 	b.edge = exec.Command("/proc/self/exe", "-serve", b.folder, "-cpuprofile", s.profile, "-sessions", strconv.Itoa(s.many),
 		"-serial", strconv.Itoa(s.serial), "-rounds", strconv.Itoa(s.rounds), "-hold", strconv.Itoa(s.hold))
 	b.edge.Stderr = os.Stderr
@@ -124,11 +133,7 @@ func (b *bed) start(s settings) (err error) {
 		return err
 	}
 	b.answers = bufio.NewScanner(out)
-	if err := b.edge.Start(); err != nil {
-		return err
-	}
-	_, err = b.answer()
-	return err
+	return b.edge.Start()
 }
 
 func (b *bed) answer() (string, error) {

@@ -121,9 +121,12 @@ func obey(folder string, edge *sxb.Edge, orders io.Reader, answers io.Writer) er
 	return lines.Err()
 }
 
-// resident is the memory that is this process's alone, RssAnon of proc(5), in octets.
-func resident() (int64, error) {
-	b, err := os.ReadFile("/proc/self/status")
+// resident is the memory that is this process's alone, in octets.
+func resident() (int64, error) { return residentOf("self") }
+
+// residentOf is that of a process, RssAnon of proc(5).
+func residentOf(process string) (int64, error) {
+	b, err := os.ReadFile(filepath.Join("/proc", process, "status"))
 	if err != nil {
 		return 0, err
 	}
@@ -133,15 +136,11 @@ func resident() (int64, error) {
 			return kib << 10, nil
 		}
 	}
-	return 0, errors.New("no RssAnon in /proc/self/status")
+	return 0, fmt.Errorf("no RssAnon in /proc/%s/status", process)
 }
 
-// sizes are, in octets, what the process has for itself, before and after garbage collection, the journal, and all maps.
+// sizes are, in octets, what the process has for itself after garbage collection, the journal, and all maps.
 func sizes(folder string) ([]any, error) {
-	busy, err := resident()
-	if err != nil {
-		return nil, err
-	}
 	debug.FreeOSMemory()
 	settled, err := resident()
 	if err != nil {
@@ -162,5 +161,5 @@ func sizes(folder string) ([]any, error) {
 		return nil, err
 	}
 	maps, err := datapath.MapOctets(filepath.Join(folder, "pins", "node"))
-	return []any{busy, settled, inJournal, maps}, err
+	return []any{settled, inJournal, maps}, err
 }
