@@ -3,7 +3,11 @@
  *
  * A key stands in one of two buckets, each named by the high bits of a multiplication, and a bucket is one cache line
  * of four cells. User space places the keys (the first bucket while it has room) and keeps the directory at most three
- * quarters full, so that most lookups are one line. userplane/datapath/directory.go computes the same buckets. */
+ * quarters full, so that most lookups are one line. userplane/datapath/directory.go computes the same buckets.
+ *
+ * A directory that may have many keys grows, so that few of them are few cache lines: it consists of generations of as many
+ * buckets each, of which 1, 2, 4 and so on are in use; the generation of a key is some bits of the same product. When their
+ * number doubles, each key stays where it is or goes as many generations further, to buckets that were empty. */
 #ifndef XEPC_DIRECTORY_H
 #define XEPC_DIRECTORY_H
 
@@ -48,6 +52,18 @@ static __always_inline bool find(void *directory, __u64 buckets, __u64 key, stru
 {
 	return likely(find_in(directory, (key * DIRECTORY_FIRST >> 32) * buckets >> 32, key, at)) ||
 	       find_in(directory, (key * DIRECTORY_SECOND >> 32) * buckets >> 32, key, at);
+}
+
+static __always_inline __u32 bucket_of(__u64 product, __u64 buckets, __u32 generations)
+{
+	return ((product >> 32) * buckets >> 32) + ((__u32)product >> 20 & generations) * buckets;
+}
+
+/* find_grown: buckets are those of a generation, generations a mask, see struct growth. */
+static __always_inline bool find_grown(void *directory, __u64 buckets, __u32 generations, __u64 key, struct where *at)
+{
+	return likely(find_in(directory, bucket_of(key * DIRECTORY_FIRST, buckets, generations), key, at)) ||
+	       find_in(directory, bucket_of(key * DIRECTORY_SECOND, buckets, generations), key, at);
 }
 
 /* find_fronted: the first keys of the directory stand in a bucket of their own, after the others. What it says comes from

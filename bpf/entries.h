@@ -11,7 +11,7 @@
 volatile const __u32 slices_buckets;
 volatile const __u32 blocks_buckets;
 volatile const __u32 ports_buckets;
-volatile const __u32 teids_buckets;
+volatile const __u32 teids_buckets; /* of a generation */
 volatile const __u32 hosts_buckets;
 
 static __always_inline bool find_port(__u32 ifindex, __u32 vlan, struct where *at)
@@ -27,6 +27,22 @@ static __always_inline bool find_slice(__be32 address, struct where *at)
 static __always_inline bool find_block(__u32 instance, __be32 ue, struct where *at)
 {
 	return find(&blocks, blocks_buckets, (__u64)instance << 32 | bpf_ntohl(ue) >> 8, at);
+}
+
+static __always_inline bool find_teid(__u64 key, struct where *at)
+{
+	__u32 zero = 0;
+	struct growth *grown = bpf_map_lookup_elem(&growths, &zero);
+
+	return grown && find_grown(&teids, teids_buckets, READ_ONCE(grown->teids), key, at);
+}
+
+static __always_inline bool find_host(__u64 key, struct where *at)
+{
+	__u32 zero = 0;
+	struct growth *grown = bpf_map_lookup_elem(&growths, &zero);
+
+	return grown && find_grown(&hosts, hosts_buckets, READ_ONCE(grown->hosts), key, at);
 }
 
 /* find_slice6: other addresses may have the same key, so the address itself is compared. */
@@ -85,7 +101,7 @@ static __always_inline struct entry *find_by_teid(const struct where *slice, __b
 	}
 	if (!teid)
 		return NULL;
-	if (!find(&teids, teids_buckets, ((__u64)slice->value + 1) << 32 | bpf_ntohl(teid), &other))
+	if (!find_teid(((__u64)slice->value + 1) << 32 | bpf_ntohl(teid), &other))
 		return NULL;
 	slot = other.value;
 	e = bpf_map_lookup_elem(&uplink, &slot);
@@ -126,7 +142,7 @@ static __always_inline struct entry *find_ue4(__u32 instance, __be32 ue, struct 
 		if (likely(e))
 			return e;
 	}
-	if (find(&hosts, hosts_buckets, (__u64)instance << 32 | bpf_ntohl(ue), &at)) {
+	if (find_host((__u64)instance << 32 | bpf_ntohl(ue), &at)) {
 		e = entry_at(at.value, ue, f);
 		if (e)
 			return e;
@@ -154,7 +170,7 @@ static __always_inline struct entry *find_ue6(__u32 instance, const struct in6_a
 		if (likely(e && e->prefix == prefix))
 			return e;
 	}
-	if (find(&hosts, hosts_buckets, prefix_key(half, instance), &at)) {
+	if (find_host(prefix_key(half, instance), &at)) {
 		e = entry_at(at.value, UE_PREFIX6, f);
 		if (likely(e && e->prefix == prefix))
 			return e;

@@ -237,6 +237,12 @@ struct bucket {
 	struct cell cells[BUCKET_CELLS];
 };
 
+/* How far the directories that grow have grown: generations in use, less one, which is a mask. */
+struct growth {
+	__u32 teids;
+	__u32 hosts;
+};
+
 enum side {
 	SIDE_ACCESS = 1 << 0,
 	SIDE_CORE = 1 << 1,

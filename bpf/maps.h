@@ -66,6 +66,15 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } hosts SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct growth);
+	__uint(max_entries, 1);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} growths SEC(".maps");
+
 /* Other prefixes of UEs: framed routes, and IPv6 prefixes that are no /64. */
 struct route_key {
 	__u32 bits;     /* of what follows */

@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync/atomic"
@@ -16,10 +17,13 @@ const (
 )
 
 // directory is the writer's side of bpf/directory.h: a key stands in one of two buckets of four cells, or, when the
-// directory is fronted and there is room, in its last bucket.
+// directory is fronted and there is room, in its last bucket. One that grows is in use as far as its keys need.
 type directory struct {
 	table[pgwuBucket]
 	fronted bool
+	grown   *uint32 // generations in use, less one, where the program reads it; nil: it does not grow
+	keys    int     // of one that grows
+	doubled bool    // the keys that have left the first half are still there
 }
 
 // front is the bucket of the keys that came first; nil: there is none.
@@ -33,15 +37,105 @@ func (d *directory) front() *pgwuBucket {
 // directoryBuckets is how many buckets hold that many keys when three quarters full.
 func directoryBuckets(keys int) uint32 { return uint32(max(keys, 12)/3 + 1) }
 
+const (
+	maxGenerations = 64
+	minGeneration  = 64 // buckets
+)
+
+// generations is how a directory of at least that many buckets grows: buckets of a generation, and how many generations
+// there are.
+func generations(buckets uint32) (size, most uint32) {
+	most = 1
+	for most < maxGenerations && buckets/(2*most) >= minGeneration {
+		most *= 2
+	}
+	return (buckets + most - 1) / most, most
+}
+
+// growingBuckets is directoryBuckets for a directory that grows.
+func growingBuckets(keys int) uint32 {
+	size, most := generations(directoryBuckets(keys))
+	return size * most
+}
+
 // buckets returns the two buckets of key.
 func (d *directory) buckets(key uint64) [2]*pgwuBucket {
-	n := uint64(len(d.slots))
-	if d.fronted {
-		n--
+	return [2]*pgwuBucket{&d.slots[d.index(key*directoryFirst)], &d.slots[d.index(key*directorySecond)]}
+}
+
+func (d *directory) index(product uint64) uint64 {
+	if d.grown == nil {
+		n := uint64(len(d.slots))
+		if d.fronted {
+			n--
+		}
+		return (product >> 32) * n >> 32
 	}
-	return [2]*pgwuBucket{
-		&d.slots[(key*directoryFirst>>32)*n>>32], &d.slots[(key*directorySecond>>32)*n>>32],
+	size, _ := generations(uint32(len(d.slots)))
+	return (product>>32)*uint64(size)>>32 + product>>20&uint64(atomic.LoadUint32(d.grown))*uint64(size)
+}
+
+// adopt clears what a process left half done: copies of keys that were on their way.
+func (d *directory) adopt() {
+	d.clean()
+	d.keys = 0
+	for range d.all {
+		d.keys++
 	}
+}
+
+// clean frees the cells that no look-up of their key returns.
+func (d *directory) clean() {
+	for b := range d.slots {
+		for i := range d.slots[b].Cells {
+			cell := &d.slots[b].Cells[i]
+			if key := atomic.LoadUint64(&cell.Key); key != 0 && d.find(key) != cell {
+				atomic.StoreUint64(&cell.Key, 0)
+			}
+		}
+	}
+}
+
+// used is how many generations are in use, of a directory that grows.
+func (d *directory) used() uint32 { return atomic.LoadUint32(d.grown) + 1 }
+
+// double has twice as many generations be in use. Programs that look by the former number find the keys that move where they
+// were, until finish has waited for them.
+func (d *directory) double() {
+	size, _ := generations(uint32(len(d.slots)))
+	used := d.used()
+	for b := range d.slots[:size*used] {
+		further := &d.slots[uint32(b)+size*used]
+		for i, cell := range d.slots[b].Cells {
+			if cell.Key != 0 && d.moves(cell.Key, uint32(b), used) {
+				store(&further.Cells[i], cell.Key, cell.Value, cell.Aux)
+			}
+		}
+	}
+	atomic.StoreUint32(d.grown, 2*used-1)
+	d.doubled = true
+}
+
+// finish ends a doubling.
+func (d *directory) finish(settle func() error) error {
+	if !d.doubled {
+		return nil
+	}
+	if err := settle(); err != nil {
+		return err
+	}
+	d.clean()
+	d.doubled = false
+	return nil
+}
+
+// moves says whether a key of a bucket goes further when that many generations double.
+func (d *directory) moves(key uint64, bucket, used uint32) bool {
+	product := key * directoryFirst
+	if d.index(product) != uint64(bucket) {
+		product = key * directorySecond
+	}
+	return uint32(product)>>20&used != 0
 }
 
 // find returns the cell of key, nil when it is not there.
@@ -81,6 +175,27 @@ func store(cell *pgwuCell, key uint64, value, aux uint32) {
 // goes from its first bucket to its second is always found, since programs look in this order and see the copy before
 // the original goes. The other way round settle has to wait for programs in between.
 func (d *directory) insert(key uint64, value, aux uint32, settle func() error) error {
+	size, most := generations(uint32(len(d.slots)))
+	for {
+		if err := d.finish(settle); err != nil {
+			return err
+		}
+		grows := d.grown != nil && d.used() < most
+		if !grows || uint32(d.keys) < 3*size*d.used() {
+			err := d.place(key, value, aux, settle)
+			if err == nil {
+				d.keys++
+				return nil
+			}
+			if !grows || !errors.Is(err, ErrTableFull) {
+				return err
+			}
+		}
+		d.double()
+	}
+}
+
+func (d *directory) place(key uint64, value, aux uint32, settle func() error) error {
 	buckets := d.buckets(key)
 	if front := d.front(); front != nil {
 		if cell := free(front); cell != nil {
@@ -154,15 +269,16 @@ func (d *directory) makeRoom(bucket *pgwuBucket, depth int, back bool, settle fu
 func (d *directory) remove(key uint64) {
 	if cell := d.find(key); cell != nil {
 		atomic.StoreUint64(&cell.Key, 0)
+		d.keys--
 	}
 }
 
-// all yields every cell that is in use.
+// all yields every cell that is in use, and of a key that is on its way the one that is found.
 func (d *directory) all(yield func(*pgwuCell) bool) {
 	for b := range d.slots {
 		for i := range d.slots[b].Cells {
 			cell := &d.slots[b].Cells[i]
-			if atomic.LoadUint64(&cell.Key) != 0 && !yield(cell) {
+			if key := atomic.LoadUint64(&cell.Key); key != 0 && d.find(key) == cell && !yield(cell) {
 				return
 			}
 		}

@@ -447,3 +447,74 @@ func TestDirectory(t *testing.T) {
 		require.Nil(t, d.find(key))
 	}
 }
+
+// TestDirectoryGrows fills one that grows. While a doubling waits for programs, every key is found by the former number of
+// generations and by the new one; and whenever a process dies, the next one finds each key once.
+func TestDirectoryGrows(t *testing.T) {
+	const most = 20_000
+	var grown uint32
+	d := directory{table: table[pgwuBucket]{slots: make([]pgwuBucket, growingBuckets(most))}, grown: &grown}
+	r, keys, doublings := random(2), map[uint64]bool{}, 0
+	found := func(d *directory, generations uint32) {
+		t.Helper()
+		by := directory{table: d.table, grown: &generations}
+		for key := range keys {
+			cell := by.find(key)
+			require.NotNil(t, cell, "%#x by %d generations", key, generations+1)
+			require.EqualValues(t, uint32(key), cell.Value)
+		}
+	}
+	before := grown
+	settle := func() error {
+		found(&d, grown)
+		if grown == before {
+			return nil // a key goes from its second bucket to its first
+		}
+		doublings++
+		found(&d, before)
+		for _, generations := range []uint32{before, grown} { // killed before or after the number was stored
+			next := directory{table: table[pgwuBucket]{slots: slices.Clone(d.slots)}, grown: &generations}
+			next.adopt()
+			require.Equal(t, len(keys), next.keys)
+			found(&next, generations)
+		}
+		before = grown
+		return nil
+	}
+	for len(keys) < most {
+		key := uint64(1+r.Uint32N(3))<<32 | uint64(r.Uint32N(1<<16))*263
+		if keys[key] {
+			continue
+		}
+		require.NoError(t, d.insert(key, uint32(key), 0, settle), "%d keys", len(keys))
+		keys[key] = true
+	}
+	require.Equal(t, 6, doublings, "all 64 generations")
+	found(&d, grown)
+	n := 0
+	for range d.all {
+		n++
+	}
+	require.Equal(t, most, n)
+	for key := range keys {
+		d.remove(key)
+		require.Nil(t, d.find(key))
+	}
+	require.Zero(t, d.keys)
+
+	failing := func() error { return errors.ErrUnsupported }
+	small := directory{table: table[pgwuBucket]{slots: make([]pgwuBucket, growingBuckets(1000))}, grown: new(uint32)}
+	clear(keys)
+	for n := uint64(1); ; n++ {
+		if err := small.insert(n, uint32(n), 0, failing); err != nil {
+			require.ErrorIs(t, err, errors.ErrUnsupported)
+			found(&small, 0)
+			found(&small, 1)
+			require.NoError(t, small.insert(n, uint32(n), 0, func() error { return nil }))
+			keys[n] = true
+			found(&small, *small.grown)
+			return
+		}
+		keys[n] = true
+	}
+}

@@ -145,8 +145,8 @@ func (c Config) size(maps *pgwuMapSpecs) {
 	maps.Services.MaxEntries = uint32(len(c.Slices))
 	maps.Blocks.MaxEntries = directoryBuckets(c.AddressBlocks)
 	maps.Ports.MaxEntries = directoryBuckets(maxPorts+c.MaxInstances+1) + 1 // those of the injector, too
-	maps.Teids.MaxEntries = directoryBuckets(int(teids) / 8 * 3)            // of TEIDs at random, so many share a slot
-	maps.Hosts.MaxEntries = directoryBuckets(int(addresses))
+	maps.Teids.MaxEntries = growingBuckets(int(teids) / 8 * 3)              // of TEIDs at random, so many share a slot
+	maps.Hosts.MaxEntries = growingBuckets(int(addresses))
 	maps.Routes.MaxEntries = uint32(c.Routes)
 	maps.Rules.MaxEntries = uint32(c.Rules) + 1
 	maps.Accounts.MaxEntries, maps.AccountOrigins.MaxEntries = uint32(c.Rules)+1, uint32(c.Rules)+1
@@ -169,11 +169,13 @@ func (c Config) peers() uint32 { return uint32(min(c.Peers+1, maxPeers)) }
 
 // set gives the program its constants.
 func (c Config) set(parts *pgwuSpecs) error {
+	teids, _ := generations(parts.Teids.MaxEntries)
+	hosts, _ := generations(parts.Hosts.MaxEntries)
 	return errors.Join(
 		parts.SlicesBuckets.Set(parts.Slices.MaxEntries-1), // the last is the front
 		parts.BlocksBuckets.Set(parts.Blocks.MaxEntries),
-		parts.TeidsBuckets.Set(parts.Teids.MaxEntries),
-		parts.HostsBuckets.Set(parts.Hosts.MaxEntries),
+		parts.TeidsBuckets.Set(teids),
+		parts.HostsBuckets.Set(hosts),
 		parts.PortsBuckets.Set(parts.Ports.MaxEntries-1),
 		parts.ClampIpv4.Set(c.MSS),
 		parts.ClampIpv6.Set(max(c.MSS, 20)-20),
@@ -310,8 +312,8 @@ func (d *Datapath) adoptSingles() {
 	used := map[uint32]bool{}
 	for cell := range d.tables.hosts.all {
 		instance, ue, ok := d.tables.hostOf(cell)
-		if !ok || d.tables.hosts.find(cell.Key) != cell {
-			cell.Key = 0
+		if !ok {
+			d.tables.hosts.remove(cell.Key)
 			continue
 		}
 		if d.blockKeys[cell.Value/blockSize] == 0 {
@@ -351,11 +353,10 @@ func (d *Datapath) adoptEntries() {
 	d.peerKeys = make([]peerKey, len(d.tables.peers.slots))
 	d.peerPool.adopt(noPeer)
 	d.peerPool.hold(noPeer)
+	d.tables.teids.adopt()
+	d.tables.hosts.adopt()
+	d.tables.blocks.adopt()
 	for cell := range d.tables.blocks.all {
-		if d.tables.blocks.find(cell.Key) != cell { // it was being moved: the other one stays
-			cell.Key = 0
-			continue
-		}
 		block := cell.Value / blockSize
 		d.blockPool.adopt(block)
 		d.blockKeys[block] = cell.Key

@@ -160,6 +160,12 @@ type pgwuGate struct {
 	Pad        uint32
 }
 
+type pgwuGrowth struct {
+	_     structs.HostLayout
+	Teids uint32
+	Hosts uint32
+}
+
 type pgwuHop struct {
 	_         structs.HostLayout
 	RemoteMac [6]uint8
@@ -515,6 +521,7 @@ const (
 	pgwuMapDownlinkOrigin   = "downlink_origin"
 	pgwuMapEvents           = "events"
 	pgwuMapGates            = "gates"
+	pgwuMapGrowths          = "growths"
 	pgwuMapHosts            = "hosts"
 	pgwuMapIcmpBudgets      = "icmp_budgets"
 	pgwuMapInstances        = "instances"
@@ -618,6 +625,7 @@ type pgwuMapSpecs struct {
 	DownlinkOrigin *ebpf.MapSpec `ebpf:"downlink_origin"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Gates          *ebpf.MapSpec `ebpf:"gates"`
+	Growths        *ebpf.MapSpec `ebpf:"growths"`
 	Hosts          *ebpf.MapSpec `ebpf:"hosts"`
 	IcmpBudgets    *ebpf.MapSpec `ebpf:"icmp_budgets"`
 	Instances      *ebpf.MapSpec `ebpf:"instances"`
@@ -697,6 +705,7 @@ type pgwuMaps struct {
 	DownlinkOrigin *ebpf.Map `ebpf:"downlink_origin"`
 	Events         *ebpf.Map `ebpf:"events"`
 	Gates          *ebpf.Map `ebpf:"gates"`
+	Growths        *ebpf.Map `ebpf:"growths"`
 	Hosts          *ebpf.Map `ebpf:"hosts"`
 	IcmpBudgets    *ebpf.Map `ebpf:"icmp_budgets"`
 	Instances      *ebpf.Map `ebpf:"instances"`
@@ -737,6 +746,7 @@ func (m *pgwuMaps) Close() error {
 		m.DownlinkOrigin,
 		m.Events,
 		m.Gates,
+		m.Growths,
 		m.Hosts,
 		m.IcmpBudgets,
 		m.Instances,

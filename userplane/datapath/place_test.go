@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/pkg/pfcp"
@@ -94,4 +95,52 @@ func TestNoPatternOfAddressesWastesSlots(t *testing.T) {
 		require.Fail(t, "a UE is left")
 	}
 	w.apply(more)
+}
+
+// TestDirectoriesGrowUnderTraffic has a directory grow to its end while packets look UEs up in it: none finds nobody.
+func TestDirectoriesGrowUnderTraffic(t *testing.T) {
+	w := newWorldWith(t, func(c *Config) { c.AddressBlocks = 64 })
+	lonely := func(n int) session.Entry { // in a /24 of its own
+		return with(downlinkOf(1), func(e *session.Entry) {
+			e.Key.UE = session.UE(netip.AddrFrom4([4]byte{10, byte(100 + n>>8), byte(n), 7}))
+			e.Origin.SEID = pfcp.SEID(1 + n)
+		})
+	}
+	const first, all = 100, 14_000
+	var frames [][]byte
+	var port string
+	for n := range first {
+		w.apply(lonely(n))
+		var frame []byte
+		frame, port = packetFor(t, lonely(n))
+		frames = append(frames, frame)
+	}
+	require.NoError(t, w.d.Resolve())
+	done := make(chan error, 1)
+	go func() {
+		for n := first; n < all; n++ {
+			if err := w.d.Apply(session.Changes{Puts: []session.Entry{lonely(n)}}); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	w.enter()
+	for n, growing := 0, true; growing; n++ {
+		frame := frames[n%first]
+		verdict, err := w.d.objects.Pgwu.Run(&ebpf.RunOptions{
+			Data: frame, Context: xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: uint32(w.ifindex[port])},
+		})
+		require.NoError(t, err)
+		require.EqualValues(t, xdpRedirect, verdict, "packet %d", n)
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+			growing = false
+		default:
+		}
+	}
+	require.EqualValues(t, maxGenerations, w.d.tables.hosts.used())
+	require.Len(t, w.onlyEntries(), all)
 }

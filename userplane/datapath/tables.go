@@ -24,6 +24,7 @@ type tables struct {
 	teids          directory
 	blocks         directory
 	hosts          directory
+	growths        table[pgwuGrowth] // of teids and hosts
 	ports          directory
 	peers          table[pgwuPeer]
 	nextHops       table[pgwuNextHop]
@@ -72,6 +73,7 @@ func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
 		mapInto(t, &t.teids.table, maps.Teids, protection),
 		mapInto(t, &t.blocks.table, maps.Blocks, protection),
 		mapInto(t, &t.hosts.table, maps.Hosts, protection),
+		mapInto(t, &t.growths, maps.Growths, protection),
 		mapInto(t, &t.ports.table, maps.Ports, protection),
 		mapInto(t, &t.peers, maps.Peers, protection),
 		mapInto(t, &t.nextHops, maps.NextHops, protection),
@@ -92,6 +94,7 @@ func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
 	if err != nil {
 		return nil, errors.Join(err, t.unmap())
 	}
+	t.teids.grown, t.hosts.grown = &t.growths.slots[0].Teids, &t.growths.slots[0].Hosts
 	if err := maps.About.Lookup(uint32(0), &t.about); err != nil {
 		return nil, errors.Join(fmt.Errorf("read %v: %w", maps.About, err), t.unmap())
 	}

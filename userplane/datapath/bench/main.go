@@ -33,7 +33,7 @@ func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 15, "interleaved rounds; the median counts")
 	flag.IntVar(&o.packets, "packets", 300_000, "packets of each row in a round, at most 2 million; half of them warm the caches")
-	sessions := flag.String("sessions", "1,1000,50000", "sessions picked from at random")
+	sessions := flag.String("sessions", "1,1000,50000", "sessions that there are, and that packets are picked from at random")
 	flag.IntVar(&o.capacity, "capacity", 65_536, "sessions that the tables are made for")
 	only := flag.String("only", "dense", "what to measure, of dense, scattered, ipv6, ipv6_scattered, outer6, sdf, live; or all")
 	flag.BoolVar(&o.json, "json", false, "a JSON array of the rows, too, as the last line")
@@ -88,13 +88,19 @@ func run(out io.Writer, o options) error {
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.packets, "", "gross ns", "net ns", "net min", "x floor")
 	var results []Result
 	for _, name := range o.only {
-		part, err := runKind(out, name, o)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		counts := o.sessions
+		if name == "live" || name == "sdf" {
+			counts = counts[:1] // of all the same
 		}
-		for _, r := range part { // the floors are the same for all kinds
-			if !slices.ContainsFunc(results, func(other Result) bool { return other.Name == r.Name }) {
-				results = append(results, r)
+		for _, sessions := range counts {
+			part, err := runKind(out, name, sessions, o)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			for _, r := range part { // the floors are the same for all kinds
+				if !slices.ContainsFunc(results, func(other Result) bool { return other.Name == r.Name }) {
+					results = append(results, r)
+				}
 			}
 		}
 	}
@@ -112,8 +118,9 @@ func run(out io.Writer, o options) error {
 	return nil
 }
 
-// runKind measures all rows of a kind in turn, round by round, so that a disturbance falls on all of them.
-func runKind(out io.Writer, name string, o options) (results []Result, err error) {
+// runKind measures all rows of a kind with that many sessions in turn, round by round, so that a disturbance falls on all of
+// them.
+func runKind(out io.Writer, name string, sessions int, o options) (results []Result, err error) {
 	if name == "live" {
 		return runLive(out, o)
 	}
@@ -124,7 +131,7 @@ func runKind(out io.Writer, name string, o options) (results []Result, err error
 	if !known {
 		return nil, errors.New("no such kind of sessions")
 	}
-	b, err := newBed(k, max(slices.Max(o.sessions), len(k.filters)), o.capacity)
+	b, err := newBed(k, max(sessions, len(k.filters)), o.capacity)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +140,7 @@ func runKind(out io.Writer, name string, o options) (results []Result, err error
 			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
 		}
 	}()
-	rows := b.rows(name, o.sessions)
+	rows := b.rows(name, sessions)
 	for round := range o.rounds + 1 {
 		for _, r := range rows {
 			ns, err := b.measure(r, o.packets)
@@ -160,7 +167,7 @@ func runKind(out io.Writer, name string, o options) (results []Result, err error
 }
 
 // rows are those of a kind, with harness and floor for each direction.
-func (b *bed) rows(kind string, counts []int) (rows []*row) {
+func (b *bed) rows(kind string, n int) (rows []*row) {
 	add := func(name string, d direction, program candidate, first, sessions int) {
 		rows = append(rows, &row{name: name, program: program, first: first, sessions: sessions, direct: d})
 	}
@@ -185,11 +192,9 @@ func (b *bed) rows(kind string, counts []int) (rows []*row) {
 			continue
 		}
 		begin(d)
-		for _, n := range counts {
-			add(fmt.Sprintf("%s_%d", prefix[d], n), d, b.datapath, 0, n)
-			if kind == "dense" && d == uplink {
-				add(fmt.Sprintf("access_%d", n), d, b.harness.Access, 0, n)
-			}
+		add(fmt.Sprintf("%s_%d", prefix[d], n), d, b.datapath, 0, n)
+		if kind == "dense" && d == uplink {
+			add(fmt.Sprintf("access_%d", n), d, b.harness.Access, 0, n)
 		}
 	}
 	return rows

@@ -23,8 +23,9 @@ func TestRun(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{
-		"floor_uplink", "uplink_1", "access_1", "uplink_1000", "access_1000", "floor_downlink", "downlink_1", "downlink_1000", "kernel_bytes_per_session",
-		"uplink_cp_teid_1", "uplink_cp_teid_1000", "downlink_static_1", "downlink_static_1000",
+		"floor_uplink", "uplink_1", "access_1", "floor_downlink", "downlink_1", "kernel_bytes_per_session",
+		"uplink_1000", "access_1000", "downlink_1000",
+		"uplink_cp_teid_1", "downlink_static_1", "uplink_cp_teid_1000", "downlink_static_1000",
 		"downlink_ipv6_1", "downlink_ipv6_1000",
 		"downlink_ipv6_scattered_1", "downlink_ipv6_scattered_1000", "downlink_outer6_1", "downlink_outer6_1000", "uplink_sdf_2", "uplink_sdf_8", "uplink_sdf_32", "downlink_sdf_2", "downlink_sdf_8", "downlink_sdf_32",
 		"live_uplink", "live_downlink",
