@@ -40,7 +40,7 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 	ended := s
 	now := time.Now()
 	if s.Observes() {
-		if err := sh.e.dp.Apply(session.Diff(table, stopped(table))); err != nil {
+		if err := sh.e.dp.Apply(session.Changes{Puts: stopped(table)}); err != nil {
 			// There is no room for entries that drop. What passes until they are gone is not in the last reports.
 			sh.e.log.Warn("session is deleted while packets pass", "seid", uint64(s.SEID), "err", err)
 		}

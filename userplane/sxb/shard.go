@@ -286,11 +286,12 @@ func (sh *shard) drop(s *session.Session) {
 }
 
 func (sh *shard) putAnswer(r *pfcp.Request, seid, cp pfcp.SEID, answer pfcp.Message) error {
-	var err error
-	if sh.answer, err = r.Encode(cp, answer); err != nil {
+	octets, err := r.Encode(cp, answer)
+	if err != nil {
 		return err
 	}
-	record := responseRecord{peer: r.Peer, sequence: r.Header.Sequence, given: time.Now(), octets: sh.answer}
+	sh.answer = octets
+	record := responseRecord{peer: r.Peer, sequence: r.Header.Sequence, given: time.Now(), octets: octets}
 	sh.octets = record.append(sh.octets[:0])
 	sh.batch.Put(journal.Key{Kind: kindResponse, ID: uint64(seid)}, sh.octets)
 	return nil
