@@ -3,7 +3,10 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/aka"
@@ -17,26 +20,71 @@ type Advanced struct {
 	Counter   subscriber.Counter
 }
 
-// What lua/advance.lua answers in the place of an SQN.
+// States of a run, as lua/advance.lua answers them.
 const (
-	sqnUnknown = -1
-	sqnUsedUp  = -2
+	runGiven = iota
+	runUnknown
+	runUsedUp
 )
 
 const (
-	advanceOctets = 16 // of a call's argument
-	noSIMSEQ      = 1<<48 - 1
+	runOctets   = 16 // of a run as the script is told
+	givenOctets = 7  // of what it answers to one
+	noSIMSEQ    = 1<<48 - 1
 )
 
-// advanceArgument is what the script is told of one run.
-func advanceArgument(node string, count int, sim uint64, now time.Time) []byte {
-	tag := nodeTag(node)
-	b := make([]byte, advanceOctets)
-	binary.BigEndian.PutUint64(b[2:], uint64(clock(now))) // its last five octets, 5 to 9, stay
-	copy(b, tag[:])
-	b[4] = byte(count)
-	putUint48(b[10:], sim)
-	return b
+// run is what one request for sequence numbers asks for, and is given.
+type run struct {
+	node  string // Origin-Host
+	count int
+	sim   uint64 // SEQ of a checked AUTS; noSIMSEQ without one
+	now   int64  // clock units
+
+	record string
+	state  byte
+	sqn    aka.SQN // the first
+}
+
+// appendRun appends what the script is told; tag is nodeTag(r.node).
+func (r *run) appendRun(b []byte, tag [tagOctets]byte) []byte {
+	b = append(append(b, tag[:]...), byte(r.count), byte(r.now>>32))
+	b = binary.BigEndian.AppendUint32(b, uint32(r.now))
+	return appendUint48(b, r.sim)
+}
+
+// advanceCommand is the script for runs in one call. It may stand in a pipeline.
+func (s *Store) advanceCommand(ctx context.Context, calls []*call) *redis.StringSliceCmd {
+	keys := make([]string, len(calls))
+	args := make([]any, 0, 6+len(calls))
+	args = append(args, "evalsha", s.advance.Hash(), len(calls))
+	runs := make([]byte, 0, runOctets*len(calls))
+	node, tag := "", nodeTag("")
+	for i, c := range calls {
+		keys[i] = c.keys[0]
+		args = append(args, &keys[i]) // a string would be copied into each
+		if c.run.node != node {
+			node, tag = c.run.node, nodeTag(c.run.node)
+		}
+		runs = c.run.appendRun(runs, tag)
+	}
+	cmd := redis.NewStringSliceCmd(ctx, append(args, subscriber.Delta, int64(aka.MaxSEQ), runs)...)
+	cmd.SetFirstKeyPos(firstScriptKey)
+	return cmd
+}
+
+const firstScriptKey = 3 // EVALSHA, hash, number of keys
+
+// given tells runs what the script has answered.
+func given(answer []string, calls []*call) error {
+	if len(answer) != len(calls)+1 || len(answer[len(calls)]) != givenOctets*len(calls) {
+		return fmt.Errorf("%d values for %d SIMs", len(answer), len(calls))
+	}
+	rest := answer[len(calls)]
+	for i, c := range calls {
+		c.run.record, c.run.state, c.run.sqn = answer[i], rest[0], aka.SQN(uint48(rest[1:]))
+		rest = rest[givenOctets:]
+	}
+	return nil
 }
 
 // Advance gives node, by its Origin-Host, count sequence numbers, at most 64, which nobody else is ever given. simSEQ is the
@@ -46,24 +94,24 @@ func (s *Store) Advance(ctx context.Context, imsi identity.IMSI, node string, co
 	if simSEQ != nil {
 		sim = *simSEQ
 	}
-	c := &call{script: s.advance, keys: []string{key(imsi)}, run: advanceArgument(node, count, sim, now)}
-	answer, err := s.batcher.do(c)
-	switch {
-	case err != nil:
+	r := run{node: node, count: count, sim: sim, now: clock(now)}
+	if _, err := s.batcher.do(&call{keys: []string{key(imsi)}, run: &r}); err != nil {
 		return Advanced{}, unavailable(err)
-	case c.sqn == sqnUnknown:
+	}
+	switch r.state {
+	case runGiven:
+	case runUnknown:
 		return Advanced{}, ErrUnknown
-	case c.sqn == sqnUsedUp:
+	case runUsedUp:
 		return Advanced{}, ErrUsedUp
-	case c.sqn < 0:
+	default:
 		return Advanced{}, errLayout
 	}
-	w, err := parseStored(answer[0])
+	w, err := parseStored(r.record)
 	if err != nil {
 		return Advanced{}, err
 	}
-	sqn := aka.SQN(c.sqn)
-	a := Advanced{Counter: subscriber.Counter{SEQ: sqn.SEQ(), IND: sqn.IND(), Count: count}}
+	a := Advanced{Counter: subscriber.Counter{SEQ: r.sqn.SEQ(), IND: r.sqn.IND(), Count: count}}
 	if a.Admission, err = s.admission(ctx, w.profile); err != nil {
 		return a, err
 	}

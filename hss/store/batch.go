@@ -10,9 +10,6 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/xepc/xepc/hss/subscriber"
-	"github.com/xepc/xepc/pkg/aka"
 )
 
 // What we chose for grouping.
@@ -26,11 +23,10 @@ type call struct {
 	script *redis.Script
 	keys   []string
 	args   []any
-	run    []byte // of advance, which has no other argument: see lua/advance.lua
+	run    *run // of advance, which has neither script nor args
 
 	turn  chan bool // true: this one's owner is to send what waits; false: the call is done
 	reply []string
-	sqn   int64 // of advance
 	err   error
 }
 
@@ -130,7 +126,7 @@ func (s *Store) sendCalls(batch []*call) {
 
 // command is one command of a pipeline, and the calls that it answers: many with advance, else one.
 type command struct {
-	*redis.Cmd
+	redis.Cmder
 
 	calls []*call
 }
@@ -181,41 +177,28 @@ func (s *Store) commands(ctx context.Context, pipe redis.Pipeliner, batch []*cal
 		commands = append(commands, command{c.script.EvalSha(ctx, pipe, c.keys, c.args...), []*call{c}})
 	}
 	for chunk := range slices.Chunk(runs, most) {
-		keys := make([]string, len(chunk))
-		args := make([]any, 2, 2+len(chunk))
-		args[0], args[1] = subscriber.Delta, int64(aka.MaxSEQ)
-		for i, c := range chunk {
-			keys[i] = c.keys[0]
-			args = append(args, c.run)
-		}
-		commands = append(commands, command{s.advance.EvalSha(ctx, pipe, keys, args...), chunk})
+		cmd := s.advanceCommand(ctx, chunk)
+		_ = pipe.Process(ctx, cmd) // queues it
+		commands = append(commands, command{cmd, chunk})
 	}
 	return commands
 }
 
 // answer gives the calls of a command their answers.
 func (c command) answer() error {
-	if c.calls[0].run == nil {
-		var err error
-		c.calls[0].reply, err = c.StringSlice()
-		return err
-	}
-	all, err := c.Slice()
-	if err != nil {
-		return err
-	}
-	if len(all) != 2*len(c.calls) {
-		return fmt.Errorf("%d values for %d SIMs", len(all), len(c.calls))
-	}
-	for i, of := range c.calls {
-		text, isText := all[2*i].(string)
-		sqn, isNumber := all[2*i+1].(int64)
-		if !isText || !isNumber {
-			return fmt.Errorf("values of types %T and %T", all[2*i], all[2*i+1])
+	switch cmd := c.Cmder.(type) {
+	case *redis.StringSliceCmd:
+		answer, err := cmd.Result()
+		if err != nil {
+			return err
 		}
-		of.reply, of.sqn = []string{text}, sqn
+		return given(answer, c.calls)
+	case *redis.Cmd:
+		var err error
+		c.calls[0].reply, err = cmd.StringSlice()
+		return err
 	}
-	return nil
+	return fmt.Errorf("a command of type %T", c.Cmder)
 }
 
 // enough says whether so many replicas have the change, as WAIT has answered.

@@ -66,14 +66,14 @@ func (r stored) encode() ([]byte, error) {
 	if len(r.profile) > maxPart || len(r.sealed) > 0xff || r.seq > aka.MaxSEQ {
 		return nil, fmt.Errorf("a record with a profile of %d octets, keys of %d and SEQ %d", len(r.profile), len(r.sealed), r.seq)
 	}
-	b := make([]byte, headOctets, headOctets+roomOf(len(r.nodes))+len(r.sealed)+len(r.profile)+len(r.mme)+len(r.sgsn))
-	putUint48(b[1:], r.seq)
-	putUint48(b[7:], uint64(r.lead+leadBias))
-	b[0], b[13], b[14], b[19] = layoutVersion, r.next, byte(len(r.nodes)/tagOctets), byte(len(r.sealed))
-	binary.BigEndian.PutUint32(b[15:], r.revision)
-	binary.BigEndian.PutUint16(b[20:], uint16(len(r.profile)))
-	binary.BigEndian.PutUint16(b[22:], uint16(len(r.mme)))
-	binary.BigEndian.PutUint16(b[24:], uint16(len(r.sgsn)))
+	b := make([]byte, 0, headOctets+roomOf(len(r.nodes))+len(r.sealed)+len(r.profile)+len(r.mme)+len(r.sgsn))
+	b = appendUint48(append(b, layoutVersion), r.seq)
+	b = appendUint48(b, uint64(r.lead+leadBias))
+	b = binary.BigEndian.AppendUint32(append(b, r.next, byte(len(r.nodes)/tagOctets)), r.revision)
+	b = append(b, byte(len(r.sealed)))
+	for _, part := range []string{r.profile, r.mme, r.sgsn} {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(part)))
+	}
 	b = append(append(b, r.nodes...), make([]byte, roomOf(len(r.nodes))-len(r.nodes))...)
 	for _, part := range []string{r.sealed, r.profile, r.mme, r.sgsn} {
 		b = append(b, part...)
@@ -118,9 +118,8 @@ func parseStored(text string) (r stored, err error) {
 	return r, err
 }
 
-func putUint48(b []byte, n uint64) {
-	binary.BigEndian.PutUint16(b, uint16(n>>32))
-	binary.BigEndian.PutUint32(b[2:], uint32(n))
+func appendUint48(b []byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16(b, uint16(n>>32)), uint32(n))
 }
 
 func uint48(s string) uint64 {

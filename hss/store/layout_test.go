@@ -69,6 +69,40 @@ func FuzzParseStored(f *testing.F) {
 	})
 }
 
+// A node's tag is one of the table only where one begins, and only as far as the table goes.
+func TestPlaceOfANodeIsThatOfAWholeTag(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Store) {
+		ctx := context.Background()
+		tag := nodeTag("mme1")
+		across := "ab" + string(tag[:]) + "cd" // the last half of one and the first half of the next
+		for _, row := range []struct {
+			name, nodes string
+			want        uint8
+		}{
+			{"the first", string(tag[:]) + "abcd", 0},
+			{"behind what looks like it", across + string(tag[:]), 2},
+			{"a new one, since what looks like it is not", across, 2},
+			{"a new one, since what is the same stands behind the table", "abcdefgh" + "ijkl", 3},
+		} {
+			r := newStored(s.keyring.seal(imsi, keys), []byte("{}"+string(tag[:])), 0, epoch)
+			r.nodes, r.next = row.nodes, byte(len(row.nodes)/tagOctets)
+			octets, err := r.encode()
+			require.NoError(t, err)
+			require.NoError(t, s.redis.Set(ctx, key(imsi), octets, 0).Err())
+			c := &call{keys: []string{key(imsi)}, run: &run{node: "mme1", count: 1, sim: noSIMSEQ, now: clock(epoch)}}
+			s.sendCalls([]*call{c})
+			require.NoError(t, c.err)
+			require.Equal(t, aka.NewSQN(1, row.want), c.run.sqn, row.name)
+			text, err := s.redis.Get(ctx, key(imsi)).Result()
+			require.NoError(t, err)
+			after, err := parseStored(text)
+			require.NoError(t, err, row.name)
+			require.Equal(t, string(tag[:]), after.nodes[tagOctets*row.want:][:tagOctets], row.name)
+			require.Equal(t, r.profile, after.profile, row.name)
+		}
+	})
+}
+
 // The script's codec reads and writes what ours does: a change through it leaves all other parts as they were.
 func TestScriptsKeepWhatTheyDoNotChange(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *Store) {
@@ -214,7 +248,7 @@ func TestBrokenRecordsHurtOnlyThemselves(t *testing.T) {
 		}
 		var calls []*call
 		add := func(of identity.IMSI) *call {
-			c := &call{script: s.advance, keys: []string{key(of)}, run: advanceArgument("mme1", 1, noSIMSEQ, epoch)}
+			c := &call{keys: []string{key(of)}, run: &run{node: "mme1", count: 1, sim: noSIMSEQ, now: clock(epoch)}}
 			calls = append(calls, c)
 			return c
 		}
@@ -228,9 +262,9 @@ func TestBrokenRecordsHurtOnlyThemselves(t *testing.T) {
 		for _, c := range calls {
 			require.NoError(t, c.err, c.keys)
 		}
-		require.Equal(t, aka.NewSQN(1, 0), aka.SQN(first.sqn))
-		require.Equal(t, aka.NewSQN(2, 0), aka.SQN(last.sqn), "the same SIM again in the same call")
-		require.EqualValues(t, sqnUnknown, unknown.sqn)
+		require.Equal(t, aka.NewSQN(1, 0), first.run.sqn)
+		require.Equal(t, aka.NewSQN(2, 0), last.run.sqn, "the same SIM again in the same call")
+		require.EqualValues(t, runUnknown, unknown.run.state)
 		for of := range broken {
 			_, err := s.Advance(ctx, of, "mme1", 1, nil, epoch)
 			require.ErrorIs(t, err, errLayout)

@@ -1,19 +1,35 @@
 -- record: reads and writes a SIM's record; stands before the scripts that do. layout.go has the layout.
 local headOctets, layout, inds, leadBias = 26, 2, 32, 2 ^ 40
 
-local function number(octets, first, count)
-  local n = 0
-  for i = first, first + count - 1 do
-    n = n * 256 + string.byte(octets, i)
+-- Redis has struct; what stands for it in the embedded one knows >, B, In and cn only.
+local struct = rawget(_G, 'struct')
+if not struct then
+  local function each(format)
+    return string.gmatch(format, '([BIc])(%d*)')
   end
-  return n
-end
-
-local octetsOf
-function octetsOf(n, count)
-  local high = math.floor(n / 65536)
-  local low = string.char(math.floor(n / 256) % 256, n % 256)
-  return count == 2 and low or octetsOf(high, count - 2) .. low
+  struct = {}
+  function struct.unpack(format, octets, at)
+    local values = {}
+    for kind, size in each(format) do
+      local last, n = (at or 1) + (tonumber(size) or 1) - 1, 0
+      for i = at or 1, last do
+        n = n * 256 + string.byte(octets, i)
+      end
+      values[#values + 1] = kind == 'c' and string.sub(octets, at or 1, last) or n
+      at = last + 1
+    end
+    return unpack(values)
+  end
+  function struct.pack(format, ...)
+    local octets, values, i = '', {...}, 0
+    for _, size in each(format) do
+      i = i + 1
+      for place = (tonumber(size) or 1) - 1, 0, -1 do
+        octets = octets .. string.char(math.floor(values[i] / 256 ^ place) % 256)
+      end
+    end
+    return octets
+  end
 end
 
 -- Returns how many octets the table of so many nodes takes: room for an even number of them, and for two at least.
@@ -21,10 +37,13 @@ local function roomOf(nodes)
   return 4 * math.max(2, nodes + nodes % 2)
 end
 
--- Puts a record together. Numbers stay below 2^53, so that Lua holds them exactly.
+-- The head: version, SEQ, lead, next slot, nodes, revision, octets of the keys, the profile and the registrations. All
+-- numbers stay below 2^53, so that Lua holds them exactly.
+local head = '>BI6I6BBI4BI2I2I2'
+
+-- Puts a record together.
 local function encoded(r)
-  return string.char(layout) .. octetsOf(r.seq, 6) .. octetsOf(r.lead + leadBias, 6) .. string.char(r.next, #r.nodes / 4)
-    .. octetsOf(r.rev, 4) .. string.char(#r.key) .. octetsOf(#r.profile, 2) .. octetsOf(#r.mme, 2) .. octetsOf(#r.sgsn, 2)
+  return struct.pack(head, layout, r.seq, r.lead + leadBias, r.next, #r.nodes / 4, r.rev, #r.key, #r.profile, #r.mme, #r.sgsn)
     .. r.nodes .. string.rep('\0', roomOf(#r.nodes / 4) - #r.nodes) .. r.key .. r.profile .. r.mme .. r.sgsn
 end
 
@@ -68,8 +87,8 @@ local function octetsAt(key)
 end
 
 -- Returns a record, nil when there is none; one of another version ends the script.
-local function read(key)
-  local octets = octetsAt(key)
+local function read(name)
+  local octets = octetsAt(name)
   if octets == nil then
     error('a record of another version')
   end
@@ -81,10 +100,10 @@ local function read(key)
     at = at + length
     return string.sub(octets, at - length, at - 1)
   end
-  local r = { seq = number(octets, 2, 6), lead = number(octets, 8, 6) - leadBias, next = string.byte(octets, 14), rev = number(octets, 16, 4) }
-  local nodes = string.byte(octets, 15)
-  r.nodes, r.key = string.sub(part(roomOf(nodes)), 1, 4 * nodes), part(string.byte(octets, 20))
-  r.profile, r.mme, r.sgsn = part(number(octets, 21, 2)), part(number(octets, 23, 2)), part(number(octets, 25, 2))
+  local _, seq, lead, slot, nodes, rev, key, profile, mme, sgsn = struct.unpack(head, octets)
+  local r = { seq = seq, lead = lead - leadBias, next = slot, rev = rev }
+  r.nodes, r.key = string.sub(part(roomOf(nodes)), 1, 4 * nodes), part(key)
+  r.profile, r.mme, r.sgsn = part(profile), part(mme), part(sgsn)
   return r
 end
 
