@@ -16,6 +16,7 @@ import (
 type authenticationRequest struct {
 	imsi          identity.IMSI
 	node          string // Origin-Host: has an IND of its own
+	realm         string // Origin-Realm
 	plmn          identity.PLMN
 	plmnOctets    [3]byte // as received
 	eutran, utran int     // vectors wanted of each kind, cut to the most that we give
@@ -29,7 +30,7 @@ type resynchronisation struct {
 }
 
 func (s *Server) parseAIR(req diameter.Request) (r authenticationRequest, err error) {
-	r.node = req.Text(diameter.OriginHost)
+	r.node, r.realm = req.Origin()
 	if r.imsi, err = parseUser(req); err != nil {
 		return r, err
 	}
@@ -76,13 +77,12 @@ func (s *Server) authenticationInformation(ctx context.Context, req diameter.Req
 	if err != nil {
 		return nil, err
 	}
-	realm := req.Text(diameter.OriginRealm)
-	if err := s.checkPartner(realm, r.plmn); err != nil {
+	if err := s.checkPartner(r.realm, r.plmn); err != nil {
 		return nil, err
 	}
 	info, err := s.authenticate(ctx, r)
 	if err != nil {
-		return nil, s.asAnswer(err, realm, experimental(subscriber.AuthenticationDataUnavailable, nil))
+		return nil, s.asAnswer(err, r.realm, experimental(subscriber.AuthenticationDataUnavailable, nil))
 	}
 	return append(supported(req), info), nil
 }
@@ -145,22 +145,26 @@ func vectors(a store.Advanced, r authenticationRequest) (diameter.AVP, error) {
 	if err != nil {
 		return diameter.AVP{}, err
 	}
-	info := authenticationInf.Group()
-	for i, v := range eps {
-		k := v.KASME(r.plmnOctets)
-		info.Members = append(info.Members, eutranVector.Group(
-			itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(v.RAND[:]), xres.Octets(v.XRES[:]), autn.Octets(v.AUTN[:]), kasme.Octets(k[:])))
+	b := make([]byte, 0, vectorOctets*(len(eps)+len(umts)))
+	for i := range eps {
+		v, k := &eps[i], eps[i].KASME(r.plmnOctets)
+		b = eutranVector.Group(
+			itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(v.RAND[:]), xres.Octets(v.XRES), autn.Octets(v.AUTN[:]), kasme.Octets(k[:])).Append(b)
 	}
-	for i, v := range umts {
+	for i := range umts {
+		v := &umts[i]
 		if a.Keys.TripletsOnly() {
 			t := v.Triplet()
-			info.Members = append(info.Members, geranVector.Group(
-				itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(t.RAND[:]), sresAVP.Octets(t.SRES[:]), kcAVP.Octets(t.Kc[:])))
+			b = geranVector.Group(
+				itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(t.RAND[:]), sresAVP.Octets(t.SRES[:]), kcAVP.Octets(t.Kc[:])).Append(b)
 			continue
 		}
-		info.Members = append(info.Members, utranVector.Group(
-			itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(v.RAND[:]), xres.Octets(v.XRES[:]), autn.Octets(v.AUTN[:]),
-			confidentialityK.Octets(v.CK[:]), integrityK.Octets(v.IK[:])))
+		b = utranVector.Group(
+			itemNumber.Unsigned(uint32(i+1)), randAVP.Octets(v.RAND[:]), xres.Octets(v.XRES), autn.Octets(v.AUTN[:]),
+			confidentialityK.Octets(v.CK[:]), integrityK.Octets(v.IK[:])).Append(b)
 	}
-	return info, nil
+	return authenticationInf.Encoded(b), nil
 }
+
+// vectorOctets is what a vector takes in an answer at most, which has XRES of 16 octets.
+const vectorOctets = 12 + 16 + 5*(12+16)

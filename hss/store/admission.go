@@ -16,9 +16,11 @@ func (s *Store) admission(ctx context.Context, text string) (subscriber.Admissio
 	if err != nil {
 		return a, err
 	}
-	t, err := s.Templates(ctx)
-	if err != nil {
-		return a, err
+	var t subscriber.Templates
+	if template != "" {
+		if t, err = s.Templates(ctx); err != nil {
+			return a, err
+		}
 	}
 	return t.Admit(a, template)
 }

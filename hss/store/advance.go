@@ -45,6 +45,16 @@ type run struct {
 	sqn    aka.SQN // the first
 }
 
+// advanceCall is a call of advance, one that was used before if there is one.
+func (s *Store) advanceCall(imsi identity.IMSI, r run) *call {
+	c, ok := s.advances.Get().(*call)
+	if !ok {
+		c = &call{keys: make([]string, 1)}
+	}
+	c.keys[0], c.run, c.err = key(imsi), r, nil
+	return c
+}
+
 // appendRun appends what the script is told; tag is nodeTag(r.node).
 func (r *run) appendRun(b []byte, tag [tagOctets]byte) []byte {
 	b = append(append(b, tag[:]...), byte(r.count), byte(r.now>>32))
@@ -94,8 +104,11 @@ func (s *Store) Advance(ctx context.Context, imsi identity.IMSI, node string, co
 	if simSEQ != nil {
 		sim = *simSEQ
 	}
-	r := run{node: node, count: count, sim: sim, now: clock(now)}
-	if _, err := s.batcher.do(&call{keys: []string{key(imsi)}, run: &r}); err != nil {
+	c := s.advanceCall(imsi, run{node: node, count: count, sim: sim, now: clock(now)})
+	_, err := s.batcher.do(c)
+	r := c.run
+	s.advances.Put(c)
+	if err != nil {
 		return Advanced{}, unavailable(err)
 	}
 	switch r.state {
@@ -115,6 +128,6 @@ func (s *Store) Advance(ctx context.Context, imsi identity.IMSI, node string, co
 	if a.Admission, err = s.admission(ctx, w.profile); err != nil {
 		return a, err
 	}
-	a.Keys, err = s.keyring.open(imsi, []byte(w.sealed))
+	a.Keys, err = s.keyring.open(imsi, w.sealed)
 	return a, err
 }

@@ -20,10 +20,10 @@ const (
 
 // call is one script on one SIM's keys that waits to be sent.
 type call struct {
-	script *redis.Script
+	script *redis.Script // nil: advance, for run
 	keys   []string
 	args   []any
-	run    *run // of advance, which has neither script nor args
+	run    run // of advance, which has neither script nor args
 
 	turn  chan bool // true: this one's owner is to send what waits; false: the call is done
 	reply []string
@@ -40,18 +40,13 @@ type batcher struct {
 	mu      sync.Mutex
 	waiting []*call
 	flying  bool
-
-	turns sync.Pool // of chan bool
 }
 
 // do runs a call. It takes no context: others may share the pipeline, which has a limit of its own.
 func (b *batcher) do(c *call) ([]string, error) {
-	turn, ok := b.turns.Get().(chan bool)
-	if !ok {
-		turn = make(chan bool, 1)
+	if c.turn == nil {
+		c.turn = make(chan bool, 1)
 	}
-	defer b.turns.Put(turn) // empty again: who waits gets one word, who is first none
-	c.turn = turn
 	b.mu.Lock()
 	b.waiting = append(b.waiting, c)
 	first := !b.flying
@@ -170,7 +165,7 @@ func (s *Store) commands(ctx context.Context, pipe redis.Pipeliner, batch []*cal
 	var commands []command
 	var runs []*call
 	for _, c := range batch {
-		if c.run != nil {
+		if c.script == nil {
 			runs = append(runs, c)
 			continue
 		}

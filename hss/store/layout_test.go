@@ -89,7 +89,7 @@ func TestPlaceOfANodeIsThatOfAWholeTag(t *testing.T) {
 			octets, err := r.encode()
 			require.NoError(t, err)
 			require.NoError(t, s.redis.Set(ctx, key(imsi), octets, 0).Err())
-			c := &call{keys: []string{key(imsi)}, run: &run{node: "mme1", count: 1, sim: noSIMSEQ, now: clock(epoch)}}
+			c := &call{keys: []string{key(imsi)}, run: run{node: "mme1", count: 1, sim: noSIMSEQ, now: clock(epoch)}}
 			s.sendCalls([]*call{c})
 			require.NoError(t, c.err)
 			require.Equal(t, aka.NewSQN(1, row.want), c.run.sqn, row.name)
@@ -248,7 +248,7 @@ func TestBrokenRecordsHurtOnlyThemselves(t *testing.T) {
 		}
 		var calls []*call
 		add := func(of identity.IMSI) *call {
-			c := &call{keys: []string{key(of)}, run: &run{node: "mme1", count: 1, sim: noSIMSEQ, now: clock(epoch)}}
+			c := &call{keys: []string{key(of)}, run: run{node: "mme1", count: 1, sim: noSIMSEQ, now: clock(epoch)}}
 			calls = append(calls, c)
 			return c
 		}

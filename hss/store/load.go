@@ -138,7 +138,7 @@ func (s *Store) occupyMany(ctx context.Context, sims []fresh) ([]error, error) {
 // CredentialsMany returns the keys of those of the SIMs that are there.
 func (s *Store) CredentialsMany(ctx context.Context, imsis []identity.IMSI) (map[identity.IMSI]aka.Credentials, error) {
 	all := make(map[identity.IMSI]aka.Credentials, len(imsis))
-	err := s.sealedMany(ctx, imsis, func(imsi identity.IMSI, sealed []byte) error {
+	err := s.sealedMany(ctx, imsis, func(imsi identity.IMSI, sealed string) error {
 		c, err := s.keyring.open(imsi, sealed)
 		all[imsi] = c
 		return err
@@ -147,7 +147,7 @@ func (s *Store) CredentialsMany(ctx context.Context, imsis []identity.IMSI) (map
 }
 
 // sealedMany gives the sealed keys of those of the SIMs that are there to f.
-func (s *Store) sealedMany(ctx context.Context, imsis []identity.IMSI, f func(identity.IMSI, []byte) error) error {
+func (s *Store) sealedMany(ctx context.Context, imsis []identity.IMSI, f func(identity.IMSI, string) error) error {
 	return s.eachStored(ctx, imsis, func(imsi identity.IMSI, w stored, err error) error {
 		switch {
 		case errors.Is(err, ErrUnknown):
@@ -156,7 +156,7 @@ func (s *Store) sealedMany(ctx context.Context, imsis []identity.IMSI, f func(id
 			s.log.Error("a record cannot be read", "imsi_tail", tail(imsi), "err", err)
 			return nil
 		}
-		return f(imsi, []byte(w.sealed))
+		return f(imsi, w.sealed)
 	})
 }
 

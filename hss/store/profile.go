@@ -182,7 +182,10 @@ func texts[T ~string](all []T) []string {
 }
 
 func fields[T ~string](text string) []T {
-	var out []T
+	if text == "" {
+		return nil
+	}
+	out := make([]T, 0, 1+strings.Count(text, " "))
 	for f := range strings.FieldsSeq(text) {
 		out = append(out, T(f))
 	}

@@ -37,11 +37,12 @@ func (s *Store) resealMany(ctx context.Context, imsis []identity.IMSI, r *Rotati
 		return nil
 	}
 	type step struct {
-		imsi     identity.IMSI
-		old, new []byte
+		imsi identity.IMSI
+		old  string
+		new  []byte
 	}
 	var steps []step
-	err := s.sealedMany(ctx, imsis, func(imsi identity.IMSI, sealed []byte) error {
+	err := s.sealedMany(ctx, imsis, func(imsi identity.IMSI, sealed string) error {
 		c, err := s.keyring.open(imsi, sealed)
 		if err != nil {
 			r.Unreadable.Add(1)

@@ -63,7 +63,7 @@ func (s *Store) Restore(ctx context.Context, v Saved) error {
 	if _, err := identity.ParseIMSI(string(v.IMSI)); err != nil {
 		return err
 	}
-	c, err := s.keyring.open(v.IMSI, v.Sealed)
+	c, err := s.keyring.open(v.IMSI, string(v.Sealed))
 	if err != nil {
 		return err
 	}

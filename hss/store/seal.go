@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/xepc/xepc/pkg/aka"
 	"github.com/xepc/xepc/pkg/identity"
@@ -32,6 +33,8 @@ const (
 type Keyring struct {
 	active string
 	aeads  map[string]cipher.AEAD
+
+	openings sync.Pool // of *opening
 }
 
 // KEKConfig says where the KEKs come from: lines of an id, a space and 64 hexadecimal digits, the active one first.
@@ -137,22 +140,35 @@ func (r *Keyring) seal(imsi identity.IMSI, c aka.Credentials) []byte {
 	return r.aeads[r.active].Seal(b, nonce, plain, []byte(imsi))
 }
 
-func (r *Keyring) open(imsi identity.IMSI, b []byte) (aka.Credentials, error) {
-	if len(b) < 2 || (b[0] != sealVersion && b[0] != version1) || len(b) < 2+int(b[1])+nonceOctets {
+// opening is the room in which open works. The keys in clear do not stay there.
+type opening struct{ sealed, imsi, plain []byte }
+
+func (r *Keyring) open(imsi identity.IMSI, sealed string) (aka.Credentials, error) {
+	if len(sealed) < 2 || (sealed[0] != sealVersion && sealed[0] != version1) || len(sealed) < 2+int(sealed[1])+nonceOctets {
 		return aka.Credentials{}, errors.New("the sealed keys are of an unknown form")
 	}
-	id, rest := b[2:2+b[1]], b[2+b[1]:]
-	aead := r.aeads[string(id)]
+	id := sealed[2 : 2+sealed[1]]
+	aead := r.aeads[id]
 	if aead == nil {
 		return aka.Credentials{}, fmt.Errorf("the keys are sealed with KEK %q, which is not among ours", id)
 	}
-	plain, err := aead.Open(nil, rest[:nonceOctets], rest[nonceOctets:], []byte(imsi))
+	o, ok := r.openings.Get().(*opening)
+	if !ok {
+		o = new(opening)
+	}
+	defer func() {
+		clear(o.plain[:cap(o.plain)])
+		r.openings.Put(o)
+	}()
+	o.sealed, o.imsi, o.plain = append(o.sealed[:0], sealed[2+len(id):]...), append(o.imsi[:0], imsi...), o.plain[:0]
+	if sealed[0] == version1 {
+		o.plain = append(o.plain, 0, 0, 0, 16)
+	}
+	plain, err := aead.Open(o.plain, o.sealed[:nonceOctets], o.sealed[nonceOctets:], o.imsi)
 	if err != nil {
 		return aka.Credentials{}, fmt.Errorf("the keys do not open with KEK %q: another key under the same id, or a changed record", id)
 	}
-	if b[0] == version1 {
-		plain = append([]byte{0, 0, 0, 16}, plain...)
-	}
+	o.plain = plain
 	return parseCredentials(plain)
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -106,6 +107,7 @@ type Store struct {
 	embedded *miniredis.Miniredis // nil with a real Redis
 
 	batcher  batcher
+	advances sync.Pool   // of *call
 	listed   atomic.Bool // the list of IMSIs is complete
 	replicas int         // that must have a change before it counts
 
@@ -248,7 +250,7 @@ func (s *Store) Credentials(ctx context.Context, imsi identity.IMSI) (aka.Creden
 	if err != nil {
 		return aka.Credentials{}, err
 	}
-	return s.keyring.open(imsi, []byte(w.sealed))
+	return s.keyring.open(imsi, w.sealed)
 }
 
 // Swap is a registration that takes the place of another.

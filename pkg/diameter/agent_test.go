@@ -46,7 +46,7 @@ func TestRouteRecordAndProxyInfoAreKept(t *testing.T) {
 	}
 	require.Len(t, kept, 4)
 	for i, a := range req.AVPs[len(req.AVPs)-4:] {
-		require.Equal(t, a.append(nil), kept[i].append(nil))
+		require.Equal(t, a.Append(nil), kept[i].Append(nil))
 	}
 
 	looped := c.air()

@@ -20,6 +20,20 @@ type Request struct {
 	From Peer // the neighbour that sent it, which may be an agent; the origin stands in Origin-Host
 }
 
+// Origin returns Origin-Host and Origin-Realm.
+func (r Request) Origin() (host, realm string) {
+	return r.text(OriginHost, r.From.Host), r.text(OriginRealm, r.From.Realm)
+}
+
+// text returns the value of the first AVP of that definition; one that is the same as usual is not copied.
+func (r Request) text(def *AVPDef, usual string) string {
+	a, _ := r.First(def)
+	if string(a.Data) == usual {
+		return usual
+	}
+	return a.Text()
+}
+
 // Handler answers one command: with the AVPs that follow the header AVPs of a successful answer, or with an *Error.
 // Any other error is answered 5012. It must return when ctx ends.
 type Handler func(ctx context.Context, req Request) ([]AVP, error)

@@ -94,6 +94,14 @@ func (def *AVPDef) Group(members ...AVP) AVP {
 	return a
 }
 
+// Encoded makes a Grouped AVP of members that have been encoded, by AVP.Append. It keeps b, and has no Members.
+func (def *AVPDef) Encoded(b []byte) AVP {
+	def.mustBe(datatype.GroupedType)
+	a := newAVP(def)
+	a.Data = b
+	return a
+}
+
 // Is says whether a is an AVP of that definition.
 func (a AVP) Is(def *AVPDef) bool { return a.Code == def.Code && a.Vendor == def.Vendor }
 
@@ -157,7 +165,8 @@ func (a AVP) length() int {
 
 func padded(n int) int { return (n + 3) &^ 3 }
 
-func (a AVP) append(b []byte) []byte {
+// Append appends the AVP's octets to b, with what fills it up to a multiple of 4.
+func (a AVP) Append(b []byte) []byte {
 	n := a.length()
 	var flags byte
 	if a.Vendor != 0 {
@@ -173,7 +182,7 @@ func (a AVP) append(b []byte) []byte {
 	}
 	b = append(b, a.Data...)
 	for i := range a.Members {
-		b = a.Members[i].append(b)
+		b = a.Members[i].Append(b)
 	}
 	return append(b, "\x00\x00\x00"[:padded(n)-n]...)
 }

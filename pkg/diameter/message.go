@@ -84,7 +84,7 @@ func (m Message) Append(b []byte) []byte {
 	}
 	b = slices.Grow(b, n)[:begin+headerLength]
 	for i := range m.AVPs {
-		b = m.AVPs[i].append(b)
+		b = m.AVPs[i].Append(b)
 	}
 	h := b[begin:]
 	binary.BigEndian.PutUint32(h, version<<24|uint32(len(h)))

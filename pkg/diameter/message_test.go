@@ -139,7 +139,7 @@ func TestBadMessages(t *testing.T) {
 			require.Equal(t, row.code, e.Code)
 			if row.failed != "" {
 				require.Len(t, e.Failed, 1)
-				require.Equal(t, octets(t, row.failed), e.Failed[0].append(nil)[:4])
+				require.Equal(t, octets(t, row.failed), e.Failed[0].Append(nil)[:4])
 			}
 		})
 	}

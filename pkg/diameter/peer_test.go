@@ -164,7 +164,7 @@ func TestRefusedRequests(t *testing.T) {
 			if ans.Application == s6a && row.code != InvalidAVPLength {
 				require.Equal(t, "mme1;1;1", ans.Text(SessionID))
 				kept, _ := ans.First(ProxyInfo)
-				require.Equal(t, proxy.append(nil), kept.append(nil))
+				require.Equal(t, proxy.Append(nil), kept.Append(nil))
 			}
 		})
 	}
