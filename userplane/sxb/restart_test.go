@@ -174,6 +174,22 @@ func TestKilledBetweenTheRecordAndTheDataPath(t *testing.T) {
 	w.consistent()
 }
 
+// Killed between the record and the refusal: the UE address is the older session's.
+func TestKilledBeforeAUEAddressIsRefused(t *testing.T) {
+	w := newWorld(t)
+	cp := newControlPlane(t, w, "127.77.49.1", "pgwc.example")
+	cp.setup()
+	seid, _ := cp.establish(77, bearer("172.16.1.7")...)
+	reached, end := stuck(w)
+	cp.send(cp.encode(cp.establishment(cp.next(), 78, bearer("172.16.1.7")...)))
+	<-reached
+	killStuck(w, end)
+	w.start()
+	require.Equal(t, Restored{Sessions: 1, Dropped: 1, Entries: 2}, w.restored)
+	require.EqualValues(t, seid, w.sessions()[0].SEID)
+	w.consistent()
+}
+
 func TestSessionsThatTheConfigurationCannotServeAnyMoreAreDropped(t *testing.T) {
 	w := newWorld(t)
 	cp := newControlPlane(t, w, "127.77.44.1", "pgwc.example")
