@@ -73,6 +73,10 @@ local function upgraded(key)
   return octets
 end
 
+local function isRecord(octets)
+  return #octets >= headOctets and string.byte(octets, 1) == layout
+end
+
 -- Returns the octets of a record, false when there is none, nil when it is of another version.
 local function octetsAt(key)
   local octets = redis.pcall('GET', key)
@@ -80,7 +84,7 @@ local function octetsAt(key)
     local known, new = pcall(upgraded, key)
     return known and new or nil
   end
-  if octets and (#octets < headOctets or string.byte(octets, 1) ~= layout) then
+  if octets and not isRecord(octets) then
     return nil
   end
   return octets
