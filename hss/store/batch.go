@@ -15,6 +15,7 @@ import (
 // What we chose for grouping.
 const (
 	maxBatch = 512 // calls in one pipeline
+	yields   = 2   // before a batch: first to those who can go on now, then to those whom they have woken
 	maxRuns  = 64  // SIMs in one call of advance, which holds Redis up for about 4 µs each
 )
 
@@ -60,7 +61,9 @@ func (b *batcher) do(c *call) ([]string, error) {
 
 // fly sends what waits, the caller's own call first, and hands over.
 func (b *batcher) fly() {
-	runtime.Gosched() // who can go on to a call of its own does so first, and goes along
+	for range yields {
+		runtime.Gosched() // who can go on to a call of its own does so first, and goes along
+	}
 	batch := b.take()
 	defer func() {
 		if p := recover(); p != nil { // a fault of ours must not leave others waiting
