@@ -174,8 +174,8 @@ __noinline int buffer_turned(struct xdp_md *ctx, const struct job *before, const
 	return reason;
 }
 
-/* may_fragment says whether a packet that does not fit with its outer header may leave in fragments of that: an IPv4 packet
- * whose sender does not look for the path's MTU, and that the slow path can take. */
+/* may_fragment says whether a packet that does not fit may leave in fragments, of its outer header if it has one: an IPv4
+ * packet whose sender does not look for the path's MTU, and that the slow path can take. */
 static __always_inline bool may_fragment(struct cursor *c, const struct job *job)
 {
 	struct iphdr *ip = (void *)(long)c->ctx->data + (job->offset & MAX_OFFSET);
@@ -243,7 +243,7 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 	job->mtu = 0;
 	if (job->octets + outer > hop->mtu) {
 		job->mtu = hop->mtu - outer;
-		if (!tunnel || !may_fragment(c, job)) {
+		if (!may_fragment(c, job)) {
 			if (before)
 				before->mtu = job->mtu;
 			return REASON_TOO_BIG;

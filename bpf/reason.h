@@ -64,7 +64,7 @@ enum reason {
 	REASON_TOO_BIG_LIMITED, /* the sender would have been told, but this CPU has told as many in this second as it may */
 
 	/* handed over */
-	REASON_FRAGMENTED, /* does not fit with its outer header: the slow path sends it in fragments */
+	REASON_FRAGMENTED, /* does not fit: the slow path sends it in fragments */
 };
 
 enum {

@@ -88,7 +88,14 @@ __noinline int park(struct xdp_md *ctx, const struct job *job, __u32 gated)
 	return true;
 }
 
-/* A packet that user space sends into a tunnel: a copy, or one that is to leave in fragments. The addresses stand here, since the peer may be another's when user space reads it. */
+enum copy_kind {
+	COPY_DUPLICATE,
+	COPY_FRAGMENT, /* no copy: the packet itself, routed and charged */
+	COPY_ROUTED,   /* likewise, and it leaves without tunnel */
+};
+
+/* A packet that user space sends: a copy into a tunnel, or one that is to leave in fragments. The addresses stand here, since
+ * the peer may be another's when user space reads it. */
 struct copy_head {
 	__be64 local6[2];
 	__be64 remote6[2];
@@ -98,8 +105,10 @@ struct copy_head {
 	__u32 octets;
 	__u8 tos; /* of the outer header */
 	__u8 qfi; /* as in struct peer */
-	__u8 fragment; /* no copy: the packet itself, routed and charged */
-	__u8 pad[5];
+	__u16 pad;
+	enum copy_kind kind;
+	__u32 hop; /* index of next_hops, of what leaves without tunnel */
+	__u32 pad2;
 };
 
 struct copy {
@@ -134,7 +143,7 @@ struct {
 
 /* put_copy: most is a constant power of two, and octets are of 1 to most. */
 static __always_inline bool put_copy(struct xdp_md *ctx, const struct word *to, const struct peer *peer, __u32 offset,
-				     __u32 octets, __u32 most, bool fragment)
+				     __u32 octets, __u32 most, enum copy_kind kind)
 {
 	struct copy *copy = bpf_ringbuf_reserve(&copies, sizeof(copy->head) + most, 0);
 
@@ -148,8 +157,10 @@ static __always_inline bool put_copy(struct xdp_md *ctx, const struct word *to, 
 	copy->head.octets = octets;
 	copy->head.tos = peer->tos;
 	copy->head.qfi = peer->qfi;
-	copy->head.fragment = fragment;
-	__builtin_memset(copy->head.pad, 0, sizeof(copy->head.pad));
+	copy->head.kind = kind;
+	copy->head.pad = 0;
+	copy->head.pad2 = 0;
+	copy->head.hop = to->to;
 	if (bpf_xdp_load_bytes(ctx, offset, copy->packet, bounded(octets - 1, most - 1) + 1)) {
 		bpf_ringbuf_discard(copy, 0);
 		return false;
@@ -158,16 +169,17 @@ static __always_inline bool put_copy(struct xdp_md *ctx, const struct word *to, 
 	return true;
 }
 
-static __always_inline bool make_copy(struct xdp_md *ctx, const struct word *to, __u32 offset, __u32 octets, bool fragment)
+static __always_inline bool make_copy(struct xdp_md *ctx, const struct word *to, __u32 offset, __u32 octets,
+				      enum copy_kind kind)
 {
-	__u32 index = to->to;
+	__u32 index = kind == COPY_ROUTED ? 0 : to->to; /* peer 0 is nobody */
 	struct peer *peer = bpf_map_lookup_elem(&peers, &index);
 
 	if (!peer || octets < 1 || octets > PARKED_OCTETS)
 		return false;
 	if (octets <= SHORT_OCTETS)
-		return put_copy(ctx, to, peer, offset, octets, SHORT_OCTETS, fragment);
-	return put_copy(ctx, to, peer, offset, octets, PARKED_OCTETS, fragment);
+		return put_copy(ctx, to, peer, offset, octets, SHORT_OCTETS, kind);
+	return put_copy(ctx, to, peer, offset, octets, PARKED_OCTETS, kind);
 }
 
 /* make_copies hands the copies that a rule wants of the packet to the slow path. What becomes of the packet does not
@@ -179,7 +191,7 @@ __noinline int make_copies(struct xdp_md *ctx, __u32 index, __u32 offset, __u32 
 	if (!special)
 		return 0;
 	for (int i = 0; i < RULE_COPIES && special->copies[i].flags; i++) {
-		enum copy_outcome outcome = make_copy(ctx, &special->copies[i], offset, octets, false) ? COPY_MADE : COPY_LOST;
+		enum copy_outcome outcome = make_copy(ctx, &special->copies[i], offset, octets, COPY_DUPLICATE) ? COPY_MADE : COPY_LOST;
 		__u64 *packets = bpf_map_lookup_elem(&copy_outcomes, &outcome);
 
 		if (packets)
@@ -191,7 +203,10 @@ __noinline int make_copies(struct xdp_md *ctx, __u32 index, __u32 offset, __u32 
 /* leave_in_fragments has user space send the packet of job itself. */
 __noinline int leave_in_fragments(struct xdp_md *ctx, const struct job *job)
 {
-	return job && make_copy(ctx, &job->at.word, job->offset, job->octets, true);
+	if (!job)
+		return false;
+	return make_copy(ctx, &job->at.word, job->offset, job->octets,
+			 job->at.word.flags & ENTRY_TUNNEL ? COPY_FRAGMENT : COPY_ROUTED);
 }
 
 #endif

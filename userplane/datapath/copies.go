@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf/ringbuf"
 
@@ -51,7 +52,7 @@ func (d *Datapath) readCopies(ctx context.Context, onEvent func(Event)) error {
 			}
 			return fmt.Errorf("read copies: %w", err)
 		}
-		if event, ok := decodeCopy(record.RawSample); ok {
+		if event, ok := d.decodeCopy(record.RawSample); ok {
 			onEvent(event)
 		}
 	}
@@ -66,7 +67,30 @@ func behind[H any](sample []byte, head *H) (rest []byte, ok bool) {
 	return sample[size:], true
 }
 
-func decodeCopy(sample []byte) (e Event, ok bool) {
+// Exit is how an IP packet leaves by itself.
+type Exit struct {
+	Device int    // interface index; 0: it cannot leave now
+	Header []byte // Ethernet, and the VLAN tag
+	MTU    int    // octets of an IP packet
+}
+
+// exitTo is the exit to a next hop of IPv4 packets.
+func (d *Datapath) exitTo(index uint32) Exit {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if int(index) >= len(d.tables.nextHops.slots) {
+		return Exit{}
+	}
+	next := &d.tables.nextHops.slots[index]
+	hop := next.Hops[atomic.LoadUint32(&next.Active)&1]
+	header := append(hop.RemoteMac[:], hop.LocalMac[:]...)
+	if hop.Vlan != 0 {
+		header = binary.BigEndian.AppendUint16(append(header, 0x81, 0), hop.Vlan)
+	}
+	return Exit{Device: int(hop.Ifindex), Header: append(header, 8, 0), MTU: int(hop.Mtu)}
+}
+
+func (d *Datapath) decodeCopy(sample []byte) (e Event, ok bool) {
 	var head pgwuCopyHead
 	packet, ok := behind(sample, &head)
 	if !ok || int(head.Octets) > len(packet) {
@@ -77,8 +101,14 @@ func decodeCopy(sample []byte) (e Event, ok bool) {
 		Kind: EventCopy, Parked: session.Parked{Packet: packet[:head.Octets]}, ToS: head.Tos,
 		Tunnel: session.Tunnel{Local: peer.local, Remote: peer.remote, TEID: pfcp.TEID(teidOnWire(pfcp.TEID(head.Teid)))},
 	}
-	if head.Fragment != 0 {
+	switch head.Kind {
+	case pgwuCopyKindCOPY_DUPLICATE:
+	case pgwuCopyKindCOPY_FRAGMENT:
 		e.Kind = EventFragment
+	case pgwuCopyKindCOPY_ROUTED:
+		return Event{Kind: EventRouted, Parked: e.Parked, Exit: d.exitTo(head.Hop)}, true
+	default:
+		return e, false
 	}
 	if head.Qfi != noQFI {
 		e.QFI = pfcp.Some(head.Qfi)

@@ -57,6 +57,7 @@ const (
 	EventCopy        = EventKind(1<<16 + 2)                       // a duplicate, to be sent into a tunnel
 	EventFence       = EventKind(1<<16 + 3)                       // all packets from before a session drained were told of
 	EventFragment    = EventKind(1<<16 + 4)                       // a packet to be sent into a tunnel in fragments of its outer packet
+	EventRouted      = EventKind(1<<16 + 5)                       // a packet to be sent to a network in fragments
 	EventEndMarker   = EventKind(1 << 16)                         // the last packet of before has left: send it now
 )
 
@@ -78,6 +79,7 @@ type Event struct {
 	Limit  Limit
 	Tunnel session.Tunnel // of an end marker, of what is to be sent into a tunnel
 	ToS    uint8          // of its outer header
+	Exit   Exit           // of what is to be sent to a network
 	QFI    pfcp.Opt[uint8]
 
 	SEID pfcp.SEID // whose it is, but for copies, end markers and unknown TEIDs

@@ -46,18 +46,28 @@ type pgwuCellOrigin struct {
 }
 
 type pgwuCopyHead struct {
-	_        structs.HostLayout
-	Local6   [2]uint64
-	Remote6  [2]uint64
-	Local    uint32
-	Remote   uint32
-	Teid     uint32
-	Octets   uint32
-	Tos      uint8
-	Qfi      uint8
-	Fragment uint8
-	Pad      [5]uint8
+	_       structs.HostLayout
+	Local6  [2]uint64
+	Remote6 [2]uint64
+	Local   uint32
+	Remote  uint32
+	Teid    uint32
+	Octets  uint32
+	Tos     uint8
+	Qfi     uint8
+	Pad     uint16
+	Kind    pgwuCopyKind
+	Hop     uint32
+	Pad2    uint32
 }
+
+type pgwuCopyKind uint32
+
+const (
+	pgwuCopyKindCOPY_DUPLICATE pgwuCopyKind = 0
+	pgwuCopyKindCOPY_FRAGMENT  pgwuCopyKind = 1
+	pgwuCopyKindCOPY_ROUTED    pgwuCopyKind = 2
+)
 
 type pgwuCopyOutcome uint32
 
@@ -454,17 +464,19 @@ type pgwuTypes struct {
 	Copy struct {
 		_    structs.HostLayout
 		Head struct {
-			_        structs.HostLayout
-			Local6   [2]uint64
-			Remote6  [2]uint64
-			Local    uint32
-			Remote   uint32
-			Teid     uint32
-			Octets   uint32
-			Tos      uint8
-			Qfi      uint8
-			Fragment uint8
-			Pad      [5]uint8
+			_       structs.HostLayout
+			Local6  [2]uint64
+			Remote6 [2]uint64
+			Local   uint32
+			Remote  uint32
+			Teid    uint32
+			Octets  uint32
+			Tos     uint8
+			Qfi     uint8
+			Pad     uint16
+			Kind    uint32
+			Hop     uint32
+			Pad2    uint32
 		}
 		Packet [2048]uint8
 	}

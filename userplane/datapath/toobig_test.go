@@ -109,8 +109,23 @@ func tooBigRows(t testing.TB) []packetRow {
 			out: encapsulated(t, sgw, remoteTEID(60), 0, tooBig(t, nodeCore, large(t, ue(60), server, over), accessMTU)),
 		},
 		{
-			name: "it may be fragmented: the UE is not told", port: "access0",
+			name: "it may be fragmented: the slow path sends it in fragments", port: "access0",
 			frame:  tunnel(t, slice1, teid(60), large(t, ue(60), server, over, func(ip *layers.IPv4) { ip.Flags = 0 })),
+			reason: "fragmented", verdict: xdpDrop,
+			out: plain(t, accessGW, accessMAC, tunnel(t, slice1, teid(60), large(t, ue(60), server, over, func(ip *layers.IPv4) { ip.Flags, ip.TTL = 0, 63 }))[14:]),
+			after: func(w *world) {
+				all := w.handed()
+				e := all[len(all)-1]
+				require.Equal(t, EventRouted, e.Kind)
+				require.Equal(t, Exit{
+					Device: w.ifindex["core0"], Header: slices.Concat([]byte(coreGW), []byte(coreMAC), []byte{8, 0}), MTU: accessMTU,
+				}, e.Exit)
+				require.Equal(t, spacedHex(large(t, ue(60), server, over, func(ip *layers.IPv4) { ip.Flags, ip.TTL = 0, 63 })), spacedHex(e.Packet))
+			},
+		},
+		{
+			name: "more than the slow path takes of it", port: "access0",
+			frame:  tunnel(t, slice1, teid(60), large(t, ue(60), server, 2049, func(ip *layers.IPv4) { ip.Flags = 0 })),
 			reason: "too_big", verdict: xdpDrop,
 		},
 		{

@@ -75,7 +75,7 @@ func (w *world) handed() (all []Event) {
 			return all
 		}
 		require.NoError(w.t, err)
-		e, ok := decodeCopy(record.RawSample)
+		e, ok := w.d.decodeCopy(record.RawSample)
 		require.True(w.t, ok)
 		all = append(all, e)
 	}

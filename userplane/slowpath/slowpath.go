@@ -11,6 +11,7 @@ import (
 	"math/bits"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,7 @@ const (
 	ReassemblyFull                  // the same, but too many wait: dropped
 	ReassemblyRefused               // the same, but the data path cannot take it: dropped
 	SentInFragments                 // a G-PDU of ours that does not fit into one packet: the kernel cuts it
+	RoutedInFragments               // a packet to a network that does not fit its link: cut here
 	GPDU                            // a G-PDU that came by no access port: dropped
 	SocketFull                      // not read: the kernel had no room for it
 	UnknownType                     // a message type that has no business here
@@ -61,8 +63,8 @@ var outcomeNames = [outcomes]string{
 	ErrorIndicationUnlikely: "error_indication_unlikely", ErrorIndicationReceived: "error_indication_received",
 	ExtensionsNotified: "extensions_notified", ExtensionsReceived: "extensions_received", EndMarker: "end_marker", EndMarkerSent: "end_marker_sent", CopySent: "copy_sent",
 	Reassembled: "reassembled", ReassemblyFull: "reassembly_full", ReassemblyRefused: "reassembly_refused",
-	SentInFragments: "sent_in_fragments",
-	GPDU:            "g_pdu", SocketFull: "socket_full", UnknownType: "unknown_type", Malformed: "malformed", QueueFull: "queue_full",
+	SentInFragments: "sent_in_fragments", RoutedInFragments: "routed_in_fragments",
+	GPDU: "g_pdu", SocketFull: "socket_full", UnknownType: "unknown_type", Malformed: "malformed", QueueFull: "queue_full",
 	SendFailed: "send_failed", Panicked: "panicked",
 }
 
@@ -116,8 +118,9 @@ type Slowpath struct {
 	whole   chan whole
 	echoes  chan echo
 	counts  [outcomes]atomic.Uint64
-	limiter limiter // of the goroutine that sends Error Indications
-	copy    []byte  // reused by SendCopy
+	limiter limiter  // of the goroutine that sends Error Indications
+	copy    []byte   // reused by SendGPDU
+	frames  *os.File // packet socket, which receives nothing
 }
 
 type unknown struct {
@@ -136,6 +139,11 @@ func Listen(cfg Config) (*Slowpath, error) {
 		echoes:  make(chan echo, 256),
 		limiter: limiter{perSecond: cfg.PerPeer, peers: cfg.Peers},
 	}
+	frames, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("packet socket for fragments: %w", err)
+	}
+	s.frames = os.NewFile(uintptr(frames), "fragments")
 	for _, slice := range cfg.Slices {
 		conn, err := listen(netip.AddrPortFrom(slice, cfg.Port))
 		if err != nil {
@@ -179,7 +187,7 @@ func (s *Slowpath) Close() error {
 	for _, conn := range s.conns {
 		errs = append(errs, conn.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.frames.Close())...)
 }
 
 // Run answers until ctx ends, and closes the sockets.

@@ -189,6 +189,8 @@ func (d *daemon) run(n *node.Node) {
 					Path: slowpath.Path{Local: e.Tunnel.Local, Remote: e.Tunnel.Remote}, TEID: uint32(e.Tunnel.TEID),
 					HasQFI: e.QFI.Present, QFI: e.QFI.Value, ToS: e.ToS, Copy: e.Kind == datapath.EventCopy,
 				}, e.Packet)
+			case datapath.EventRouted:
+				d.slow.SendRouted(slowpath.Exit(e.Exit), e.Packet)
 			case datapath.EventEndMarker:
 				d.slow.SendEndMarker(slowpath.Path{Local: e.Tunnel.Local, Remote: e.Tunnel.Remote}, uint32(e.Tunnel.TEID))
 			}
