@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
@@ -25,8 +26,8 @@ import (
 )
 
 // trunk is a node with real ports, of which the core port carries three networks: one without tag, and two with. UE 5 has
-// the same address in each of them. Ports and next hops of the VLANs are put into the tables by hand: the kernel that runs
-// this test need not have VLAN devices.
+// the same address in each of them, and the gateways have. Where the kernel has no VLAN devices, ports and next hops of the VLANs are
+// put into the tables by hand.
 type trunk struct {
 	t            *testing.T
 	ns           netns.NsHandle
@@ -70,10 +71,14 @@ func newTrunk(t *testing.T) *trunk {
 	cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
 	cfg.AddressBlocks, cfg.Peers, cfg.MaxInstances = 4, 8, 4
 	cfg.Slices = []Slice{{Address: slice1, TEIDs: sliceSlots}}
-	for tag := range networks {
-		cfg.Instances = append(cfg.Instances, Instance{Name: networks[tag].instance, Gateway: coreGateway})
+	devices := x.vlanDevices()
+	cfg.Ports = []Port{{Name: "access0", Side: SideAccess}}
+	for tag, network := range networks {
+		cfg.Instances = append(cfg.Instances, Instance{Name: network.instance, Gateway: coreGateway})
+		if tag == 0 || devices {
+			cfg.Ports = append(cfg.Ports, Port{Name: "core0", VLAN: tag, Side: SideCore, Instance: network.instance})
+		}
 	}
-	cfg.Ports = []Port{{Name: "access0", Side: SideAccess}, {Name: "core0", Side: SideCore, Instance: "plain"}}
 	x.d, err = Open(cfg, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -90,15 +95,14 @@ func newTrunk(t *testing.T) *trunk {
 	core0, err := netlink.LinkByName("core0")
 	require.NoError(t, err)
 	for tag, network := range networks {
-		number := x.d.tables.numbers[network.instance]
-		delete(x.d.hops.wanted, number)
-		if tag != 0 {
+		if number := x.d.tables.numbers[network.instance]; tag != 0 && !devices {
+			delete(x.d.hops.wanted, number)
 			require.NoError(t, x.d.tables.ports.insert(portKey(core0.Attrs().Index, int(tag)), number, uint32(SideCore), membarrier))
+			hop := pgwuHop{Ifindex: uint32(core0.Attrs().Index), Mtu: 1500, Vlan: tag}
+			copy(hop.RemoteMac[:], network.gateway)
+			copy(hop.LocalMac[:], coreMAC)
+			require.NoError(t, x.d.hops.store(number, hop))
 		}
-		hop := pgwuHop{Ifindex: uint32(core0.Attrs().Index), Mtu: 1500, Vlan: tag}
-		copy(hop.RemoteMac[:], network.gateway)
-		copy(hop.LocalMac[:], coreMAC)
-		require.NoError(t, x.d.hops.store(number, hop))
 		require.NoError(t, x.d.Apply(session.Changes{Puts: []session.Entry{
 			with(uplinkOf(network.n), func(e *session.Entry) { e.Instance, e.Sources = network.instance, uplinkOf(5).Sources }),
 			with(downlinkOf(5), func(e *session.Entry) {
@@ -107,6 +111,35 @@ func newTrunk(t *testing.T) *trunk {
 		}}))
 	}
 	return x
+}
+
+// vlanDevices makes those of the core port, each with a gateway of the same address; false: this kernel has none.
+func (x *trunk) vlanDevices() bool {
+	t := x.t
+	core0, err := netlink.LinkByName("core0")
+	require.NoError(t, err)
+	for tag, network := range networks {
+		if tag == 0 {
+			continue
+		}
+		vlan := &netlink.Vlan{
+			LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprintf("core0.%d", tag), ParentIndex: core0.Attrs().Index}, VlanId: int(tag),
+			VlanProtocol: netlink.VLAN_PROTOCOL_8021Q,
+		}
+		err := netlink.LinkAdd(vlan)
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return false
+		}
+		require.NoError(t, err)
+		require.NoError(t, netlink.LinkSetUp(vlan))
+		a, err := netlink.ParseAddr("10.50.1.2/24")
+		require.NoError(t, err)
+		require.NoError(t, netlink.AddrAdd(vlan, a))
+		require.NoError(t, netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: vlan.Index, IP: coreGateway.AsSlice(), State: unix.NUD_PERMANENT, HardwareAddr: network.gateway,
+		}))
+	}
+	return true
 }
 
 func (x *trunk) end(name string, mac net.HardwareAddr, address, gateway string, gatewayMAC net.HardwareAddr) end {
@@ -270,40 +303,55 @@ func TestVLANsOfOnePort(t *testing.T) {
 	}
 }
 
-// TestTagsThatTheKernelPushes has the kernel at the other end push tags as its VLAN devices do: beside the frame, where a NIC or
-// a veth is to take them from. With its offloads off they are in the frame, and the program sees them.
+// TestTagsThatTheKernelPushes has the kernel at the other end push tags beside the frame, where a NIC or a veth is to take them
+// from. With its offloads off they are in the frame, and the program sees them.
 func TestTagsThatTheKernelPushes(t *testing.T) {
 	x := newTrunk(t)
 	require.NoError(t, nic(x.core.name).turnOff(offeringTags))
-	socket, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, unix.Close(socket)) }()
-	require.NoError(t, unix.Bind(socket, &unix.SockaddrLinklayer{Ifindex: x.core.far}))
 	for _, row := range []struct {
-		protocol, tag uint16
-		reason        string
+		protocol netlink.VlanProtocol
+		tag      uint16
+		reason   string
 	}{
-		{unix.ETH_P_8021Q, 100, "downlink_forwarded"},
-		{unix.ETH_P_8021Q, 300, "unexpected_vlan"},
-		{unix.ETH_P_8021AD, 100, "unexpected_vlan"},
+		{netlink.VLAN_PROTOCOL_8021Q, 100, "downlink_forwarded"},
+		{netlink.VLAN_PROTOCOL_8021Q, 300, "unexpected_vlan"},
+		{netlink.VLAN_PROTOCOL_8021AD, 100, "unexpected_vlan"},
 	} {
-		push, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
-			asm.Mov.Imm(asm.R2, int32(row.protocol>>8|row.protocol<<8)), asm.Mov.Imm(asm.R3, int32(row.tag)),
-			asm.FnSkbVlanPush.Call(), asm.Mov.Imm(asm.R0, 0), asm.Return(),
-		}})
-		require.NoError(t, err)
-		tc, err := link.AttachTCX(link.TCXOptions{Program: push, Interface: x.core.far, Attach: ebpf.AttachTCXEgress})
+		device, remove := x.push(row.protocol, row.tag)
+		socket, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		require.NoError(t, err)
 		before := x.reasons()
-		_, err = unix.Write(socket, downlink(t, 0))
-		require.NoError(t, err)
+		require.NoError(t, unix.Sendto(socket, downlink(t, 0), 0, &unix.SockaddrLinklayer{Ifindex: device}))
 		for deadline := time.Now().Add(patience); len(difference(before, x.reasons())) == 0; time.Sleep(time.Millisecond) {
 			require.True(t, time.Now().Before(deadline))
 		}
-		require.Equal(t, map[string]uint64{row.reason: 1}, difference(before, x.reasons()), "%x %d", row.protocol, row.tag)
-		require.NoError(t, tc.Close())
-		require.NoError(t, push.Close())
+		require.Equal(t, map[string]uint64{row.reason: 1}, difference(before, x.reasons()), "%v %d", row.protocol, row.tag)
+		require.NoError(t, unix.Close(socket))
+		remove()
 	}
+}
+
+// push makes a device whose frames leave the core's far end with a tag: a VLAN device; or, on a kernel that has none, the far
+// end itself with a program that pushes as it does (TCX: Linux 6.6).
+func (x *trunk) push(protocol netlink.VlanProtocol, tag uint16) (device int, remove func()) {
+	t := x.t
+	t.Helper()
+	vlan := &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "tagged", ParentIndex: x.core.far}, VlanId: int(tag), VlanProtocol: protocol}
+	err := netlink.LinkAdd(vlan)
+	if err == nil {
+		require.NoError(t, netlink.LinkSetUp(vlan))
+		return vlan.Index, func() { require.NoError(t, netlink.LinkDel(vlan)) }
+	}
+	require.ErrorIs(t, err, unix.EOPNOTSUPP)
+	proto := uint16(protocol)
+	push, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+		asm.Mov.Imm(asm.R2, int32(proto>>8|proto<<8)), asm.Mov.Imm(asm.R3, int32(tag)),
+		asm.FnSkbVlanPush.Call(), asm.Mov.Imm(asm.R0, 0), asm.Return(),
+	}})
+	require.NoError(t, err)
+	tc, err := link.AttachTCX(link.TCXOptions{Program: push, Interface: x.core.far, Attach: ebpf.AttachTCXEgress})
+	require.NoError(t, err)
+	return x.core.far, func() { require.NoError(t, errors.Join(tc.Close(), push.Close())) }
 }
 
 // fixed is an interface some of whose features cannot be changed: none that this kernel has hides tags for good.
