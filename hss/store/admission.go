@@ -97,6 +97,9 @@ func members(text string, f func(name, value string) error) error {
 
 // valueLength returns how many characters the value has with which the text begins; 0 when it has no end.
 func valueLength(text string) int {
+	if text != "" && text[0] == '"' {
+		return textLength(text)
+	}
 	depth := 0
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
@@ -126,19 +129,15 @@ func valueLength(text string) int {
 
 // textLength returns how many characters the JSON string has with which the text begins; 0 when it has no end.
 func textLength(text string) int {
-	for at := 1; ; {
-		end := strings.IndexByte(text[at:], '"')
-		if end < 0 {
-			return 0
-		}
-		escape := strings.IndexByte(text[at:at+end], '\\')
-		if escape < 0 {
-			return at + end + 1
-		}
-		if at += escape + 2; at > len(text) {
-			return 0
+	for i := 1; i < len(text); i++ { // most are too short for strings.IndexByte to be worth the call
+		switch text[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			i++
 		}
 	}
+	return 0
 }
 
 // textOf returns the text of a JSON string.
