@@ -163,7 +163,11 @@ func (h *hops) update(s *snapshot, index uint32, to target) error {
 	}
 	if h.states[index] != why {
 		h.states[index] = why
-		h.log.Info("next hop", "address", to.String(), "via", w.via.String(), "state", why,
+		via := ""
+		if w.via.IsValid() {
+			via = w.via.String()
+		}
+		h.log.Info("next hop", "address", to.String(), "via", via, "state", why,
 			"ifindex", hop.Ifindex, "mac", net.HardwareAddr(hop.RemoteMac[:]).String())
 	}
 	return nil
