@@ -39,5 +39,15 @@ func mapOctets(pin string) (uint64, error) {
 		return 0, err
 	}
 	octets, _ := info.Memlock() // none: a map that grows with what is in it, and is empty
+	if info.Type == ebpf.Array {
+		octets = min(octets, arrayOctets(uint64(info.MaxEntries), uint64(info.ValueSize)))
+	}
 	return octets, nil
+}
+
+// arrayOctets is what an array takes that is mapped into memory. Linux before 6.4 accounts a key for each element, too, which
+// is nowhere stored.
+func arrayOctets(elements, size uint64) uint64 {
+	page := uint64(os.Getpagesize())
+	return (elements*((size+7)&^7)+page-1)/page*page + page // the last for its head
 }
