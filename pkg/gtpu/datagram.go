@@ -32,7 +32,7 @@ func Datagram(from, to netip.AddrPort, message []byte) ([]byte, error) {
 		binary.BigEndian.PutUint16(b[2:], uint16(header+length))
 		copy(b[12:], from.Addr().AsSlice())
 		copy(b[16:], to.Addr().AsSlice())
-		binary.BigEndian.PutUint16(b[10:], checksum(b))
+		binary.BigEndian.PutUint16(b[10:], HeaderChecksum(b))
 	} else {
 		const header = 40
 		if length > 0xffff {
@@ -51,8 +51,8 @@ func Datagram(from, to netip.AddrPort, message []byte) ([]byte, error) {
 	return append(b, message...), nil
 }
 
-// checksum is that of RFC 1071.
-func checksum(header []byte) uint16 {
+// HeaderChecksum is that of an IPv4 header, RFC 791 3.1 and RFC 1071, whose own is 0.
+func HeaderChecksum(header []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(header); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(header[i:]))

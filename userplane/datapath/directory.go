@@ -22,8 +22,15 @@ type directory struct {
 	table[pgwuBucket]
 	fronted bool
 	grown   *uint32 // generations in use, less one, where the program reads it; nil: it does not grow
-	keys    int     // of one that grows
+	size    uint32  // buckets of a generation
+	keys    int     // since adopt
 	doubled bool    // the keys that have left the first half are still there
+}
+
+// growBy makes it one that grows. grown is what the program reads.
+func (d *directory) growBy(grown *uint32) {
+	d.grown = grown
+	d.size, _ = generations(uint32(len(d.slots)))
 }
 
 // front is the bucket of the keys that came first; nil: there is none.
@@ -71,29 +78,30 @@ func (d *directory) index(product uint64) uint64 {
 		}
 		return (product >> 32) * n >> 32
 	}
-	size, _ := generations(uint32(len(d.slots)))
-	return (product>>32)*uint64(size)>>32 + product>>20&uint64(atomic.LoadUint32(d.grown))*uint64(size)
+	size := uint64(d.size)
+	return (product>>32)*size>>32 + product>>20&uint64(atomic.LoadUint32(d.grown))*size
 }
 
 // adopt clears what a process left half done: copies of keys that were on their way.
 func (d *directory) adopt() {
-	d.clean()
-	d.keys = 0
-	for range d.all {
-		d.keys++
-	}
+	d.keys = d.clean()
 }
 
-// clean frees the cells that no look-up of their key returns.
-func (d *directory) clean() {
+// clean frees the cells that no look-up of their key returns, and says how many are left.
+func (d *directory) clean() (left int) {
 	for b := range d.slots {
 		for i := range d.slots[b].Cells {
 			cell := &d.slots[b].Cells[i]
-			if key := atomic.LoadUint64(&cell.Key); key != 0 && d.find(key) != cell {
+			switch key := atomic.LoadUint64(&cell.Key); {
+			case key == 0:
+			case d.find(key) != cell:
 				atomic.StoreUint64(&cell.Key, 0)
+			default:
+				left++
 			}
 		}
 	}
+	return left
 }
 
 // used is how many generations are in use, of a directory that grows.
@@ -102,10 +110,9 @@ func (d *directory) used() uint32 { return atomic.LoadUint32(d.grown) + 1 }
 // double has twice as many generations be in use. Programs that look by the former number find the keys that move where they
 // were, until finish has waited for them.
 func (d *directory) double() {
-	size, _ := generations(uint32(len(d.slots)))
 	used := d.used()
-	for b := range d.slots[:size*used] {
-		further := &d.slots[uint32(b)+size*used]
+	for b := range d.slots[:d.size*used] {
+		further := &d.slots[uint32(b)+d.size*used]
 		for i, cell := range d.slots[b].Cells {
 			if cell.Key != 0 && d.moves(cell.Key, uint32(b), used) {
 				store(&further.Cells[i], cell.Key, cell.Value, cell.Aux)
@@ -175,13 +182,12 @@ func store(cell *pgwuCell, key uint64, value, aux uint32) {
 // goes from its first bucket to its second is always found, since programs look in this order and see the copy before
 // the original goes. The other way round settle has to wait for programs in between.
 func (d *directory) insert(key uint64, value, aux uint32, settle func() error) error {
-	size, most := generations(uint32(len(d.slots)))
 	for {
 		if err := d.finish(settle); err != nil {
 			return err
 		}
-		grows := d.grown != nil && d.used() < most
-		if !grows || uint32(d.keys) < 3*size*d.used() {
+		grows := d.grown != nil && int(d.used()*d.size) < len(d.slots)
+		if !grows || uint32(d.keys) < 3*d.size*d.used() {
 			err := d.place(key, value, aux, settle)
 			if err == nil {
 				d.keys++

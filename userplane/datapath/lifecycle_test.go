@@ -453,11 +453,16 @@ func TestDirectory(t *testing.T) {
 func TestDirectoryGrows(t *testing.T) {
 	const most = 20_000
 	var grown uint32
-	d := directory{table: table[pgwuBucket]{slots: make([]pgwuBucket, growingBuckets(most))}, grown: &grown}
+	growing := func(slots []pgwuBucket, grown *uint32) *directory {
+		d := &directory{table: table[pgwuBucket]{slots: slots}}
+		d.growBy(grown)
+		return d
+	}
+	d := growing(make([]pgwuBucket, growingBuckets(most)), &grown)
 	r, keys, doublings := random(2), map[uint64]bool{}, 0
 	found := func(d *directory, generations uint32) {
 		t.Helper()
-		by := directory{table: d.table, grown: &generations}
+		by := growing(d.slots, &generations)
 		for key := range keys {
 			cell := by.find(key)
 			require.NotNil(t, cell, "%#x by %d generations", key, generations+1)
@@ -466,17 +471,17 @@ func TestDirectoryGrows(t *testing.T) {
 	}
 	before := grown
 	settle := func() error {
-		found(&d, grown)
+		found(d, grown)
 		if grown == before {
 			return nil // a key goes from its second bucket to its first
 		}
 		doublings++
-		found(&d, before)
+		found(d, before)
 		for _, generations := range []uint32{before, grown} { // killed before or after the number was stored
-			next := directory{table: table[pgwuBucket]{slots: slices.Clone(d.slots)}, grown: &generations}
+			next := growing(slices.Clone(d.slots), &generations)
 			next.adopt()
 			require.Equal(t, len(keys), next.keys)
-			found(&next, generations)
+			found(next, generations)
 		}
 		before = grown
 		return nil
@@ -490,7 +495,7 @@ func TestDirectoryGrows(t *testing.T) {
 		keys[key] = true
 	}
 	require.Equal(t, 6, doublings, "all 64 generations")
-	found(&d, grown)
+	found(d, grown)
 	n := 0
 	for range d.all {
 		n++
@@ -503,16 +508,16 @@ func TestDirectoryGrows(t *testing.T) {
 	require.Zero(t, d.keys)
 
 	failing := func() error { return errors.ErrUnsupported }
-	small := directory{table: table[pgwuBucket]{slots: make([]pgwuBucket, growingBuckets(1000))}, grown: new(uint32)}
+	small := growing(make([]pgwuBucket, growingBuckets(1000)), new(uint32))
 	clear(keys)
 	for n := uint64(1); ; n++ {
 		if err := small.insert(n, uint32(n), 0, failing); err != nil {
 			require.ErrorIs(t, err, errors.ErrUnsupported)
-			found(&small, 0)
-			found(&small, 1)
+			found(small, 0)
+			found(small, 1)
 			require.NoError(t, small.insert(n, uint32(n), 0, func() error { return nil }))
 			keys[n] = true
-			found(&small, *small.grown)
+			found(small, *small.grown)
 			return
 		}
 		keys[n] = true

@@ -1,14 +1,13 @@
 package datapath
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/binary"
 	"fmt"
-	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/xepc/xepc/userplane/datapath/ethtool"
 )
 
 // Features by which an interface puts VLAN tags beside the frame, where the program does not see them: on the way in,
@@ -55,41 +54,10 @@ func showTags(f features) error {
 	return nil
 }
 
-// nic is an interface of the calling thread's network namespace, by its name.
+// nic is an interface, by its name.
 type nic string
 
-// As in linux/ethtool.h.
-const (
-	featureStrings = 4  // ETH_SS_FEATURES
-	stringOctets   = 32 // ETH_GSTRING_LEN
-	featureWord    = 32 // features of a block
-)
-
-// names are those of the kernel's features, in the order of their bits.
-func (n nic) names() ([]string, error) {
-	sizes := struct {
-		command, _ uint32
-		mask       uint64
-		count      uint32
-	}{command: unix.ETHTOOL_GSSET_INFO, mask: 1 << featureStrings}
-	if err := n.ethtool(unsafe.Pointer(&sizes)); err != nil {
-		return nil, err
-	}
-	const header = 12 // struct ethtool_gstrings
-	b := make([]byte, header+stringOctets*int(sizes.count))
-	binary.NativeEndian.PutUint32(b, unix.ETHTOOL_GSTRINGS)
-	binary.NativeEndian.PutUint32(b[4:], featureStrings)
-	binary.NativeEndian.PutUint32(b[8:], sizes.count)
-	if err := n.ethtool(unsafe.Pointer(&b[0])); err != nil {
-		return nil, err
-	}
-	names := make([]string, sizes.count)
-	for i := range names {
-		name, _, _ := bytes.Cut(b[header+stringOctets*i:][:stringOctets], []byte{0})
-		names[i] = string(name)
-	}
-	return names, nil
-}
+const featureWord = 32 // features of a block, as in linux/ethtool.h
 
 // featureBlocks is a message about so many features: command, number of blocks of 32 features, and the blocks.
 func featureBlocks(command uint32, features, words int) []uint32 {
@@ -100,13 +68,13 @@ func featureBlocks(command uint32, features, words int) []uint32 {
 }
 
 func (n nic) active() (map[string]bool, error) {
-	names, err := n.names()
+	names, err := ethtool.Device(n).Strings(ethtool.Features)
 	if err != nil {
 		return nil, err
 	}
 	const words, at = 4, 2 // struct ethtool_get_features_block: available, requested, active, never changed
 	message := featureBlocks(unix.ETHTOOL_GFEATURES, len(names), words)
-	if err := n.ethtool(unsafe.Pointer(&message[0])); err != nil {
+	if err := ethtool.Device(n).Do(unsafe.Pointer(&message[0])); err != nil {
 		return nil, err
 	}
 	active := map[string]bool{}
@@ -117,7 +85,7 @@ func (n nic) active() (map[string]bool, error) {
 }
 
 func (n nic) turnOff(off []string) error {
-	names, err := n.names()
+	names, err := ethtool.Device(n).Strings(ethtool.Features)
 	if err != nil {
 		return err
 	}
@@ -130,26 +98,5 @@ func (n nic) turnOff(off []string) error {
 			}
 		}
 	}
-	return n.ethtool(unsafe.Pointer(&message[0]))
-}
-
-// ethtool does one ioctl. The argument holds no pointers.
-func (n nic) ethtool(argument unsafe.Pointer) error {
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(socket) }()
-	request := struct {
-		name [unix.IFNAMSIZ]byte
-		data unsafe.Pointer
-		_    [16]byte // struct ifreq is a union of up to 24 octets
-	}{data: argument}
-	copy(request.name[:unix.IFNAMSIZ-1], n)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(socket), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
-	runtime.KeepAlive(&request)
-	if errno != 0 {
-		return errno
-	}
-	return nil
+	return ethtool.Device(n).Do(unsafe.Pointer(&message[0]))
 }

@@ -228,37 +228,34 @@ func (d *Datapath) takeSingle(p *plan, key session.Key) (place, error) {
 // unused. Never the one of its own last octet: the program compares addresses, and would take it for the one of that address
 // in another network instance.
 func (d *Datapath) takeStray(p *plan, key session.Key) (place, error) {
-	var found *place
 	blocks := uint32(len(d.blockKeys))
-	for n := range blocks {
-		block := (d.strays + n) % blocks
-		if d.blockKeys[block] == 0 || d.blockPool.refs[block] >= blockSize {
-			continue
-		}
-		for i := range uint32(blockSize) {
-			at := place{placeDownlink, block*blockSize + i}
-			if d.tables.keyAt(at) != 0 || p.taken.has(at) || wireKey(key) != keyRouted && i == lastOctet(key.UE) {
+	for _, rested := range []bool{true, false} { // one that rests would have to be waited for
+		for n := range blocks {
+			block := (d.strays + n) % blocks
+			if d.blockKeys[block] == 0 || d.blockPool.refs[block] >= blockSize {
 				continue
 			}
-			if found == nil || d.grace.rests(*found) {
-				found = &at
-			}
-			if !d.grace.rests(at) {
-				break
+			if at, ok := d.freeSlot(p, key, block, rested); ok {
+				d.strays = block
+				d.blockPool.hold(block)
+				p.undo = append(p.undo, func() { d.blockPool.release(block) })
+				return at, nil
 			}
 		}
-		if found != nil && !d.grace.rests(*found) {
-			break
+	}
+	return place{}, fmt.Errorf("%w: all %d slots of UE addresses are in use", ErrTableFull, blocks*blockSize)
+}
+
+// freeSlot is a free slot of a block for a stray; rested: none that rests.
+func (d *Datapath) freeSlot(p *plan, key session.Key, block uint32, rested bool) (at place, ok bool) {
+	for i := range uint32(blockSize) {
+		at = place{placeDownlink, block*blockSize + i}
+		own := wireKey(key) != keyRouted && i == lastOctet(key.UE)
+		if !own && d.tables.keyAt(at) == 0 && !p.taken.has(at) && (!rested || !d.grace.rests(at)) {
+			return at, true
 		}
 	}
-	if found == nil {
-		return place{}, fmt.Errorf("%w: all %d slots of UE addresses are in use", ErrTableFull, blocks*blockSize)
-	}
-	block := found.index / blockSize
-	d.strays = block
-	d.blockPool.hold(block)
-	p.undo = append(p.undo, func() { d.blockPool.release(block) })
-	return *found, nil
+	return at, false
 }
 
 // addRoute has a prefix lead to a slot of downlink.

@@ -94,7 +94,8 @@ func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
 	if err != nil {
 		return nil, errors.Join(err, t.unmap())
 	}
-	t.teids.grown, t.hosts.grown = &t.growths.slots[0].Teids, &t.growths.slots[0].Hosts
+	t.teids.growBy(&t.growths.slots[0].Teids)
+	t.hosts.growBy(&t.growths.slots[0].Hosts)
 	if err := maps.About.Lookup(uint32(0), &t.about); err != nil {
 		return nil, errors.Join(fmt.Errorf("read %v: %w", maps.About, err), t.unmap())
 	}

@@ -161,15 +161,7 @@ func (x *trunk) end(name string, mac net.HardwareAddr, address, gateway string, 
 	return end{name + "p", far, sink}
 }
 
-func (x *trunk) reasons() map[string]uint64 {
-	rows, err := x.d.Reader().Reasons()
-	require.NoError(x.t, err)
-	counts := map[string]uint64{}
-	for _, row := range rows {
-		counts[row.Name] = row.Packets
-	}
-	return counts
-}
+func (x *trunk) reasons() map[string]uint64 { return reasonsOf(x.t, x.d) }
 
 // lost is what all veths have lost.
 func (x *trunk) lost() (all uint64) {

@@ -272,8 +272,13 @@ func (w *world) enter() {
 // reasons returns the counts by name.
 func (w *world) reasons() map[string]uint64 {
 	w.t.Helper()
-	rows, err := w.d.Reader().Reasons()
-	require.NoError(w.t, err)
+	return reasonsOf(w.t, w.d)
+}
+
+func reasonsOf(t testing.TB, d *Datapath) map[string]uint64 {
+	t.Helper()
+	rows, err := d.Reader().Reasons()
+	require.NoError(t, err)
 	counts := map[string]uint64{}
 	for _, row := range rows {
 		counts[row.Name] = row.Packets

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/xepc/xepc/pkg/gtpu"
 )
 
 // Exit is how a packet leaves without tunnel.
@@ -92,7 +94,7 @@ func fragment(packet []byte, mtu int) ([][]byte, error) {
 		binary.BigEndian.PutUint16(f[2:], uint16(len(f)))
 		binary.BigEndian.PutUint16(f[6:], flags&^(moreFragments|offsetMask)|more|uint16(offset))
 		f[10], f[11] = 0, 0
-		binary.BigEndian.PutUint16(f[10:], checksum(f[:len(header)]))
+		binary.BigEndian.PutUint16(f[10:], gtpu.HeaderChecksum(f[:len(header)]))
 		all = append(all, f)
 		data, offset, header = data[take:], offset+take/8, later
 	}
@@ -120,16 +122,4 @@ func laterHeader(header []byte) []byte {
 	}
 	later[0] = 4<<4 | byte(len(later)/4)
 	return later
-}
-
-// checksum is that of an IPv4 header (RFC 1071), whose own is 0.
-func checksum(header []byte) uint16 {
-	sum := uint32(0)
-	for i := 0; i+1 < len(header); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(header[i:]))
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
 }

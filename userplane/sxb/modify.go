@@ -151,7 +151,7 @@ func recount(
 func (sh *shard) endEntries(
 	settled, next session.Session, counts session.Counts, gone session.Table, final []pfcp.UsageReport,
 ) (session.Session, error) {
-	if err := sh.e.dp.Apply(session.Diff(gone, stopped(gone))); err != nil {
+	if err := sh.e.dp.Apply(session.Changes{Puts: stopped(gone)}); err != nil {
 		return next, err
 	}
 	late, err := sh.counts(gone)
