@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v2"
 	"go.uber.org/goleak"
+
+	"github.com/xepc/xepc/pkg/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,29 +35,11 @@ func testConfig(t *testing.T) Config {
 	return c
 }
 
-// syncBuffer is a log that a test reads while the node writes.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 func TestServeStartsAnswersAndStops(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Metrics.Address = freeAddress(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	var log syncBuffer
+	var log testkit.Log
 	setUpDone := make(chan struct{})
 	var order []string
 	ended := make(chan error, 1)

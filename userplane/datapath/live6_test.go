@@ -17,6 +17,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/xepc/xepc/pkg/testkit"
 	"github.com/xepc/xepc/userplane/session"
 )
 
@@ -69,7 +70,7 @@ func newLive6(t *testing.T) *live {
 	})
 	go l.echo()
 	l.cfg = Default()
-	l.cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
+	l.cfg.PinDir = filepath.Join(testkit.BPFFS(t), "node")
 	l.cfg.Slices = []Slice{{Address6: slice1v6, TEIDs: sliceSlots}}
 	l.cfg.Instances = []Instance{{Name: "internet", Gateway6: coreGateway6}}
 	l.cfg.Ports = []Port{{Name: "access0", Side: SideAccess}, {Name: "core0", Side: SideCore, Instance: "internet"}}

@@ -6,9 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -22,6 +20,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
+	"github.com/xepc/xepc/pkg/testkit"
 	"github.com/xepc/xepc/userplane/session"
 )
 
@@ -73,7 +72,7 @@ func newLive(t *testing.T) *live {
 	})
 	go l.echo()
 	l.cfg = Default()
-	l.cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
+	l.cfg.PinDir = filepath.Join(testkit.BPFFS(t), "node")
 	l.cfg.Slices = []Slice{{Address: slice1, TEIDs: sliceSlots}}
 	l.cfg.Instances = []Instance{{Name: "internet", Gateway: coreGateway}}
 	l.cfg.Ports = []Port{{Name: "access0", Side: SideAccess}, {Name: "core0", Side: SideCore, Instance: "internet"}}
@@ -86,39 +85,17 @@ func (l *live) checksums(name string) {
 	require.NoError(l.t, nic(name).turnOff([]string{"tx-checksum-ip-generic"}))
 }
 
-func anotherNamespace(t *testing.T) (ns netns.NsHandle) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends here
-		var err error
-		ns, err = netns.New()
-		if err == nil {
-			err = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	}()
-	<-done
-	require.False(t, t.Failed(), "these tests need root")
-	t.Cleanup(func() { require.NoError(t, ns.Close()) })
+// anotherNamespace makes one whose kernel does not speak IPv6 by itself.
+func anotherNamespace(t *testing.T) netns.NsHandle {
+	t.Helper()
+	ns := testkit.NewNamespace(t)
+	testkit.In(t, ns, func() { testkit.DisableIPv6(t) })
 	return ns
 }
 
-// in runs f in a namespace. f may call require.
 func (l *live) in(ns netns.NsHandle, f func()) {
 	l.t.Helper()
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	require.NoError(l.t, err)
-	defer func() {
-		require.NoError(l.t, netns.Set(before))
-		require.NoError(l.t, before.Close())
-		runtime.UnlockOSThread()
-	}()
-	require.NoError(l.t, netns.Set(ns))
-	f()
+	testkit.In(l.t, ns, f)
 }
 
 func (l *live) veth(name, peer string, where netns.NsHandle) {

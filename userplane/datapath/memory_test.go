@@ -6,16 +6,19 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/xepc/xepc/pkg/testkit"
 )
 
 // As the kernel accounts it, with the sizes that follow from the sessions.
 func TestAllMapsTakeAtMost300OctetsASession(t *testing.T) {
-	newNamespace(t)
+	testkit.EnterNamespace(t)
+	testkit.DisableIPv6(t)
 	for _, sessions := range []int{16384, 65536, 262144} {
 		cfg := Default()
 		cfg.SizeFor(sessions)
 		cfg.Slices = []Slice{{Address: slice1, TEIDs: sessions}}
-		cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
+		cfg.PinDir = filepath.Join(testkit.BPFFS(t), "node")
 		d, err := Open(cfg, slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
 		octets, err := MapOctets(cfg.PinDir)

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/xepc/xepc/userplane/datapath/ethtool"
+	"github.com/xepc/xepc/pkg/ethtool"
 )
 
 // Features by which an interface puts VLAN tags beside the frame, where the program does not see them: on the way in,

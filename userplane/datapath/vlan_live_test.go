@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/pkg/testkit"
 	"github.com/xepc/xepc/userplane/datapath/traffic"
 	"github.com/xepc/xepc/userplane/session"
 )
@@ -54,7 +55,8 @@ var networks = map[uint16]struct {
 }
 
 func newTrunk(t *testing.T) *trunk {
-	x := &trunk{t: t, ns: newNamespace(t)}
+	x := &trunk{t: t, ns: testkit.EnterNamespace(t)}
+	testkit.DisableIPv6(t)
 	x.access = x.end("access0", accessMAC, "10.20.11.2/24", "10.20.11.1", accessGW)
 	x.core = x.end("core0", coreMAC, "10.50.1.2/24", "10.50.1.1", coreGW)
 	_, sgws, err := net.ParseCIDR("10.10.0.0/16")
@@ -68,7 +70,7 @@ func newTrunk(t *testing.T) *trunk {
 		}
 	}
 	cfg := Default()
-	cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
+	cfg.PinDir = filepath.Join(testkit.BPFFS(t), "node")
 	cfg.AddressBlocks, cfg.Peers, cfg.MaxInstances = 4, 8, 4
 	cfg.Slices = []Slice{{Address: slice1, TEIDs: sliceSlots}}
 	devices := x.vlanDevices()

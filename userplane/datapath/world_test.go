@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/pkg/testkit"
 	"github.com/xepc/xepc/userplane/session"
 )
 
@@ -101,7 +102,8 @@ func newWorld(t testing.TB) *world {
 func newWorldWith(t testing.TB, change func(*Config)) *world {
 	t.Helper()
 	w := &world{t: t, ifindex: map[string]int{}}
-	w.ns = newNamespace(t)
+	w.ns = testkit.EnterNamespace(t)
+	testkit.DisableIPv6(t) // else the kernel's own packets are counted too
 	w.port("access0", accessMAC, "10.20.11.2/24", "10.20.11.1", accessGW)
 	w.port("core0", coreMAC, "10.50.1.2/24", "10.50.1.1", coreGW)
 	w.port("core1", otherMAC, "10.51.1.2/24", "10.51.1.1", otherGW)
@@ -114,7 +116,7 @@ func newWorldWith(t testing.TB, change func(*Config)) *world {
 		require.NoError(t, netlink.RouteAdd(&netlink.Route{Dst: network, Gw: net.ParseIP(via)}))
 	}
 	w.cfg = Default()
-	w.cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
+	w.cfg.PinDir = filepath.Join(testkit.BPFFS(t), "node")
 	w.cfg.AddressBlocks = 4
 	w.cfg.Peers = 8
 	w.cfg.ICMPRate = 1_000_000
@@ -198,37 +200,6 @@ func (w *world) port6(name, address, gateway string, gatewayMAC net.HardwareAddr
 	require.NoError(t, netlink.NeighSet(&netlink.Neigh{
 		LinkIndex: l.Attrs().Index, IP: net.ParseIP(gateway), State: unix.NUD_PERMANENT, HardwareAddr: gatewayMAC,
 	}))
-}
-
-// newNamespace moves this test's thread into a network namespace of its own until the test ends.
-func newNamespace(t testing.TB) netns.NsHandle {
-	t.Helper()
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	require.NoError(t, err)
-	ns, err := netns.New()
-	require.NoError(t, err, "these tests need root")
-	t.Cleanup(func() {
-		require.NoError(t, netns.Set(before))
-		require.NoError(t, ns.Close())
-		require.NoError(t, before.Close())
-		runtime.UnlockOSThread()
-	})
-	for _, conf := range []string{"all", "default"} { // else the kernel's own packets are counted too
-		require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+conf+"/disable_ipv6", []byte("1"), 0))
-	}
-	lo, err := netlink.LinkByName("lo")
-	require.NoError(t, err)
-	require.NoError(t, netlink.LinkSetUp(lo))
-	return ns
-}
-
-func mountBPFFS(t testing.TB) string {
-	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, unix.Mount("bpf", dir, "bpf", 0, ""))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	return dir
 }
 
 // xdpMD is struct xdp_md of linux/bpf.h, the context of a test run.

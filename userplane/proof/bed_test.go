@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/pkg/testkit"
 	"github.com/xepc/xepc/userplane/datapath"
 	"github.com/xepc/xepc/userplane/datapath/traffic"
 	"github.com/xepc/xepc/userplane/session"
@@ -81,24 +81,8 @@ type end struct {
 // newLinks makes the namespace, the ports and the sinks. The test's thread is in the namespace until it ends.
 func newLinks(t *testing.T) *bed {
 	t.Helper()
-	b := &bed{t: t}
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	require.NoError(t, err)
-	b.ns, err = netns.New()
-	require.NoError(t, err, "these tests need root")
-	t.Cleanup(func() {
-		require.NoError(t, netns.Set(before))
-		require.NoError(t, b.ns.Close())
-		require.NoError(t, before.Close())
-		runtime.UnlockOSThread()
-	})
-	for _, conf := range []string{"all", "default"} { // else the kernel's own packets are counted too
-		require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+conf+"/disable_ipv6", []byte("1"), 0))
-	}
-	lo, err := netlink.LinkByName("lo")
-	require.NoError(t, err)
-	require.NoError(t, netlink.LinkSetUp(lo))
+	b := &bed{t: t, ns: testkit.EnterNamespace(t)}
+	testkit.DisableIPv6(t) // else the kernel's own packets are counted too
 	b.access = b.newEnd("access0", accessMAC, "10.20.11.2/24", map[netip.Addr]net.HardwareAddr{sgw: sgwMAC, sgw2: sgw2MAC})
 	b.enableIPv6(b.access, map[netip.Addr]net.HardwareAddr{sgw6: sgwMAC, sgw26: sgw2MAC})
 	b.core = b.newEnd("core0", coreMAC, "10.50.1.2/24", map[netip.Addr]net.HardwareAddr{gateway: coreGW, gateway2: coreGW2})
@@ -238,7 +222,7 @@ func newBed(t *testing.T, change ...func(*datapath.Config)) *bed {
 	t.Helper()
 	b := newLinks(t)
 	b.cfg = datapath.Default()
-	b.cfg.PinDir = filepath.Join(mountBPFFS(t), "node")
+	b.cfg.PinDir = filepath.Join(testkit.BPFFS(t), "node")
 	b.cfg.AddressBlocks, b.cfg.Peers, b.cfg.MaxInstances = 32, 64, 4
 	b.cfg.Slices = []datapath.Slice{{Address: slice, Address6: slice6, TEIDs: 4096}, {Address: slice2, TEIDs: 256}}
 	b.cfg.Instances = []datapath.Instance{{Name: "internet", Gateway: gateway}}
@@ -261,14 +245,6 @@ func (b *bed) open() {
 	var err error
 	b.d, err = datapath.Open(b.cfg, slog.New(slog.DiscardHandler))
 	require.NoError(b.t, err)
-}
-
-func mountBPFFS(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, unix.Mount("bpf", dir, "bpf", 0, ""))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	return dir
 }
 
 func (b *bed) apply(c session.Changes) {

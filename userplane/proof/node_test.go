@@ -1,7 +1,6 @@
 package proof
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -17,9 +16,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/pkg/testkit"
 	"github.com/xepc/xepc/userplane/datapath"
 )
 
@@ -52,34 +51,16 @@ type node struct {
 	*bed
 	dir     string
 	process *exec.Cmd
-	log     *log
+	log     *testkit.Log
 	cp      *controlPlane
 	reader  *datapath.Reader
 	changes *strings.Replacer // of the configuration
 }
 
-// log is what the daemon writes, read while it does.
-type log struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // newNode starts a node; parts of its configuration are replaced, each by the one behind it.
 func newNode(t *testing.T, changes ...string) *node {
 	t.Helper()
-	n := &node{bed: newLinks(t), dir: t.TempDir(), log: &log{}, changes: strings.NewReplacer(changes...)}
+	n := &node{bed: newLinks(t), dir: t.TempDir(), log: &testkit.Log{}, changes: strings.NewReplacer(changes...)}
 	l, err := netlink.LinkByName("lo")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/lo/disable_ipv6", []byte("0"), 0))
@@ -88,13 +69,8 @@ func newNode(t *testing.T, changes ...string) *node {
 		require.NoError(t, err)
 		require.NoError(t, netlink.AddrAdd(l, a))
 	}
-	for _, dir := range []string{"bpf", "state"} {
-		require.NoError(t, os.Mkdir(filepath.Join(n.dir, dir), 0o700))
-	}
-	require.NoError(t, unix.Mount("bpf", n.dir+"/bpf", "bpf", 0, ""))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(n.dir+"/bpf", unix.MNT_DETACH)) })
-	require.NoError(t, unix.Mount("tmpfs", n.dir+"/state", "tmpfs", 0, ""))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(n.dir+"/state", unix.MNT_DETACH)) })
+	testkit.Mount(t, "bpf", n.dir+"/bpf", "")
+	testkit.Mount(t, "tmpfs", n.dir+"/state", "")
 	n.configure("")
 	n.start()
 	t.Cleanup(func() {

@@ -5,15 +5,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/gtpu"
+	"github.com/xepc/xepc/pkg/testkit"
 )
 
 var (
@@ -24,17 +23,7 @@ var (
 // start6 runs a slow path with a slice of both families in a namespace of its own, and returns an SGW's socket.
 func start6(t *testing.T, change ...func(*Config)) (*Slowpath, *net.UDPConn) {
 	t.Helper()
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	require.NoError(t, err)
-	ns, err := netns.New()
-	require.NoError(t, err, "these tests need root")
-	defer func() {
-		require.NoError(t, netns.Set(before))
-		require.NoError(t, before.Close())
-		require.NoError(t, ns.Close())
-		runtime.UnlockOSThread()
-	}()
+	testkit.EnterNamespace(t)
 	lo, err := netlink.LinkByName("lo")
 	require.NoError(t, err)
 	require.NoError(t, netlink.LinkSetUp(lo))

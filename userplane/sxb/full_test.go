@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/pkg/testkit"
 	"github.com/xepc/xepc/userplane/datapath"
 	"github.com/xepc/xepc/userplane/journal"
 	"github.com/xepc/xepc/userplane/session"
@@ -44,12 +45,9 @@ func (d fullDataPath) Apply(c session.Changes) error {
 }
 
 func newSmall(t *testing.T, seed uint64) *small {
-	pins := t.TempDir()
-	require.NoError(t, unix.Mount("bpf", pins, "bpf", 0, ""))
-	t.Cleanup(func() { _ = unix.Unmount(pins, unix.MNT_DETACH) })
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	dc := datapath.Default()
-	dc.PinDir = filepath.Join(pins, "node")
+	dc.PinDir = filepath.Join(testkit.BPFFS(t), "node")
 	dc.AddressBlocks, dc.Peers, dc.MaxInstances, dc.Rules, dc.Cells, dc.Limits, dc.Meters, dc.Routes = 2, 2, 1, 16, 8, 4, 4, 4
 	dc.Slices = []datapath.Slice{{Address: slice, TEIDs: 16}}
 	dc.Instances = []datapath.Instance{{Name: "internet", Gateway: mustAddr("10.50.1.1")}}
@@ -206,8 +204,7 @@ func fill(t *testing.T, dir string) (free func()) {
 // refused; when there is room again, all goes on.
 func TestRequestsThatTheJournalHasNoRoomFor(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	testkit.Mount(t, "tmpfs", dir, "size=1m")
 	w := &world{t: t, dir: dir, boot: testBoot, dp: newDataPath(), change: []func(*Config){
 		impatient, pooled("172.16.9.0/28", ""),
 	}}

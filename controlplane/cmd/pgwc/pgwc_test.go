@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 	"github.com/xepc/xepc/pkg/config"
 	"github.com/xepc/xepc/pkg/node"
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/pkg/testkit"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -78,28 +78,10 @@ func run(t *testing.T, args ...string) string {
 	return out
 }
 
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // start runs `pgwc serve` until stop is called.
-func start(t *testing.T, file, socket string) (log *lockedBuffer, stop func()) {
+func start(t *testing.T, file, socket string) (log *testkit.Log, stop func()) {
 	t.Helper()
-	log = &lockedBuffer{}
+	log = &testkit.Log{}
 	app := node.Prepare(newApp())
 	app.Writer, app.ErrWriter = log, log
 	ctx, cancel := context.WithCancel(t.Context())

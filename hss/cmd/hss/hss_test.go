@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +27,7 @@ import (
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/pkg/aka"
 	"github.com/xepc/xepc/pkg/node"
+	"github.com/xepc/xepc/pkg/testkit"
 )
 
 const (
@@ -70,26 +70,8 @@ func requireRun(t *testing.T, stdin string, args ...string) string {
 type daemon struct {
 	t                     *testing.T
 	file, socket, address string
-	log                   syncBuffer
+	log                   testkit.Log
 	cmd                   *exec.Cmd
-}
-
-// syncBuffer is written by the process that a test reads the log of.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(b)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // newDaemon writes the configuration of a daemon; redis "" embeds one.

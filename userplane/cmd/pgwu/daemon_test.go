@@ -13,12 +13,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
@@ -27,7 +25,9 @@ import (
 	"github.com/wmnsk/go-pfcp/message"
 	"golang.org/x/sys/unix"
 
+	"github.com/xepc/xepc/pkg/ethtool"
 	"github.com/xepc/xepc/pkg/node"
+	"github.com/xepc/xepc/pkg/testkit"
 )
 
 // beTheProgram makes the test binary be pgwu itself: that is how the tests kill -9 it.
@@ -38,24 +38,6 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	os.Exit(m.Run())
-}
-
-// log is what the daemon writes, read while it does.
-type log struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 const patience = 20 * time.Second
@@ -69,7 +51,7 @@ type site struct {
 	pgwu, sgw, core netns.NsHandle
 	dir, config     string
 	process         *exec.Cmd
-	log             *log
+	log             *testkit.Log
 	cp              *net.UDPConn
 	gtpu            *net.UDPConn
 	seq             uint32
@@ -87,7 +69,7 @@ const remoteTEID = 0xaabbccdd
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), log: &log{}}
+	s := &site{t: t, dir: t.TempDir(), log: &testkit.Log{}}
 	s.pgwu, s.sgw, s.core = newNamespace(t), newNamespace(t), newNamespace(t)
 	s.link("access0", "10.20.11.2/24", s.sgw, "10.20.11.1/24")
 	s.link("core0", "10.50.1.2/24", s.core, "10.50.1.1/24")
@@ -96,9 +78,7 @@ func newSite(t *testing.T) *site {
 	s.in(s.core, func() { route(t, "172.16.1.0/24", "10.50.1.2") })
 
 	bpffs := filepath.Join(s.dir, "bpf")
-	require.NoError(t, os.Mkdir(bpffs, 0o700))
-	require.NoError(t, unix.Mount("bpf", bpffs, "bpf", 0, ""))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(bpffs, unix.MNT_DETACH)) })
+	testkit.Mount(t, "bpf", bpffs, "")
 
 	s.config = filepath.Join(s.dir, "pgwu.yaml")
 	require.NoError(t, os.WriteFile(s.config, fmt.Appendf(nil, `
@@ -136,37 +116,17 @@ func (s *site) configure(old, now string) {
 	require.NoError(s.t, os.WriteFile(s.config, bytes.Replace(b, []byte(old), []byte(now), 1), 0o600))
 }
 
+// newNamespace makes one that forwards what it is sent for others.
 func newNamespace(t *testing.T) netns.NsHandle {
 	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	before, err := netns.Get()
-	require.NoError(t, err)
-	ns, err := netns.New()
-	require.NoError(t, err, "these tests need root")
-	lo, err := netlink.LinkByName("lo")
-	require.NoError(t, err)
-	require.NoError(t, netlink.LinkSetUp(lo))
-	require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0))
-	require.NoError(t, netns.Set(before))
-	require.NoError(t, before.Close())
-	t.Cleanup(func() { require.NoError(t, ns.Close()) })
+	ns := testkit.NewNamespace(t)
+	testkit.In(t, ns, func() { require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)) })
 	return ns
 }
 
-// in runs f on a thread in a namespace.
 func (s *site) in(ns netns.NsHandle, f func()) {
 	s.t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	before, err := netns.Get()
-	require.NoError(s.t, err)
-	require.NoError(s.t, netns.Set(ns))
-	defer func() {
-		require.NoError(s.t, netns.Set(before))
-		require.NoError(s.t, before.Close())
-	}()
-	f()
+	testkit.In(s.t, ns, f)
 }
 
 // link joins the PGW-U to another namespace. Native XDP delivers to a veth only if its other end polls: GRO there.
@@ -181,27 +141,10 @@ func (s *site) link(port, addr string, other netns.NsHandle, otherAddr string) {
 	s.in(other, func() {
 		address(s.t, port+"p", otherAddr)
 		for _, feature := range []uint32{unix.ETHTOOL_STXCSUM, unix.ETHTOOL_SGSO} {
-			ethtool(s.t, port+"p", feature, 0)
+			require.NoError(s.t, ethtool.Device(port+"p").Set(feature, 0))
 		}
-		ethtool(s.t, port+"p", unix.ETHTOOL_SGRO, 1)
+		require.NoError(s.t, ethtool.Device(port+"p").Set(unix.ETHTOOL_SGRO, 1))
 	})
-}
-
-func ethtool(t *testing.T, port string, command, value uint32) {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, unix.Close(fd)) }()
-	data := [2]uint32{command, value} // struct ethtool_value
-	var ifreq struct {
-		name [unix.IFNAMSIZ]byte
-		data unsafe.Pointer
-		_    [16]byte
-	}
-	copy(ifreq.name[:], port)
-	ifreq.data = unsafe.Pointer(&data)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&ifreq)))
-	require.Zero(t, errno)
 }
 
 func address(t *testing.T, port, addr string) {

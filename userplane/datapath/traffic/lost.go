@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/xepc/xepc/userplane/datapath/ethtool"
+	"github.com/xepc/xepc/pkg/ethtool"
 )
 
 // Lost is how many frames an interface of the calling thread's network namespace, an end of a veth pair, could not hand

@@ -51,8 +51,26 @@ func (d Device) Strings(set StringSet) ([]string, error) {
 	return names, nil
 }
 
+// value is struct ethtool_value.
+type value struct{ command, data uint32 }
+
+// Get asks for a single value: ETHTOOL_GFLAGS and such.
+func (d Device) Get(command uint32) (uint32, error) {
+	v := value{command: command}
+	err := d.Do(unsafe.Pointer(&v))
+	return v.data, err
+}
+
+// Set tells a single value: ETHTOOL_SGRO and such.
+func (d Device) Set(command, data uint32) error {
+	return d.Do(unsafe.Pointer(&value{command, data}))
+}
+
 // Do does one ioctl, SIOCETHTOOL. The argument begins with the command, and holds no pointers.
 func (d Device) Do(argument unsafe.Pointer) error {
+	if len(d) >= unix.IFNAMSIZ {
+		return fmt.Errorf("ethtool %s: the name is too long", string(d))
+	}
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("ethtool %s: open a socket: %w", string(d), err)
@@ -63,11 +81,11 @@ func (d Device) Do(argument unsafe.Pointer) error {
 		data unsafe.Pointer
 		_    [16]byte // struct ifreq is a union of up to 24 octets
 	}{data: argument}
-	copy(request.name[:unix.IFNAMSIZ-1], d)
+	copy(request.name[:], d)
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(socket), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
 	runtime.KeepAlive(&request)
 	if errno != 0 {
-		return fmt.Errorf("ethtool %s: %w", string(d), errno)
+		return fmt.Errorf("ethtool %s, command %#x: %w", string(d), *(*uint32)(argument), errno)
 	}
 	return nil
 }
