@@ -5,6 +5,9 @@
 // The low bits of a TEID are the slot, the bits above are a generation. The generation of every slot begins at
 // a value that is random per start, and rises with each use, so that the TEID of a session that is gone matches
 // no live entry: the data path compares all 32 bits.
+//
+// An explicit TEID whose slot another has is displaced: the data path finds it through a directory, in some slot that
+// is not in use. So only a TEID that is in use itself is refused, and there are never more of them than slots.
 package fteid
 
 import (
@@ -18,8 +21,8 @@ import (
 
 // Errors of an Allocator.
 var (
-	ErrNoSlot   = errors.New("no free slot")      // all are live or resting
-	ErrTaken    = errors.New("the slot is taken") // the direct slot of an explicit TEID is live
+	ErrNoSlot   = errors.New("no free slot")       // all are live or resting
+	ErrTaken    = errors.New("the TEID is in use") // an explicit TEID is live
 	ErrZeroTEID = errors.New("TEID 0 belongs to no session (TS 29.281 5.1)")
 )
 
@@ -49,7 +52,9 @@ type Allocator struct {
 	stamps []uint32 // by slot: when it was released, milliseconds since start
 	free   bitmap   // slots in stateFree
 	queue  []rested // in stateResting, oldest first; an entry whose slot was claimed since is stale
-	live   int
+	live   int      // TEIDs, displaced ones among them
+
+	displaced map[uint32]struct{} // explicit TEIDs whose slot another had
 }
 
 type rested struct {
@@ -87,69 +92,87 @@ func New(slots int, rest time.Duration, random uint32, now time.Time) (*Allocato
 func (a *Allocator) Take(now time.Time) (pfcp.TEID, error) {
 	a.wake(now)
 	slot, ok := a.free.lowest()
-	if !ok {
+	if !ok || a.full() {
 		return 0, ErrNoSlot
 	}
-	teid := a.teids[slot] + a.mask + 1 // the next generation; wraps
-	if teid == 0 {
-		teid = a.mask + 1
+	teid := a.teids[slot]
+	for range 1 << bits.LeadingZeros32(a.mask) {
+		teid += a.mask + 1 // the next generation; wraps
+		if _, displaced := a.displaced[teid]; teid != 0 && !displaced {
+			a.occupy(slot, teid)
+			return pfcp.TEID(teid), nil
+		}
 	}
-	if teid == 0 { // one generation only, MaxSlots forbids it
-		return 0, ErrNoSlot
-	}
-	a.occupy(slot, teid)
-	return pfcp.TEID(teid), nil
+	return 0, ErrNoSlot // somebody has claimed every generation of it
 }
 
 // Claim takes exactly this TEID: restoration, a start from the journal, or a control plane that chooses. Its
-// slot may rest, for the whole TEID must match anyway; it returns ErrTaken when the slot is live.
+// slot may rest, for the whole TEID must match anyway. It returns ErrTaken when this TEID is live, and ErrNoSlot when
+// as many are as there are slots.
 func (a *Allocator) Claim(teid pfcp.TEID, now time.Time) error {
-	if teid == 0 {
+	switch {
+	case teid == 0:
 		return ErrZeroTEID
+	case a.Live(teid):
+		return ErrTaken
+	case a.full():
+		return ErrNoSlot
 	}
 	a.wake(now)
 	slot := uint32(teid) & a.mask
-	if a.states[slot] == stateLive {
-		return ErrTaken
+	if a.states[slot] != stateLive {
+		a.occupy(slot, uint32(teid))
+		return nil
 	}
-	a.occupy(slot, uint32(teid))
+	if a.displaced == nil {
+		a.displaced = map[uint32]struct{}{}
+	}
+	a.displaced[uint32(teid)] = struct{}{}
+	a.live++
 	return nil
 }
 
 // Release ends the use of a live TEID; its slot rests. Releasing what is not live does nothing and returns
 // false.
 func (a *Allocator) Release(teid pfcp.TEID, now time.Time) bool {
-	slot, ok := a.vacate(teid)
-	if !ok {
-		return false
+	slot, direct, ok := a.vacate(teid)
+	if direct {
+		a.states[slot] = stateResting
+		a.stamps[slot] = a.stamp(now)
+		a.queue = append(a.queue, rested{slot, a.stamps[slot]})
 	}
-	a.states[slot] = stateResting
-	a.stamps[slot] = a.stamp(now)
-	a.queue = append(a.queue, rested{slot, a.stamps[slot]})
-	return true
+	return ok
 }
 
 // Untake gives back what a refused request took: nobody has heard of the TEID, so its slot need not rest. Else a
 // control plane whose requests are refused could use up the slice.
 func (a *Allocator) Untake(teid pfcp.TEID) bool {
-	slot, ok := a.vacate(teid)
-	if !ok {
-		return false
+	slot, direct, ok := a.vacate(teid)
+	if direct {
+		a.states[slot] = stateFree
+		a.free.set(slot)
 	}
-	a.states[slot] = stateFree
-	a.free.set(slot)
-	return true
+	return ok
 }
 
 // Live says whether exactly this TEID is in use.
 func (a *Allocator) Live(teid pfcp.TEID) bool {
+	_, displaced := a.displaced[uint32(teid)]
+	return displaced || a.direct(teid)
+}
+
+// direct says whether this TEID is in use, in its own slot.
+func (a *Allocator) direct(teid pfcp.TEID) bool {
 	slot := uint32(teid) & a.mask
 	return a.states[slot] == stateLive && a.teids[slot] == uint32(teid)
 }
 
+// full says whether as many TEIDs are live as there are slots.
+func (a *Allocator) full() bool { return a.live >= len(a.teids) }
+
 // Counts returns how many slots are free, live and resting.
 func (a *Allocator) Counts() Counts {
-	c := Counts{Live: a.live, Free: a.free.count}
+	c := Counts{Live: a.live, Free: max(a.free.count-len(a.displaced), 0)}
 	c.Resting = len(a.teids) - c.Live - c.Free
 	return c
 }
@@ -161,12 +184,19 @@ func (a *Allocator) occupy(slot, teid uint32) {
 	a.live++
 }
 
-func (a *Allocator) vacate(teid pfcp.TEID) (slot uint32, ok bool) {
+// vacate ends the use of a TEID; direct says that it was in its own slot.
+func (a *Allocator) vacate(teid pfcp.TEID) (slot uint32, direct, ok bool) {
 	if !a.Live(teid) {
-		return 0, false
+		return 0, false, false
 	}
 	a.live--
-	return uint32(teid) & a.mask, true
+	if a.direct(teid) {
+		return uint32(teid) & a.mask, true, true
+	}
+	if delete(a.displaced, uint32(teid)); len(a.displaced) == 0 {
+		a.displaced = nil
+	}
+	return 0, false, true
 }
 
 // wake frees the slots that have rested long enough.

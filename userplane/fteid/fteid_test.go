@@ -87,7 +87,6 @@ func TestAnExplicitTEIDTakesItsDirectSlot(t *testing.T) {
 	require.ErrorIs(t, a.Claim(0, at(0)), ErrZeroTEID)
 	require.NoError(t, a.Claim(0x1234_5673, at(0)))
 	require.ErrorIs(t, a.Claim(0x1234_5673, at(0)), ErrTaken, "a second one is refused, never overwritten")
-	require.ErrorIs(t, a.Claim(0x0000_0013, at(0)), ErrTaken, "the slot counts")
 	require.True(t, a.Release(0x1234_5673, at(0)))
 	require.NoError(t, a.Claim(0x1234_5673, at(time.Second)), "a resting slot may be claimed")
 	require.True(t, a.Live(0x1234_5673))
@@ -120,19 +119,58 @@ func TestTEIDZeroIsNeverGivenOut(t *testing.T) {
 	require.EqualValues(t, 4, teid, "slot 0 of generation 0 would be TEID 0")
 }
 
+func TestAnExplicitTEIDWhoseSlotIsTakenIsDisplaced(t *testing.T) {
+	a := allocator(t, 4, 0)
+	own, err := a.Take(at(0))
+	require.NoError(t, err)
+	same := own + 4
+	require.NoError(t, a.Claim(same, at(0)))
+	require.ErrorIs(t, a.Claim(same, at(0)), ErrTaken)
+	require.ErrorIs(t, a.Claim(own, at(0)), ErrTaken)
+	require.True(t, a.Live(own))
+	require.True(t, a.Live(same))
+	require.Equal(t, Counts{Live: 2, Free: 2}, a.Counts())
+
+	// Both count: there are never more TEIDs than slots.
+	require.NoError(t, a.Claim(same+4, at(0)))
+	require.NoError(t, a.Claim(same+8, at(0)))
+	require.ErrorIs(t, a.Claim(same+12, at(0)), ErrNoSlot)
+	_, err = a.Take(at(0))
+	require.ErrorIs(t, err, ErrNoSlot)
+	require.Equal(t, Counts{Live: 4}, a.Counts())
+
+	require.True(t, a.Untake(same+8))
+	require.True(t, a.Release(same+4, at(0)))
+	require.False(t, a.Release(same+4, at(0)), "twice")
+	require.True(t, a.Release(own, at(0)))
+	require.True(t, a.Live(same), "the slot is free, and the other still displaced")
+	require.Equal(t, Counts{Live: 1, Free: 2, Resting: 1}, a.Counts())
+	require.ErrorIs(t, a.Claim(same, at(0)), ErrTaken)
+	require.True(t, a.Release(same, at(0)))
+	require.Equal(t, Counts{Free: 3, Resting: 1}, a.Counts())
+}
+
 func TestLiveTEIDsAreNeverShared(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		slots := 1 << rapid.IntRange(0, 7).Draw(t, "bits")
-		a, err := New(slots, Rest, rapid.Uint32().Draw(t, "random"), epoch)
+		a, err := New(slots, Rest, rapid.Uint32Max(1<<9).Draw(t, "random"), epoch) // so that claims meet our own
 		require.NoError(t, err)
-		live := map[uint32]pfcp.TEID{} // by slot
+		live := map[pfcp.TEID]bool{} // and whether it is direct
+		direct := func(teid pfcp.TEID) bool {
+			for other, own := range live {
+				if own && (other^teid)&pfcp.TEID(slots-1) == 0 {
+					return false
+				}
+			}
+			return true
+		}
 		released := map[pfcp.TEID]time.Time{}
 		now := epoch
 		check := func(teid pfcp.TEID) {
-			slot := uint32(teid) & uint32(slots-1)
 			require.NotZero(t, teid)
-			require.NotContains(t, live, slot)
-			live[slot] = teid
+			require.NotContains(t, live, teid)
+			live[teid] = direct(teid)
+			require.True(t, a.Live(teid))
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"take": func(t *rapid.T) {
@@ -140,6 +178,7 @@ func TestLiveTEIDsAreNeverShared(t *testing.T) {
 				if err != nil {
 					return
 				}
+				require.True(t, direct(teid), "our own have their own slots")
 				check(teid)
 				for old, when := range released {
 					if (uint32(old)^uint32(teid))&uint32(slots-1) == 0 {
@@ -148,21 +187,38 @@ func TestLiveTEIDsAreNeverShared(t *testing.T) {
 				}
 			},
 			"claim": func(t *rapid.T) {
-				teid := pfcp.TEID(rapid.Uint32().Draw(t, "teid"))
-				if a.Claim(teid, now) == nil {
-					check(teid)
-					for old := range released { // a claim ends the rest of its slot
-						if (uint32(old)^uint32(teid))&uint32(slots-1) == 0 {
-							delete(released, old)
-						}
+				teid := pfcp.TEID(rapid.Uint32Max(1<<9).Draw(t, "teid"))
+				err := a.Claim(teid, now)
+				_, taken := live[teid]
+				switch {
+				case teid == 0:
+					require.ErrorIs(t, err, ErrZeroTEID)
+					return
+				case taken:
+					require.ErrorIs(t, err, ErrTaken)
+					return
+				case len(live) == slots:
+					require.ErrorIs(t, err, ErrNoSlot)
+					return
+				}
+				require.NoError(t, err)
+				if check(teid); !live[teid] {
+					return
+				}
+				for old := range released { // a claim ends the rest of its slot
+					if (uint32(old)^uint32(teid))&uint32(slots-1) == 0 {
+						delete(released, old)
 					}
 				}
 			},
 			"release": func(t *rapid.T) {
-				for slot, teid := range live {
+				for teid, own := range live {
 					require.True(t, a.Release(teid, now))
-					delete(live, slot)
-					released[teid] = now
+					require.False(t, a.Live(teid))
+					delete(live, teid)
+					if own {
+						released[teid] = now
+					}
 					return
 				}
 			},
@@ -172,6 +228,8 @@ func TestLiveTEIDsAreNeverShared(t *testing.T) {
 			"": func(t *rapid.T) {
 				c := a.Counts()
 				require.Equal(t, len(live), c.Live)
+				require.LessOrEqual(t, c.Live, slots)
+				require.GreaterOrEqual(t, min(c.Free, c.Resting), 0)
 				require.Equal(t, slots, c.Free+c.Live+c.Resting)
 			},
 		})

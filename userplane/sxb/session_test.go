@@ -307,6 +307,8 @@ func TestFTEIDsThatTheControlPlaneChooses(t *testing.T) {
 	free.establish(1, chosen("172.16.1.1", 0x12345678)...)
 	require.Contains(t, w.dp.snapshot(), uplinkKey(0x12345678))
 	free.refused(pfcp.CauseRuleCreationFailure, 2, chosen("172.16.1.2", 0x12345678)...)
+	free.establish(2, chosen("172.16.1.2", 0x92345678)...) // of the same slot
+	require.Contains(t, w.dp.snapshot(), uplinkKey(0x92345678))
 
 	// Restoration is the standard's own case: TS 29.244 5.22.
 	restoration := append(chosen("172.16.1.3", 0x12345679), ie.NewPFCPSEReqFlags(0x01))

@@ -181,7 +181,7 @@ func (l *lease) Choose() (session.FTEID, error) {
 	return f, nil
 }
 
-// Claim takes an explicit F-TEID: only its direct slot serves, for now.
+// Claim takes an explicit F-TEID.
 func (l *lease) Claim(f session.FTEID) error {
 	if slices.Contains(l.held, f) {
 		return nil
@@ -200,7 +200,10 @@ func (l *lease) Claim(f session.FTEID) error {
 	if !ok {
 		return refuse(pfcp.CauseInvalidFTEIDAllocation, errors.New("the address is no slice of this node"))
 	}
-	if err := a.Claim(f.TEID, l.now); err != nil {
+	switch err := a.Claim(f.TEID, l.now); {
+	case errors.Is(err, fteid.ErrNoSlot):
+		return refuse(pfcp.CauseNoResourcesAvailable, err)
+	case err != nil:
 		return refuse(pfcp.CauseRuleCreationFailure, err)
 	}
 	l.taken = append(l.taken, f)

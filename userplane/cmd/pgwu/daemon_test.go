@@ -333,13 +333,15 @@ func (s *site) establish() (seid uint64, teid uint32) {
 }
 
 // packet is a G-PDU with a UDP packet of the UE to the echo server, numbered in its payload.
-func packet(teid, number uint32) []byte {
+func packet(teid, number uint32) []byte { return packetFrom(ueAddr, teid, number) }
+
+func packetFrom(ue netip.Addr, teid, number uint32) []byte {
 	udp := binary.BigEndian.AppendUint16(nil, 5000)
 	udp = binary.BigEndian.AppendUint16(udp, serverAddr.Port())
 	udp = append(udp, 0, 12, 0, 0) // length; no checksum
 	udp = binary.BigEndian.AppendUint32(udp, number)
 	ip := []byte{0x45, 0, 0, byte(20 + len(udp)), 0, 0, 0, 0, 64, 17, 0, 0}
-	ip = append(ip, ueAddr.AsSlice()...)
+	ip = append(ip, ue.AsSlice()...)
 	ip = append(ip, serverAddr.Addr().AsSlice()...)
 	sum := uint32(0)
 	for i := 0; i < len(ip); i += 2 {
