@@ -57,6 +57,7 @@ type plan struct {
 	leaving  leaving
 	moves    []move
 	moving   map[route]bool // of moves
+	arriving []route        // by which packets are led from now on
 	accounts []accountState
 	buckets  []bucketMove
 	taken    set[place] // of puts
@@ -157,6 +158,9 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 		}
 		if at, err = reserve(p, e.Key); err != nil {
 			return err
+		}
+		if !byTEID(e.Key) {
+			p.arriving = append(p.arriving, route{d.tables.numbers[e.Key.Instance], e.Key.UE})
 		}
 		if d.grace.rests(at) {
 			if err := d.grace.settle(); err != nil {
@@ -324,12 +328,19 @@ func (d *Datapath) commit(p *plan) {
 		if p.puts[i].drains {
 			d.beginDrain(p.puts[i].at, pfcp.SEID(p.puts[i].origin.Seid))
 		}
-		d.write(p, &p.puts[i])
+		d.write(&p.puts[i])
 		if !p.puts[i].drains {
 			d.endDrain(p.puts[i].at)
 		}
 	}
 	d.turnOver(p)
+	for i := range p.puts {
+		for _, r := range p.puts[i].stale {
+			if !p.moving[r] {
+				d.removeRoute(r)
+			}
+		}
+	}
 	for _, at := range p.deletes {
 		d.clear(at)
 	}
@@ -337,7 +348,7 @@ func (d *Datapath) commit(p *plan) {
 
 // write stores an entry: everything else first, the key last. plan holds the references of what is new; those of what
 // it was are let go.
-func (d *Datapath) write(p *plan, w *put) {
+func (d *Datapath) write(w *put) {
 	e := d.tables.entry(w.at)
 	old := loadWord(&e.Word)
 	if w.fresh {
@@ -363,11 +374,6 @@ func (d *Datapath) write(p *plan, w *put) {
 		d.releaseWord(old)
 		if old.Flags&flagSet == 0 && w.word.Flags&flagSet != 0 {
 			d.grace.rest(fieldsOf(w.at))
-		}
-	}
-	for _, r := range w.stale {
-		if !p.moving[r] {
-			d.removeRoute(r)
 		}
 	}
 }
@@ -436,6 +442,11 @@ func (d *Datapath) Reconcile(want iter.Seq[session.Entry]) (Repairs, error) {
 	for at := range d.tables.entries {
 		if !wanted.has(at) {
 			unwanted = append(unwanted, at)
+		}
+	}
+	if repairs != (Repairs{}) && len(unwanted) > 0 { // programs may be on their way to what others have taken over
+		if err := d.grace.barrier(); err != nil {
+			return repairs, err
 		}
 	}
 	for _, at := range unwanted {

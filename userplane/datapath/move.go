@@ -90,6 +90,7 @@ func (d *Datapath) wantedRoutes(e *session.Entry) map[route]bool {
 // leadTo has a prefix lead to a slot of downlink: at once, or when the change is made if it is another entry's that
 // leaves it.
 func (d *Datapath) leadTo(p *plan, r route, slot uint32) error {
+	p.arriving = append(p.arriving, r)
 	if _, taken := d.routes[r]; !taken {
 		return d.addRoute(p, r, slot)
 	}
@@ -112,7 +113,7 @@ type move struct {
 	to        uint32
 }
 
-// turnOver carries moves out. It waits for the programs that may be on their way by what was before, if an entry is to go.
+// turnOver carries moves out. It waits for the programs that may be on their way by what was before, if that is to go.
 func (d *Datapath) turnOver(p *plan) {
 	for _, m := range p.moves {
 		if m.directory == nil {
@@ -123,12 +124,25 @@ func (d *Datapath) turnOver(p *plan) {
 			atomic.StoreUint32(&cell.Value, m.to)
 		}
 	}
-	if len(p.moves) == 0 || len(p.deletes) == 0 {
+	if (len(p.moves) == 0 || len(p.deletes) == 0) && !p.relieves() {
 		return
 	}
 	if err := d.grace.barrier(); err != nil {
 		d.log.Error("entries go although programs may be on their way to them", "entries", len(p.deletes), "err", err)
 	}
+}
+
+// relieves says whether packets that a route leads from now will be led by something else that the change brings. Routes are
+// what programs look at last: one that did not find the new may be about to look for the old.
+func (p *plan) relieves() bool {
+	for old := range p.leaving.routes {
+		for _, r := range p.arriving {
+			if !p.moving[old] && r.instance == old.instance && r.prefix.Overlaps(old.prefix) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // moveRoute has a prefix lead to another slot.

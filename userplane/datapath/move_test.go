@@ -130,6 +130,70 @@ func TestMoves(t *testing.T) {
 	}
 }
 
+// TestNewBesideOld: when the way to something changes, the old way and the new are both there while programs that are on
+// their way are waited for: one that looked for the new a moment too early finds the old yet.
+func TestNewBesideOld(t *testing.T) {
+	w := newWorld(t)
+	framed := func(n int, routes ...string) session.Entry {
+		return with(downlinkOf(n), func(e *session.Entry) {
+			for _, r := range routes {
+				e.Routes = append(e.Routes, netip.MustParsePrefix(r))
+			}
+		})
+	}
+	direct := func(prefix string) session.Entry {
+		return with(downlinkOf(60), func(e *session.Entry) { e.Key.UE = netip.MustParsePrefix(prefix) })
+	}
+	for name, tc := range map[string]struct {
+		from, to session.Entry
+		keep     bool // from stays, without its routes
+		waits    int
+	}{
+		"a framed route becomes a UE's address":           {framed(61, "10.64.9.9/32"), direct("10.64.9.9/32"), false, 1},
+		"a UE's address becomes a framed route":           {direct("10.64.9.9/32"), framed(61, "10.64.9.9/32"), false, 0},
+		"a UE's address comes out of a framed route":      {framed(61, "10.64.8.0/22"), direct("10.64.9.9/32"), false, 1},
+		"a UE's /64 comes out of a framed route":          {framed(61, "2001:db8:7::/48"), direct("2001:db8:7:1::/64"), false, 1},
+		"a shorter framed route takes over":               {framed(61, "10.64.9.0/24"), framed(62, "10.64.8.0/22"), false, 1},
+		"a longer framed route takes over":                {framed(61, "10.64.8.0/22"), framed(62, "10.64.9.0/24"), false, 1},
+		"an entry loses the framed route, and stays":      {framed(61, "10.64.9.9/32"), direct("10.64.9.9/32"), true, 1},
+		"what comes has nothing to do with what goes":     {framed(61, "10.64.9.9/32"), direct("10.64.10.9/32"), false, 0},
+		"what goes and what comes are by address":         {direct("10.64.9.9/32"), direct("10.64.10.9/32"), false, 0},
+		"the same prefix, in different network instances": {framed(61, "10.64.9.9/32"), with(direct("10.64.9.9/32"), func(e *session.Entry) { e.Key.Instance = "corp" }), false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.apply(tc.from)
+			require.NoError(t, w.d.grace.settle())
+			waits := 0
+			w.d.grace.barrier = func() error {
+				if at, ok, err := w.d.find(tc.to.Key); !ok || err != nil || w.d.tables.keyAt(at) == 0 {
+					return membarrier() // for a block to put it into
+				}
+				waits++
+				at, ok, err := w.d.find(tc.from.Key)
+				require.True(t, ok && err == nil)
+				require.NotZero(t, w.d.tables.keyAt(at))
+				for _, prefix := range slices.Concat(tc.from.Routes, tc.to.Routes) {
+					require.Contains(t, w.d.tables.loadRoutes(), route{w.d.tables.numbers["internet"], prefix})
+				}
+				return membarrier()
+			}
+			want := []session.Entry{tc.to}
+			changes := session.Changes{Puts: []session.Entry{tc.to}, Deletes: []session.Key{tc.from.Key}}
+			if tc.keep {
+				want = append(want, framed(61))
+				changes = session.Changes{Puts: []session.Entry{framed(61), tc.to}}
+			}
+			require.NoError(t, w.d.Apply(changes))
+			w.d.grace.barrier = membarrier
+			require.Equal(t, tc.waits, waits)
+			require.ElementsMatch(t, want, w.onlyEntries())
+			require.Len(t, w.d.tables.loadRoutes(), len(tc.to.Routes))
+			require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{tc.to.Key, tc.from.Key}}))
+		})
+	}
+}
+
 // TestRoutesChangeHands has two entries that both stay exchange their framed routes in one change.
 func TestRoutesChangeHands(t *testing.T) {
 	w := newWorld(t)
