@@ -298,15 +298,36 @@ func (m *maker) update(p PDR, u *pfcp.UpdatePDR) (PDR, error) {
 	if err := m.pdi(&p, &u.PDI.Value, nil); err != nil {
 		return old, err
 	}
-	if p.Direction() == old.Direction() {
-		if p.TEID == 0 {
-			p.Local, p.TEID = old.Local, old.TEID
-		}
-		if !p.UE.IsValid() && !p.UE6.IsValid() && p.Direction() == Downlink {
-			p.UE, p.UE6 = old.UE, old.UE6
-		}
+	if p.Direction() == old.Direction() && !p.keyed() {
+		p.keep(&old, &u.PDI.Value)
 	}
 	return p, nil
+}
+
+// keyed says whether a PDR has what its packets are looked up by.
+func (p *PDR) keyed() bool {
+	if p.Direction() == Uplink || p.Source == pfcp.InterfaceCPFunction {
+		return p.TEID != 0 || len(p.Endpoints) > 0
+	}
+	return p.UE.IsValid() || p.UE6.IsValid() || len(p.Endpoints) > 0
+}
+
+// keep takes over what a PDR was looked up by, and what belongs to that, as far as the new PDI does not say it: a UE
+// address is one of a network instance, and must not end in another customer's.
+func (p *PDR) keep(old *PDR, new *pfcp.PDI) {
+	p.Endpoints = old.Endpoints
+	if p.TEID == 0 {
+		p.Local, p.TEID = old.Local, old.TEID
+	}
+	if !new.NetworkInstance.Present {
+		p.Instance = old.Instance
+	}
+	if !p.UE.IsValid() && !p.UE6.IsValid() {
+		p.UE, p.UE6 = old.UE, old.UE6
+	}
+	if len(p.Routes) == 0 {
+		p.Routes = old.Routes
+	}
 }
 
 // EndMarkers are the tunnels that get one: those that a FAR sent to before a request that asks for it, if it sends
@@ -319,8 +340,10 @@ func (s Session) EndMarkers(req *pfcp.SessionModificationRequest) []Tunnel {
 		if !ok || !u.ForwardingParameters.Value.SendEndMarker || !s.FARs[at].Outer.Present {
 			continue
 		}
-		old, c := s.FARs[at].Outer, compiler{s: &s}
-		if t, err := c.tunnel(&s.FARs[at], old.Value); err == nil && u.ForwardingParameters.Value.OuterHeaderCreation != old {
+		old, next := &s.FARs[at], s.FARs[at]
+		next.set(u.ForwardingParameters)
+		c := compiler{s: &s}
+		if t, err := c.tunnel(old, old.Outer.Value); err == nil && next.Outer != old.Outer {
 			all = append(all, t)
 		}
 	}

@@ -48,6 +48,33 @@ func TestAModifiedPDIReplacesTheOldOneButKeepsTheKeyWithoutWhichItMatchesNothing
 	}})
 	require.Equal(t, bearerTable(), compile(t, next))
 
+	// A UE of another network stays there, with its routes; what a PDI says is taken.
+	meter := bearer()
+	meter.CreatePDRs[1].PDI.NetworkInstance = pfcp.Some(pfcp.NetworkInstance("meters"))
+	for i := range meter.CreatePDRs {
+		meter.CreatePDRs[i].PDI.FramedRoutes.IPv4 = []string{"192.168.7.0/24"}
+	}
+	of := establish(t, meter)
+	before := compile(t, of)
+	only := pfcp.PDI{SourceInterface: pfcp.InterfaceAccess}
+	core := pfcp.PDI{SourceInterface: pfcp.InterfaceCore}
+	after := compile(t, modify(t, of, &pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{
+		{ID: 1, PDI: pfcp.Some(only)}, {ID: 2, PDI: pfcp.Some(core)},
+	}}))
+	require.Equal(t, before, after)
+	core.NetworkInstance = pfcp.Some(pfcp.NetworkInstance("internet"))
+	after = compile(t, modify(t, of, &pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{{ID: 2, PDI: pfcp.Some(core)}}}))
+	require.NotNil(t, after.Find(downlinkKey))
+
+	// So do those that traffic endpoints are for.
+	ended := bearer()
+	ended.CreateTrafficEndpoints = []pfcp.TrafficEndpoint{{ID: 5, NetworkInstance: pfcp.Some(pfcp.NetworkInstance("meters")), UEIPAddress: pfcp.Some(pfcp.UEIPAddress{IPv4: ue})}}
+	ended.CreatePDRs[1].PDI = pfcp.PDI{SourceInterface: pfcp.InterfaceCore, TrafficEndpointIDs: []pfcp.TrafficEndpointID{5}}
+	of = establish(t, ended)
+	require.Equal(t, compile(t, of), compile(t, modify(t, of, &pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{
+		{ID: 2, PDI: pfcp.Some(pfcp.PDI{SourceInterface: pfcp.InterfaceCore})},
+	}})))
+
 	other := netip.MustParseAddr("172.16.1.8")
 	next = modify(t, s, &pfcp.SessionModificationRequest{UpdatePDRs: []pfcp.UpdatePDR{{
 		ID: 2, PDI: pfcp.Some(pfcp.PDI{
@@ -281,4 +308,9 @@ func TestAHandoverSendsAnEndMarker(t *testing.T) {
 	require.Equal(t, []Tunnel{{slice, remote, 0xaa}}, s.EndMarkers(to(0xbb, true)))
 	require.Empty(t, s.EndMarkers(to(0xbb, false)))
 	require.Empty(t, s.EndMarkers(to(0xaa, true)), "it stays where it is")
+	marked := to(0, true)
+	marked.UpdateFARs[0].ForwardingParameters.Value.OuterHeaderCreation = pfcp.Opt[pfcp.OuterHeaderCreation]{}
+	require.Empty(t, s.EndMarkers(marked), "nothing is said of where it goes")
+	marked.UpdateFARs[0].ForwardingParameters.Value.Removed.Add(pfcp.IEOuterHeaderCreation)
+	require.Equal(t, []Tunnel{{slice, remote, 0xaa}}, s.EndMarkers(marked), "it goes nowhere any more")
 }
