@@ -50,6 +50,9 @@ func (s Session) Next(now Time, poll time.Duration) Time {
 	watched := false
 	for i := range s.URRs {
 		t, w := s.URRs[i].next(now)
+		if len(s.Unconfirmed) == 0 && s.URRs[i].ripe(now) {
+			t = now
+		}
 		soonest(&at, t)
 		watched = watched || w
 	}

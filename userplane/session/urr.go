@@ -88,7 +88,9 @@ func makeURR(c *pfcp.CreateURR, now Time) URR {
 		ID: c.ID, Method: c.MeasurementMethod, Triggers: c.ReportingTriggers, Parameters: c.URRParameters,
 		Start: now, Held: now,
 	}
+	u.noThresholds()
 	u.schedule(&c.URRParameters, now)
+	u.Owed |= u.quotas(Measured{}, now)
 	if u.informed(pfcp.StartTimeImmediately) && u.Method&pfcp.MeasureDuration != 0 {
 		u.Running = now
 	}
@@ -108,10 +110,24 @@ func (u *URR) schedule(p *pfcp.URRParameters, now Time) {
 		}
 	}
 	if p.QuotaValidityTime.Present {
-		u.Valid = now.add(p.QuotaValidityTime.Value)
+		u.Valid = 0
+		if p.QuotaValidityTime.Value > 0 { // 0 ends what was set before
+			u.Valid = now.add(p.QuotaValidityTime.Value)
+		}
 	}
 	if p.QuotaHoldingTime.Present || grants(p) {
 		u.Held = now
+	}
+}
+
+// noThresholds takes away those of 0 octets: reached by nothing, they would be reported all the time.
+func (u *URR) noThresholds() {
+	for _, v := range []*pfcp.Volume{&u.Parameters.VolumeThreshold, &u.Parameters.SubsequentVolumeThreshold} {
+		for _, of := range []*pfcp.Opt[uint64]{&v.Total, &v.Uplink, &v.Downlink} {
+			if of.Value == 0 {
+				*of = pfcp.Opt[uint64]{}
+			}
+		}
 	}
 }
 
@@ -130,6 +146,7 @@ func (u *URR) set(with *pfcp.UpdateURR, now Time) {
 		u.Triggers = with.ReportingTriggers.Value
 	}
 	u.Parameters = merge(u.Parameters, &with.URRParameters)
+	u.noThresholds()
 	if with.NumberOfReports.Present {
 		u.Done, u.Base = false, u.Reports
 	}
@@ -140,6 +157,7 @@ func (u *URR) set(with *pfcp.UpdateURR, now Time) {
 		}
 	}
 	u.schedule(&with.URRParameters, now)
+	u.Owed |= u.quotas(u.Now.plus(u.Before).plus(u.Spent), now)
 	if u.Method&pfcp.MeasureDuration == 0 {
 		u.Running = 0
 	}
@@ -291,7 +309,7 @@ func (u *URR) due(now Time) (trigger uint32) {
 	reaches := func(l pfcp.Opt[uint32], v Time) bool { return l.Present && v >= Time(l.Value)*Time(time.Second) }
 	want(pfcp.ReportVolumeThreshold, pfcp.TriggerVolumeThreshold, limited.Volume.reaches(p.VolumeThreshold))
 	want(pfcp.ReportTimeThreshold, pfcp.TriggerTimeThreshold, reaches(p.TimeThreshold, limited.Ran))
-	want(pfcp.ReportEventThreshold, pfcp.TriggerEventThreshold, p.EventThreshold.Present && limited.Events >= p.EventThreshold.Value)
+	want(pfcp.ReportEventThreshold, pfcp.TriggerEventThreshold, p.EventThreshold.Value > 0 && limited.Events >= p.EventThreshold.Value)
 	if u.Period != 0 && now >= u.Period {
 		want(pfcp.ReportPeriodic, pfcp.TriggerPeriodic, true)
 		for step := Time(p.MeasurementPeriod.Value) * Time(time.Second); u.Period <= now; {
@@ -347,7 +365,7 @@ func (u *URR) quotas(spent Measured, now Time) (trigger uint32) {
 			trigger |= flag
 		}
 	}
-	end(pfcp.ReportVolumeQuota, pfcp.TriggerVolumeQuota, spent.Volume.reaches(p.VolumeQuota))
+	end(pfcp.ReportVolumeQuota, pfcp.TriggerVolumeQuota, spent.Volume.reaches(u.volumeQuota()))
 	end(pfcp.ReportTimeQuota, pfcp.TriggerTimeQuota,
 		p.TimeQuota.Present && spent.Ran >= Time(p.TimeQuota.Value)*Time(time.Second))
 	end(pfcp.ReportEventQuota, pfcp.TriggerEventQuota, p.EventQuota.Present && spent.Events >= p.EventQuota.Value)
@@ -358,6 +376,30 @@ func (u *URR) quotas(spent Measured, now Time) (trigger uint32) {
 		u.Running = 0
 	}
 	return trigger
+}
+
+// volumeQuota is the volume quota in force. One of nothing lets one packet pass where the start of traffic is to be told:
+// that packet is the start, TS 29.244 5.4.11.
+func (u *URR) volumeQuota() pfcp.Volume {
+	q := u.Parameters.VolumeQuota
+	if u.Triggers&pfcp.ReportStartOfTraffic == 0 || u.Active {
+		return q
+	}
+	for _, of := range []*pfcp.Opt[uint64]{&q.Total, &q.Uplink, &q.Downlink} {
+		if of.Present && of.Value == 0 {
+			of.Value = 1
+		}
+	}
+	return q
+}
+
+// ripe says whether something is due already: a limit came that was reached before.
+func (u *URR) ripe(now Time) bool {
+	if u.Triggers == 0 && !grants(&u.Parameters) {
+		return false
+	}
+	then := *u
+	return then.due(now)|then.Owed != 0 || then.Exhausted != u.Exhausted
 }
 
 // report appends the URR's report, two when the monitoring time came since the last, and starts a new measurement.

@@ -70,6 +70,68 @@ func TestANewQuotaIsForWhatWasNotReported(t *testing.T) {
 	require.Equal(t, volume(700, 0), l.one(time.Second).Volume)
 }
 
+// What a limit was reached by before it came is not waited for any more: no packet may come.
+func TestALimitThatWasReachedBeforeItCame(t *testing.T) {
+	l := newLife(t)
+	l.packets(600, 0)
+	l.settle()
+	require.Zero(t, l.s.Next(l.now, time.Second))
+	l.modify(&pfcp.SessionModificationRequest{UpdateURRs: []pfcp.UpdateURR{{
+		ID: 1, ReportingTriggers: pfcp.Some(pfcp.ReportVolumeThreshold), URRParameters: pfcp.URRParameters{VolumeThreshold: total(500)},
+	}}})
+	require.Equal(t, l.now, l.s.Next(l.now, time.Second))
+	r := l.one(0)
+	require.Equal(t, pfcp.TriggerVolumeThreshold, r.Trigger)
+	require.Equal(t, volume(600, 0), r.Volume)
+	require.Zero(t, l.s.Next(l.now, time.Second))
+
+	l.packets(700, 0)
+	l.modify(&pfcp.SessionModificationRequest{UpdateURRs: []pfcp.UpdateURR{{
+		ID: 1, ReportingTriggers: pfcp.Some(pfcp.ReportVolumeQuota), URRParameters: pfcp.URRParameters{VolumeQuota: total(700)},
+	}}})
+	require.False(t, l.forwards(), "at once")
+	require.Equal(t, l.now, l.s.Next(l.now, time.Second))
+	r = l.one(0)
+	require.Equal(t, pfcp.TriggerVolumeQuota, r.Trigger)
+	require.Equal(t, volume(700, 0), r.Volume)
+}
+
+func TestAQuotaOfNothing(t *testing.T) {
+	of := func(triggers pfcp.ReportingTriggers) *life {
+		return newLife(t, func(u *pfcp.CreateURR) { u.ReportingTriggers, u.VolumeQuota = triggers, total(0) })
+	}
+	l := of(pfcp.ReportVolumeQuota)
+	require.False(t, l.forwards(), "from the first packet on")
+	require.Equal(t, l.now, l.s.Next(l.now, time.Second))
+	require.Equal(t, pfcp.TriggerVolumeQuota, l.one(0).Trigger)
+	require.Zero(t, l.s.Next(l.now, time.Second), "once")
+	l.update(pfcp.URRParameters{VolumeQuota: total(10)})
+	require.True(t, l.forwards())
+
+	// The packet that is the start of traffic is let pass, and no other.
+	l = of(pfcp.ReportVolumeQuota | pfcp.ReportStartOfTraffic)
+	require.True(t, l.forwards())
+	require.EqualValues(t, 1, l.s.Cells()[0].Limits.TotalQuota)
+	require.Empty(t, l.after(time.Second))
+	l.packets(100, 0)
+	require.Equal(t, pfcp.TriggerVolumeQuota|pfcp.TriggerStartOfTraffic, l.one(0).Trigger)
+	require.False(t, l.forwards())
+	l.update(pfcp.URRParameters{VolumeQuota: total(0)})
+	require.False(t, l.forwards(), "the control plane wants nothing of it")
+	l.update(pfcp.URRParameters{VolumeQuota: total(10)})
+	require.True(t, l.forwards())
+}
+
+func TestAThresholdOfNothingIsNone(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.VolumeThreshold = pfcp.ReportVolumeThreshold, pfcp.Volume{Total: pfcp.Some(uint64(100)), Uplink: pfcp.Some(uint64(0))}
+	})
+	l.packets(99, 0)
+	require.Empty(t, l.after(time.Second))
+	l.packets(0, 1)
+	require.Equal(t, volume(99, 1), l.one(0).Volume)
+}
+
 func TestTheFARForQuotaActionReplacesTheDrop(t *testing.T) {
 	l := newLife(t, func(u *pfcp.CreateURR) {
 		u.VolumeQuota, u.QuotaAction = total(10), pfcp.Some(pfcp.FARID(3))
@@ -171,6 +233,8 @@ func TestAQuotaEndsWithItsValidity(t *testing.T) {
 	require.Empty(t, l.after(29*time.Second))
 	require.Equal(t, pfcp.TriggerQuotaValidity, l.one(time.Second).Trigger)
 	require.False(t, l.forwards())
+	l.update(pfcp.URRParameters{VolumeQuota: total(1 << 30), QuotaValidityTime: pfcp.Some(uint32(0))})
+	require.True(t, l.forwards(), "0 seconds are no end")
 }
 
 func TestTheMonitoringTimeSplitsTheCount(t *testing.T) {
@@ -281,11 +345,14 @@ func TestInactivityIsToldOnce(t *testing.T) {
 
 func TestURRsThatCannotBeServed(t *testing.T) {
 	for name, change := range map[string]func(*pfcp.CreateURR){
-		"dropped downlink traffic":          func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportDroppedDownlink },
-		"MAC addresses":                     func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportMACAddresses },
-		"a measurement before QoS":          func(u *pfcp.CreateURR) { u.MeasurementInformation = pfcp.Some(pfcp.MeasureBeforeQoS) },
-		"an unknown method":                 func(u *pfcp.CreateURR) { u.MeasurementMethod = 8 },
-		"a period without its length":       func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportPeriodic },
+		"dropped downlink traffic":    func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportDroppedDownlink },
+		"MAC addresses":               func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportMACAddresses },
+		"a measurement before QoS":    func(u *pfcp.CreateURR) { u.MeasurementInformation = pfcp.Some(pfcp.MeasureBeforeQoS) },
+		"an unknown method":           func(u *pfcp.CreateURR) { u.MeasurementMethod = 8 },
+		"a period without its length": func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportPeriodic },
+		"a volume threshold of 0 octets": func(u *pfcp.CreateURR) {
+			u.ReportingTriggers, u.VolumeThreshold = pfcp.ReportVolumeThreshold, total(0)
+		},
 		"a volume threshold without volume": func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportVolumeThreshold },
 		"a time threshold without time":     func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportTimeThreshold },
 		"a stop of traffic without a time":  func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportStopOfTraffic },

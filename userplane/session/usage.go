@@ -98,7 +98,7 @@ func (u *URR) limits() (l VolumeLimits) {
 		set(p.VolumeThreshold, u.limited(unreported).Volume, &l.TotalThreshold, &l.UplinkThreshold, &l.DownlinkThreshold)
 	}
 	if !u.Exhausted {
-		set(p.VolumeQuota, unreported.plus(u.Spent).Volume, &l.TotalQuota, &l.UplinkQuota, &l.DownlinkQuota)
+		set(u.volumeQuota(), unreported.plus(u.Spent).Volume, &l.TotalQuota, &l.UplinkQuota, &l.DownlinkQuota)
 	}
 	return l
 }

@@ -238,7 +238,10 @@ func TestTheLimitsOfACell(t *testing.T) {
 	require.False(t, l.forwards())
 	require.Equal(t, VolumeLimits{TotalThreshold: 1600}, limits(), "spent")
 	l.update(pfcp.URRParameters{VolumeQuota: pfcp.Volume{Downlink: pfcp.Some(uint64(50))}})
-	require.EqualValues(t, 700+50, limits().DownlinkQuota, "for what was not reported: 300 of it is gone already")
+	require.False(t, l.forwards(), "for what was not reported: 300 of it is gone already")
+	l.update(pfcp.URRParameters{VolumeQuota: pfcp.Volume{Downlink: pfcp.Some(uint64(450))}})
+	require.True(t, l.forwards())
+	require.EqualValues(t, 700+450, limits().DownlinkQuota)
 
 	var c Changes
 	c.DiffCells(nil, l.s.Cells())

@@ -120,6 +120,23 @@ func TestWhatNobodyConfirmedGoesWithTheLastReports(t *testing.T) {
 	require.EqualValues(t, 1, requireReport(t, reports[1], pfcp.TriggerTermination, 1))
 }
 
+// No packet has to come for a limit to be told that was reached before it came.
+func TestALimitThatWasReachedBeforeItCameIsReported(t *testing.T) {
+	w := newWorld(t, impatient)
+	cp := newControlPlane(t, w, "127.77.63.1", "pgwc.example")
+	cp.setup()
+	seid, teid := cp.establish(77, measured("172.16.1.1", ie.NewMeasurementMethod(0, 1, 0), ie.NewReportingTriggers(0, 0))...)
+	w.dp.count(uplinkKey(teid), 1, 600)
+	require.Equal(t, pfcp.CauseAccepted, cause(t, cp.modify(seid,
+		ie.NewUpdateURR(ie.NewURRID(1), ie.NewReportingTriggers(0x02, 0), ie.NewVolumeThreshold(0x01, 500, 0, 0))).Cause))
+	requireReport(t, cp.reported().UsageReport[0], pfcp.TriggerVolumeThreshold, 600)
+	require.Equal(t, pfcp.CauseAccepted, cause(t, cp.modify(seid,
+		ie.NewUpdateURR(ie.NewURRID(1), ie.NewReportingTriggers(0, 0x01), ie.NewVolumeQuota(0x01, 0, 0, 0))).Cause))
+	require.Equal(t, session.ActionDrop, w.dp.snapshot()[uplinkKey(teid)].Action)
+	requireReport(t, cp.reported().UsageReport[0], pfcp.TriggerVolumeQuota, 0)
+	w.consistent()
+}
+
 func TestASpentQuotaStopsTheDataPathUntilAnother(t *testing.T) {
 	w := newWorld(t, impatient)
 	cp := newControlPlane(t, w, "127.77.62.1", "pgwc.example")
