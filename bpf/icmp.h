@@ -4,6 +4,7 @@
 #ifndef XEPC_ICMP_H
 #define XEPC_ICMP_H
 
+#include "budget.h"
 #include "checksum.h"
 #include "parse.h"
 
@@ -49,37 +50,9 @@ enum {
 /* Messages a second on one CPU (RFC 4443 2.4 f, RFC 1812 4.3.2.8), and as many at once. */
 volatile const __u32 icmp_rate;
 
-struct icmp_budget {
-	__u64 last; /* ns of CLOCK_MONOTONIC */
-	__u64 left; /* messages times 1e9 */
-};
-
-/* Per CPU, and XDP programs do not preempt each other on one: no atomics. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, struct icmp_budget);
-	__uint(max_entries, 1);
-} icmp_budgets SEC(".maps");
-
 static __always_inline bool may_tell(void)
 {
-	const __u64 second = 1000000000;
-	__u64 now = bpf_ktime_get_ns(), most = icmp_rate * second, passed;
-	__u32 zero = 0;
-	struct icmp_budget *budget = bpf_map_lookup_elem(&icmp_budgets, &zero);
-
-	if (!budget)
-		return false;
-	passed = now - budget->last;
-	budget->left += (passed < second ? passed : second) * icmp_rate;
-	if (budget->left > most)
-		budget->left = most;
-	budget->last = now;
-	if (budget->left < second)
-		return false;
-	budget->left -= second;
-	return true;
+	return take_one(BUDGET_ICMP, icmp_rate);
 }
 
 /* wants_too_big says whether the sender of a packet that does not fit is to be told: it forbade fragments, and RFC 1122

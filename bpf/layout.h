@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 9,
+	LAYOUT = 10,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
@@ -28,7 +28,7 @@ enum entry_flag {
 	ENTRY_TUNNEL = 1 << 6,    /* leaves by a tunnel: value is the remote TEID, to the index of peers */
 	ENTRY_BUFFER = 1 << 7,    /* the slow path gets the packet */
 	ENTRY_WHOLE = 1 << 8,     /* of a rule that leaves by a tunnel: with the outer header that it came with inside */
-	ENTRY_REDIRECT = 1 << 9,  /* of a rule: to another destination */
+	ENTRY_REDIRECT = 1 << 9,  /* of a rule: to another destination. With ENTRY_BUFFER: the slow path answers */
 	ENTRY_DRAINING = 1 << 10, /* with ENTRY_BUFFER: what the slow path gives back is forwarded; see struct gate */
 	ENTRY_CELLED = 1 << 15,   /* what it counts stands in cells, and not in the entry */
 };

@@ -427,6 +427,8 @@ static __always_inline enum reason execute(struct cursor *c, struct job *job)
 
 	if (unlikely(job->at.word.flags & (ENTRY_BUFFER | ENTRY_WHOLE))) {
 		if (job->at.word.flags & ENTRY_BUFFER) {
+			if (job->at.word.flags & ENTRY_REDIRECT)
+				return redirect_to_url(c->ctx, job);
 			reason = buffer(c->ctx, job, c->ctx->ingress_ifindex == injector);
 			if (reason != GO_ON)
 				return reason;

@@ -55,7 +55,7 @@ enum reason {
 	REASON_OUTER_EXTENSION, /* to a slice, with IPv6 extension headers: the kernel steps over them */
 
 	/* dropped */
-	REASON_NO_REDIRECT, /* the FAR redirects, but to no address of the packet's family */
+	REASON_NO_REDIRECT, /* the FAR redirects, but to no address of the packet's family; or to a URL what is not TCP */
 
 	/* answered */
 	REASON_TOO_BIG_TOLD_UE, /* from a UE, with DF or IPv6: it was told by ICMP, through its own tunnel */
@@ -65,10 +65,14 @@ enum reason {
 
 	/* handed over */
 	REASON_FRAGMENTED, /* does not fit: the slow path sends it in fragments */
+	REASON_URL_REDIRECTED, /* the FAR redirects to a URL: the slow path has it, and answers what is HTTP */
+
+	/* dropped */
+	REASON_URL_LIMITED, /* the same, but this CPU has handed over as many in this second as it may */
 };
 
 enum {
-	REASON_COUNT = REASON_FRAGMENTED + 1,
+	REASON_COUNT = REASON_URL_LIMITED + 1,
 };
 
 /* GO_ON is what a step returns that did not decide. It is no reason and is never counted. */

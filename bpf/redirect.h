@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* This file contains redirection, TS 29.244 8.2.20: another destination for a packet to a network. Checksums are mended,
+/* This file contains redirection, TS 29.244 8.2.20: another destination for a packet to a network, or an answer in the
+ * place of the network. As to the first: Checksums are mended,
  * so that a wrong one stays wrong (RFC 1624 equation 3). The standard knows no way back: what the redirect server sends
  * comes from its own address. */
 #ifndef XEPC_REDIRECT_H
 #define XEPC_REDIRECT_H
 
+#include "budget.h"
 #include "maps.h"
 #include "parse.h"
 #include "reason.h"
+#include "slowpath.h"
 
 /* change_of is what a ones' complement sum changes by when words of 32 bits become others. */
 static __always_inline __u32 change_of(const __u32 *old, const __u32 *next, int words)
@@ -112,6 +115,37 @@ __noinline int redirect(struct xdp_md *ctx, __u32 offset, __u32 index)
 	if ((void *)(version + 1) > c.end)
 		return REASON_MALFORMED_INNER;
 	return *version >> 4 == 4 ? redirect_ipv4(&c, special->redirect4) : redirect_ipv6(&c, special->redirect6);
+}
+
+/* Packets a second on one CPU: what the slow path answers beside its other work. */
+volatile const __u32 url_rate;
+
+/* redirect_to_url hands a packet to the slow path, which answers it, if it is TCP and whole. */
+__noinline int redirect_to_url(struct xdp_md *ctx, const struct job *job)
+{
+	struct cursor c = cursor_of(ctx);
+	struct ipv6hdr *ip6;
+	struct iphdr *ip;
+	bool tcp;
+
+	if (!job)
+		return REASON_NO_RESOURCES;
+	c.pos += job->offset & MAX_OFFSET;
+	ip = c.pos;
+	ip6 = c.pos;
+	if ((void *)(ip + 1) > c.end)
+		return REASON_MALFORMED_INNER;
+	if (job->family == FILTER_IPV4)
+		tcp = ip->protocol == IPPROTO_TCP && !is_fragment(ip);
+	else if ((void *)(ip6 + 1) > c.end)
+		return REASON_MALFORMED_INNER;
+	else
+		tcp = ip6->nexthdr == IPPROTO_TCP;
+	if (!tcp)
+		return REASON_NO_REDIRECT;
+	if (!take_one(BUDGET_URL, url_rate))
+		return REASON_URL_LIMITED;
+	return park(ctx, job, false) ? REASON_URL_REDIRECTED : REASON_BUFFER_FULL;
 }
 
 #endif

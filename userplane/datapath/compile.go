@@ -36,6 +36,9 @@ type compiledRule struct {
 	origin   pgwuOrigin
 }
 
+// flagsAnswer: the slow path answers.
+const flagsAnswer = uint16(pgwuEntryFlagENTRY_BUFFER) | uint16(pgwuEntryFlagENTRY_REDIRECT)
+
 // copyTo is a tunnel that gets a copy.
 type copyTo struct {
 	teid uint32 // as it stands in the packet
@@ -207,6 +210,8 @@ func compileRule(key session.Key, r *session.Rule) (compiledRule, error) {
 		c.flags |= uint16(pgwuEntryFlagENTRY_DROP)
 	case session.ActionNoHeader:
 		c.flags |= uint16(pgwuEntryFlagENTRY_NO_HEADER)
+	case session.ActionAnswer:
+		c.flags |= flagsAnswer
 	case session.ActionBuffer:
 		c.flags |= uint16(pgwuEntryFlagENTRY_BUFFER)
 	default:
@@ -342,6 +347,8 @@ func actionOf(flags uint16) session.Action {
 		return session.ActionNoHeader
 	case flags&uint16(pgwuEntryFlagENTRY_DRAINING) != 0:
 		return session.ActionDrain
+	case flags&flagsAnswer == flagsAnswer:
+		return session.ActionAnswer
 	case flags&uint16(pgwuEntryFlagENTRY_BUFFER) != 0:
 		return session.ActionBuffer
 	default:

@@ -72,13 +72,14 @@ type Config struct {
 	ZeroChecksum6 bool
 
 	ICMPRate uint32 // "too big" messages a second on each CPU; 0: none
+	URLRate  uint32 // packets a second that each CPU hands over to be answered, of FARs that redirect to a URL; 0: none
 
 	Burst uint32 // ms of the MBR that a policer lets through at once
 }
 
 // Default is a data path without ports, sized for 65,536 sessions.
 func Default() Config {
-	c := Config{MaxInstances: 256, ICMPRate: 100, Burst: 250}
+	c := Config{MaxInstances: 256, ICMPRate: 100, URLRate: 2000, Burst: 250}
 	c.SizeFor(65536)
 	return c
 }
@@ -143,8 +144,10 @@ func (c Config) Validate() error {
 	if c.Burst < 1 || c.Burst > maxBurst {
 		fault("burst", "%d ms is not in 1..%d", c.Burst, maxBurst)
 	}
-	if c.ICMPRate > 1_000_000 {
-		fault("icmp_rate", "%d is above 1000000", c.ICMPRate)
+	for key, rate := range map[string]uint32{"icmp_rate": c.ICMPRate, "url_rate": c.URLRate} {
+		if rate > 1_000_000 {
+			fault(key, "%d is above 1000000", rate)
+		}
 	}
 	if c.MSS != 0 && (c.MSS < 536 || c.MSS > 65000) {
 		fault("mss", "%d is not in 536..65000", c.MSS)

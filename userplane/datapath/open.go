@@ -180,7 +180,7 @@ func (c Config) set(parts *pgwuSpecs) error {
 		parts.ClampIpv4.Set(c.MSS),
 		parts.ClampIpv6.Set(max(c.MSS, 20)-20),
 		parts.HopsOfIpv6.Set(uint32(c.MaxInstances)+1), parts.PeersHops.Set(2*(uint32(c.MaxInstances)+1)),
-		parts.IcmpRate.Set(c.ICMPRate),
+		parts.IcmpRate.Set(c.ICMPRate), parts.UrlRate.Set(c.URLRate),
 		parts.ZeroChecksumIpv6.Set(c.ZeroChecksum6),
 		parts.HalfBurst.Set(uint64(c.Burst)*1_000_000/2),
 	)

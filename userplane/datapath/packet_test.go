@@ -431,9 +431,9 @@ func TestPackets(t *testing.T) {
 	require.NoError(t, w.d.Apply(session.Changes{Cells: []session.Cell{{
 		ID: session.CellID{SEID: 31, URRID: 1}, Limits: session.VolumeLimits{TotalQuota: 1},
 	}}}))
-	w.apply(slices.Concat(packetEntries(), ruleEntries(), outer6Entries(), specialEntries(), tooBigEntries())...)
+	w.apply(slices.Concat(packetEntries(), ruleEntries(), outer6Entries(), specialEntries(), tooBigEntries(), answered())...)
 	missing := w.reasons()
-	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t), outer6Rows(t), specialRows(t), tooBigRows(t)) {
+	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), urlRows(t), ruleRows(t), outer6Rows(t), specialRows(t), tooBigRows(t)) {
 		t.Run(row.name, func(t *testing.T) {
 			if row.before != nil {
 				row.before(w)

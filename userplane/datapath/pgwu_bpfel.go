@@ -31,6 +31,20 @@ type pgwuBucket struct {
 	Cells [4]pgwuCell
 }
 
+type pgwuBudget struct {
+	_    structs.HostLayout
+	Last uint64
+	Left uint64
+}
+
+type pgwuBudgetOf uint32
+
+const (
+	pgwuBudgetOfBUDGET_ICMP pgwuBudgetOf = 0
+	pgwuBudgetOfBUDGET_URL  pgwuBudgetOf = 1
+	pgwuBudgetOfBUDGETS     pgwuBudgetOf = 2
+)
+
 type pgwuCell struct {
 	_     structs.HostLayout
 	Key   uint64
@@ -186,12 +200,6 @@ type pgwuHop struct {
 	Pad2      uint32
 }
 
-type pgwuIcmpBudget struct {
-	_    structs.HostLayout
-	Last uint64
-	Left uint64
-}
-
 type pgwuInstance struct {
 	_        structs.HostLayout
 	Gateway  uint32
@@ -208,7 +216,7 @@ type pgwuInstance struct {
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 9
+	pgwuLayoutLAYOUT pgwuLayout = 10
 )
 
 type pgwuLimited uint32
@@ -337,6 +345,8 @@ const (
 	pgwuReasonREASON_TOO_BIG_TOLD_UE     pgwuReason = 34
 	pgwuReasonREASON_TOO_BIG_LIMITED     pgwuReason = 35
 	pgwuReasonREASON_FRAGMENTED          pgwuReason = 36
+	pgwuReasonREASON_URL_REDIRECTED      pgwuReason = 37
+	pgwuReasonREASON_URL_LIMITED         pgwuReason = 38
 )
 
 type pgwuRouteKey struct {
@@ -525,6 +535,7 @@ const (
 	pgwuMapAccountOrigins   = "account_origins"
 	pgwuMapAccounts         = "accounts"
 	pgwuMapBlocks           = "blocks"
+	pgwuMapBudgets          = "budgets"
 	pgwuMapCellOrigins      = "cell_origins"
 	pgwuMapCells            = "cells"
 	pgwuMapCopies           = "copies"
@@ -535,7 +546,6 @@ const (
 	pgwuMapGates            = "gates"
 	pgwuMapGrowths          = "growths"
 	pgwuMapHosts            = "hosts"
-	pgwuMapIcmpBudgets      = "icmp_budgets"
 	pgwuMapInstances        = "instances"
 	pgwuMapLimits           = "limits"
 	pgwuMapMeterOrigins     = "meter_origins"
@@ -573,6 +583,7 @@ const (
 	pgwuVarSlicesBuckets    = "slices_buckets"
 	pgwuVarTeidsBuckets     = "teids_buckets"
 	pgwuVarTypes            = "types"
+	pgwuVarUrlRate          = "url_rate"
 	pgwuVarZeroChecksumIpv6 = "zero_checksum_ipv6"
 )
 
@@ -629,6 +640,7 @@ type pgwuMapSpecs struct {
 	AccountOrigins *ebpf.MapSpec `ebpf:"account_origins"`
 	Accounts       *ebpf.MapSpec `ebpf:"accounts"`
 	Blocks         *ebpf.MapSpec `ebpf:"blocks"`
+	Budgets        *ebpf.MapSpec `ebpf:"budgets"`
 	CellOrigins    *ebpf.MapSpec `ebpf:"cell_origins"`
 	Cells          *ebpf.MapSpec `ebpf:"cells"`
 	Copies         *ebpf.MapSpec `ebpf:"copies"`
@@ -639,7 +651,6 @@ type pgwuMapSpecs struct {
 	Gates          *ebpf.MapSpec `ebpf:"gates"`
 	Growths        *ebpf.MapSpec `ebpf:"growths"`
 	Hosts          *ebpf.MapSpec `ebpf:"hosts"`
-	IcmpBudgets    *ebpf.MapSpec `ebpf:"icmp_budgets"`
 	Instances      *ebpf.MapSpec `ebpf:"instances"`
 	Limits         *ebpf.MapSpec `ebpf:"limits"`
 	MeterOrigins   *ebpf.MapSpec `ebpf:"meter_origins"`
@@ -682,6 +693,7 @@ type pgwuVariableSpecs struct {
 	SlicesBuckets    *ebpf.VariableSpec `ebpf:"slices_buckets"`
 	TeidsBuckets     *ebpf.VariableSpec `ebpf:"teids_buckets"`
 	Types            *ebpf.VariableSpec `ebpf:"types"`
+	UrlRate          *ebpf.VariableSpec `ebpf:"url_rate"`
 	ZeroChecksumIpv6 *ebpf.VariableSpec `ebpf:"zero_checksum_ipv6"`
 }
 
@@ -709,6 +721,7 @@ type pgwuMaps struct {
 	AccountOrigins *ebpf.Map `ebpf:"account_origins"`
 	Accounts       *ebpf.Map `ebpf:"accounts"`
 	Blocks         *ebpf.Map `ebpf:"blocks"`
+	Budgets        *ebpf.Map `ebpf:"budgets"`
 	CellOrigins    *ebpf.Map `ebpf:"cell_origins"`
 	Cells          *ebpf.Map `ebpf:"cells"`
 	Copies         *ebpf.Map `ebpf:"copies"`
@@ -719,7 +732,6 @@ type pgwuMaps struct {
 	Gates          *ebpf.Map `ebpf:"gates"`
 	Growths        *ebpf.Map `ebpf:"growths"`
 	Hosts          *ebpf.Map `ebpf:"hosts"`
-	IcmpBudgets    *ebpf.Map `ebpf:"icmp_budgets"`
 	Instances      *ebpf.Map `ebpf:"instances"`
 	Limits         *ebpf.Map `ebpf:"limits"`
 	MeterOrigins   *ebpf.Map `ebpf:"meter_origins"`
@@ -750,6 +762,7 @@ func (m *pgwuMaps) Close() error {
 		m.AccountOrigins,
 		m.Accounts,
 		m.Blocks,
+		m.Budgets,
 		m.CellOrigins,
 		m.Cells,
 		m.Copies,
@@ -760,7 +773,6 @@ func (m *pgwuMaps) Close() error {
 		m.Gates,
 		m.Growths,
 		m.Hosts,
-		m.IcmpBudgets,
 		m.Instances,
 		m.Limits,
 		m.MeterOrigins,
@@ -804,6 +816,7 @@ type pgwuVariables struct {
 	SlicesBuckets    *ebpf.Variable `ebpf:"slices_buckets"`
 	TeidsBuckets     *ebpf.Variable `ebpf:"teids_buckets"`
 	Types            *ebpf.Variable `ebpf:"types"`
+	UrlRate          *ebpf.Variable `ebpf:"url_rate"`
 	ZeroChecksumIpv6 *ebpf.Variable `ebpf:"zero_checksum_ipv6"`
 }
 

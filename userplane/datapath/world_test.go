@@ -119,7 +119,7 @@ func newWorldWith(t testing.TB, change func(*Config)) *world {
 	w.cfg.PinDir = filepath.Join(testkit.BPFFS(t), "node")
 	w.cfg.AddressBlocks = 4
 	w.cfg.Peers = 8
-	w.cfg.ICMPRate = 1_000_000
+	w.cfg.ICMPRate, w.cfg.URLRate = 1_000_000, 1_000_000
 	w.cfg.MaxInstances = 4
 	w.cfg.Slices = []Slice{{Address: slice1, Address6: slice1v6, TEIDs: sliceSlots}, {Address: slice2, TEIDs: 200}, {Address6: slice3, TEIDs: 64}}
 	w.cfg.Instances = []Instance{

@@ -10,7 +10,7 @@ import (
 )
 
 // CodecVersion is the version of the octets that AppendBinary makes. It rises with every change to them.
-const CodecVersion = 10
+const CodecVersion = 11
 
 // errMalformed is what a record that AppendBinary did not make ends with.
 var errMalformed = errors.New("malformed session record")
@@ -164,6 +164,7 @@ func (w *encoder) far(f *FAR) {
 	encodeOpt(w, f.Marking, func(v uint16) { w.uint(uint64(v)) })
 	w.addr(f.Redirect.IPv4)
 	w.addr(f.Redirect.IPv6)
+	w.string(f.URL)
 	w.uint(uint64(len(f.Duplicates)))
 	for _, d := range f.Duplicates {
 		w.outer(d.Outer)
@@ -299,6 +300,7 @@ func (r *decoder) far() FAR {
 		Outer:       decodeOpt(r, r.outer),
 		Marking:     decodeOpt(r, func() uint16 { return uint16(r.u32()) }),
 		Redirect:    Redirect{IPv4: r.addr(), IPv6: r.addr()},
+		URL:         r.string(),
 		Duplicates: list(r, func() Duplicate {
 			return Duplicate{Outer: r.outer(), Marking: decodeOpt(r, func() uint16 { return uint16(r.u32()) })}
 		}),

@@ -327,7 +327,9 @@ func (c *compiler) apply(r *Rule, far *FAR, want ...pfcp.Interface) (forwards bo
 	if far.Marking.Present && uint8(far.Marking.Value) != 0 { // a mask of 0 marks nothing
 		r.Marking = far.Marking
 	}
-	r.Redirect = far.Redirect
+	if r.Redirect = far.Redirect; far.URL != "" {
+		r.Action = ActionAnswer
+	}
 	return true, nil
 }
 
@@ -389,6 +391,16 @@ func (c *compiler) tunnel(far *FAR, outer pfcp.OuterHeaderCreation) (Tunnel, err
 	return t, nil
 }
 
+// URL is where a rule of the session redirects HTTP to; "": nowhere.
+func (s *Session) URL(r *Rule) string {
+	if at, ok := find(s.FARs, r.Origin.FARID, idOfFAR); ok && r.Action == ActionAnswer {
+		return s.FARs[at].URL
+	}
+	return ""
+}
+
+func (r *Rule) redirects() bool { return r.Redirect != (Redirect{}) || r.Action == ActionAnswer }
+
 func (r *Rule) into(t Tunnel) { r.Local, r.Remote, r.RemoteTEID = t.Local, t.Remote, t.TEID }
 
 // uplink resolves a PDR for packets from the UE: into a network, or to the control plane.
@@ -419,7 +431,7 @@ func (c *compiler) uplink(r *Rule, p *PDR, far *FAR) error {
 		if !far.Outer.Present {
 			return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IEOuterHeaderCreation, "to the control plane without a tunnel")
 		}
-		if r.Redirect != (Redirect{}) {
+		if r.redirects() {
 			return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IERedirectInformation, "only packets from the UE to a network are redirected")
 		}
 		t, err := c.tunnel(far, far.Outer.Value)
@@ -454,7 +466,7 @@ func (c *compiler) downlink(r *Rule, p *PDR, far *FAR) error {
 	if err != nil || !forwards {
 		return err
 	}
-	if r.Redirect != (Redirect{}) {
+	if r.redirects() {
 		return refuse(pfcp.RuleFAR, uint32(far.ID), pfcp.IERedirectInformation, "only packets from the UE to a network are redirected")
 	}
 	if !far.Outer.Present {

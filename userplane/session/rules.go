@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/portal"
 )
 
 // maker turns the rules of one request into ours. It remembers which CHOOSE ID got which F-TEID: PDRs of one
@@ -259,7 +260,7 @@ func (f *FAR) set(with pfcp.Opt[pfcp.ForwardingParameters]) {
 		f.Marking = v.TransportLevelMarking
 	}
 	if v.Removed.Has(pfcp.IERedirectInformation) {
-		f.Redirect = Redirect{}
+		f.Redirect, f.URL = Redirect{}, ""
 	} else if v.Redirect.Present {
 		f.redirect(v.Redirect.Value)
 	}
@@ -271,11 +272,11 @@ func (f *FAR) set(with pfcp.Opt[pfcp.ForwardingParameters]) {
 	}
 }
 
-// redirect takes a redirection to addresses. One to a URL or a SIP URI is for somebody who speaks HTTP or SIP: it is not
-// served, TS 29.244 8.2.20.
+// redirect takes a redirection to addresses or to a URL, TS 29.244 8.2.20. One to a SIP URI is for somebody who speaks SIP:
+// it is not served.
 func (f *FAR) redirect(r pfcp.RedirectInformation) {
 	var to Redirect
-	served := false
+	served, portalURL := false, ""
 	switch r.Type {
 	case pfcp.RedirectIPv4:
 		to.IPv4, served = redirectTo(r.Server, netip.Addr.Is4)
@@ -286,10 +287,12 @@ func (f *FAR) redirect(r pfcp.RedirectInformation) {
 		to.IPv4, served = redirectTo(r.Server, netip.Addr.Is4)
 		to.IPv6, other = redirectTo(r.Other, netip.Addr.Is6)
 		served = served && other
-	case pfcp.RedirectURL, pfcp.RedirectSIPURI:
+	case pfcp.RedirectURL:
+		portalURL, served = r.Server, portal.CheckURL(r.Server) == nil
+	case pfcp.RedirectSIPURI:
 	}
-	if f.Redirect = to; !served {
-		f.Redirect, f.Unserved = Redirect{}, pfcp.IERedirectInformation
+	if f.Redirect, f.URL = to, portalURL; !served {
+		f.Redirect, f.URL, f.Unserved = Redirect{}, "", pfcp.IERedirectInformation
 	} else if f.Unserved == pfcp.IERedirectInformation {
 		f.Unserved = 0
 	}

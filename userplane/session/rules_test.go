@@ -136,6 +136,12 @@ func TestWhatRulesCompileTo(t *testing.T) {
 			},
 			func(up, _ *Entry, _ *Table) { up.Redirect.IPv4 = netip.MustParseAddr("192.0.2.80") },
 		},
+		"a redirection to a URL": {
+			func(r request) {
+				sendTo(r, 0, pfcp.RedirectInformation{Type: pfcp.RedirectURL, Server: "http://portal.example/topup"})
+			},
+			func(up, _ *Entry, _ *Table) { up.Action = ActionAnswer },
+		},
 		"a redirection to addresses of both families": {
 			func(r request) {
 				r.CreateFARs[0].ForwardingParameters.Value.Redirect = pfcp.Some(pfcp.RedirectInformation{
@@ -290,6 +296,23 @@ func TestForwardingParametersChange(t *testing.T) {
 		})
 	})
 	require.Equal(t, Redirect{IPv6: netip.MustParseAddr("2001:db8::80")}, e.Redirect, "a redirection replaces the one before")
+	e = update(func(u *pfcp.UpdateFAR) {
+		u.ForwardingParameters = pfcp.Some(pfcp.ForwardingParameters{
+			Redirect: pfcp.Some(pfcp.RedirectInformation{Type: pfcp.RedirectURL, Server: "https://portal.example"}),
+		})
+	})
+	require.Equal(t, ActionAnswer, e.Action)
+	require.Zero(t, e.Redirect)
+	require.Equal(t, "https://portal.example", s.URL(&e.Rule))
+	for range 2 { // there, and with nothing there any more
+		e = update(func(u *pfcp.UpdateFAR) {
+			var gone pfcp.IETypes
+			gone.Add(pfcp.IERedirectInformation)
+			u.ForwardingParameters = pfcp.Some(pfcp.ForwardingParameters{Removed: gone})
+		})
+		require.Equal(t, ActionForward, e.Action)
+		require.Empty(t, s.URL(&e.Rule))
+	}
 	e = update(func(u *pfcp.UpdateFAR) {
 		var gone pfcp.IETypes
 		gone.Add(pfcp.IERedirectInformation)

@@ -79,6 +79,7 @@ type FAR struct {
 	Outer       pfcp.Opt[pfcp.OuterHeaderCreation]
 	Marking     pfcp.Opt[uint16]
 	Redirect    Redirect
+	URL         string // where HTTP is redirected to, instead of Redirect; "": nowhere
 	Duplicates  []Duplicate
 	BARID       pfcp.Opt[pfcp.BARID]
 	Unserved    uint16 // type of an IE that asks for what is not done here; 0: none

@@ -534,11 +534,23 @@ func TestRefusals(t *testing.T) {
 			func(r request) { r.CreatePDRs[1].PDI.ApplicationID = pfcp.Some("video") },
 			creation, pfcp.IEApplicationID, pdr(2),
 		},
-		"a redirection to a URL": {
+		"a redirection to a URL that is no web site's": {
 			func(r request) {
-				sendTo(r, 0, pfcp.RedirectInformation{Type: pfcp.RedirectURL, Server: "http://portal.example/"})
+				sendTo(r, 0, pfcp.RedirectInformation{Type: pfcp.RedirectURL, Server: "ftp://portal.example/"})
 			},
 			creation, pfcp.IERedirectInformation, far(1),
+		},
+		"a redirection to a URL with another header field behind it": {
+			func(r request) {
+				sendTo(r, 0, pfcp.RedirectInformation{Type: pfcp.RedirectURL, Server: "http://portal.example/\r\nSet-Cookie: a=b"})
+			},
+			creation, pfcp.IERedirectInformation, far(1),
+		},
+		"a redirection of downlink packets to a URL": {
+			func(r request) {
+				sendTo(r, 1, pfcp.RedirectInformation{Type: pfcp.RedirectURL, Server: "http://portal.example/"})
+			},
+			creation, pfcp.IERedirectInformation, far(2),
 		},
 		"a redirection to a SIP URI": {
 			func(r request) { sendTo(r, 0, pfcp.RedirectInformation{Type: pfcp.RedirectSIPURI, Server: "sip:a@b"}) },

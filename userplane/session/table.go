@@ -40,6 +40,7 @@ const (
 	ActionNoHeader        // FORW towards access without Outer Header Creation: dropped under its own reason
 	ActionBuffer          // the FAR says BUFF: the packet goes to the slow path, which gives it back later
 	ActionDrain           // FORW again: those that the slow path has go first, in their order, and new ones wait behind them
+	ActionAnswer          // FORW to a URL: the slow path answers TCP in the place of the network
 )
 
 // Entry is what the data path does with the packets of one key: the rules of the PDRs that match by it, in the order
@@ -115,7 +116,7 @@ type Copy struct {
 // no address of is dropped.
 type Redirect struct{ IPv4, IPv6 netip.Addr }
 
-// Parked is a packet whose rule buffers or drains, as the data path hands it over.
+// Parked is a packet whose rule buffers, drains or answers, as the data path hands it over.
 type Parked struct {
 	Origin Origin // of its rule
 	Packet []byte // the inner IP packet

@@ -23,7 +23,7 @@ func TestAssociationSetupSaysExactlyWhatIsTrue(t *testing.T) {
 	require.Equal(t, pfcp.CauseAccepted, cause(t, r.Cause))
 	features, err := r.UPFunctionFeatures.UPFunctionFeatures()
 	require.NoError(t, err)
-	require.Equal(t, []byte{0x36, 0x2f, 0x30, 0x2c}, features[:4], "DDND, DLBD, FTUP, PFDM, UDBC, EMPU, PDIU, FRRT, QUOAC, MTE, MNOP, VTIME, NORP and IP6PL, and nothing else")
+	require.Equal(t, []byte{0xb6, 0x2f, 0x30, 0x2c}, features[:4], "DDND, DLBD, FTUP, PFDM, TREU, UDBC, EMPU, PDIU, FRRT, QUOAC, MTE, MNOP, VTIME, NORP and IP6PL, and nothing else")
 	node, err := r.NodeID.NodeID()
 	require.NoError(t, err)
 	require.Equal(t, "pgwu1.example", node)
@@ -66,7 +66,7 @@ func TestWeSetTheAssociationUpWhereToldTo(t *testing.T) {
 	_, m := cp.receive(message.MsgTypeAssociationSetupRequest)
 	features, err := m.(*message.AssociationSetupRequest).UPFunctionFeatures.UPFunctionFeatures()
 	require.NoError(t, err)
-	require.Equal(t, byte(0x36), features[0])
+	require.Equal(t, byte(0xb6), features[0])
 }
 
 func TestAnotherRecoveryTimeStampRemovesTheControlPlanesSessions(t *testing.T) {

@@ -36,8 +36,8 @@ type handed struct {
 	session.Parked
 }
 
-// Buffered takes a downlink packet whose rule buffers or drains, TS 29.244 5.2.3; it is the callee's from now on. The
-// first one of a FAR that buffers is told to its control plane, where the FAR asks for that. It never waits.
+// Buffered takes a packet whose rule buffers, drains or answers, TS 29.244 5.2.3 and 8.2.20; it is the callee's from now
+// on. The first one of a FAR that buffers is told to its control plane, where the FAR asks for that. It never waits.
 func (e *Edge) Buffered(seid pfcp.SEID, p session.Parked) {
 	if !e.hand(handed{seid: seid, Parked: p}) {
 		e.stats.bufferFull.Add(1)
@@ -76,6 +76,11 @@ func (sh *shard) take(h *handed) {
 	table, err := sh.table(s)
 	if err != nil {
 		sh.lose(&h.Parked)
+		return
+	}
+	if rule := uplinkRule(table, h.Origin.PDRID); rule != nil {
+		sh.e.dp.Forget(h.Turn)
+		sh.sendElsewhere(&s, table, rule, h.Packet)
 		return
 	}
 	entry, rule := ruleFor(table, &h.Parked)

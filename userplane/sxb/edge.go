@@ -32,6 +32,7 @@ import (
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/journal"
+	"github.com/xepc/xepc/userplane/portal"
 	"github.com/xepc/xepc/userplane/session"
 )
 
@@ -48,6 +49,8 @@ type DataPath interface {
 	Return(instance pfcp.NetworkInstance, p session.Parked) error
 	// Forget says that nobody is to wait for a parked packet, since it is not given back now.
 	Forget(session.Turn)
+	// Inject has a packet to a UE taken as if it had come from a network instance now.
+	Inject(instance pfcp.NetworkInstance, packet []byte) error
 	// Release says that what came before the session drained has been given back. It returns what Drained does.
 	Release(pfcp.SEID) bool
 	// Drained says whether no packet of a session waits any more: then its entries that drain are to forward.
@@ -56,7 +59,7 @@ type DataPath interface {
 
 // Features is what UP Function Features says: exactly what works.
 // What depends on the configuration comes on top of it.
-const Features = pfcp.FeatureFTUP | pfcp.FeatureEMPU | pfcp.FeaturePDIU | pfcp.FeatureFRRT | pfcp.FeatureMTE | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP | pfcp.FeaturePFDM | pfcp.FeatureIP6PL | pfcp.FeatureDDND | pfcp.FeatureDLBD | pfcp.FeatureUDBC
+const Features = pfcp.FeatureFTUP | pfcp.FeatureEMPU | pfcp.FeaturePDIU | pfcp.FeatureTREU | pfcp.FeatureFRRT | pfcp.FeatureMTE | pfcp.FeatureMNOP | pfcp.FeatureQUOAC | pfcp.FeatureVTIME | pfcp.FeatureNORP | pfcp.FeaturePFDM | pfcp.FeatureIP6PL | pfcp.FeatureDDND | pfcp.FeatureDLBD | pfcp.FeatureUDBC
 
 // Edge is the PFCP edge.
 type Edge struct {
@@ -80,6 +83,7 @@ type Edge struct {
 	load      load
 	overload  overload
 	gbr       guaranteed
+	portal    portal.Portal
 	stats     stats
 }
 
@@ -119,7 +123,7 @@ func Open(cfg Config, dp DataPath, j *journal.Journal, state *State, fresh strin
 	if err != nil {
 		return nil, Restored{}, err
 	}
-	e := &Edge{cfg: cfg, dp: dp, journal: j, log: log, recovery: state.Recovery, fseid: cfg.Endpoint.Listen.Addr(), teids: free, fseids: newFSEIDs(), addresses: pools, seed: maphash.MakeSeed()}
+	e := &Edge{cfg: cfg, dp: dp, journal: j, log: log, recovery: state.Recovery, fseid: cfg.Endpoint.Listen.Addr(), teids: free, fseids: newFSEIDs(), addresses: pools, seed: maphash.MakeSeed(), portal: portal.New()}
 	e.seid.Store(uint64(epoch) << 32)
 	e.gbr.capacity = cfg.GBRCapacity
 	e.directory.Store(&directory{})

@@ -28,6 +28,8 @@ type stats struct {
 	bufferDropped   atomic.Uint64
 	bufferLost      atomic.Uint64
 	drainCut        atomic.Uint64
+	answers         atomic.Uint64
+	answersLost     atomic.Uint64
 	panics          atomic.Uint64
 	waits           atomic.Uint64
 	waitTime        atomic.Int64 // nanoseconds
@@ -77,6 +79,8 @@ type Stats struct {
 	BufferDropped   uint64        // those that the control plane did not want any more, or whose session ended
 	BufferLost      uint64        // those that could not go on, or were lost with this process
 	DrainCut        uint64        // times that packets may have overtaken buffered ones, since too many came
+	Answers         uint64        // to UEs that a FAR redirects to a URL
+	AnswersLost     uint64        // of them, those that could not be sent
 	NodeReports     uint64        // Node Report Requests sent
 	Panics          uint64        // of our own code while serving a request
 	Requests        uint64        // that waited for a shard
@@ -94,6 +98,7 @@ func (e *Edge) Stats() Stats {
 		Reports: e.stats.reports.Load(), Unanswered: e.stats.unanswered.Load(), Unwanted: e.stats.unwanted.Load(),
 		BufferExpired: e.stats.bufferExpired.Load(), BufferFull: e.stats.bufferFull.Load(), BufferReturned: e.stats.bufferReturned.Load(), BufferDropped: e.stats.bufferDropped.Load(),
 		BufferLost: e.stats.bufferLost.Load(), DrainCut: e.stats.drainCut.Load(), NodeReports: e.stats.nodeReports.Load(),
+		Answers: e.stats.answers.Load(), AnswersLost: e.stats.answersLost.Load(),
 		Panics:   e.stats.panics.Load(),
 		Requests: e.stats.waits.Load(), Waited: time.Duration(e.stats.waitTime.Load()),
 		LongestWait: time.Duration(e.stats.waitMax.Swap(0)), Slots: e.teids.info(), Pools: e.addresses.info(),

@@ -156,6 +156,10 @@ func (d *fakeDataPath) Return(instance pfcp.NetworkInstance, p session.Parked) e
 	return nil
 }
 
+func (d *fakeDataPath) Inject(instance pfcp.NetworkInstance, packet []byte) error {
+	return d.Return(instance, session.Parked{Packet: packet})
+}
+
 func (d *fakeDataPath) Forget(session.Turn) {}
 
 func (d *fakeDataPath) Release(seid pfcp.SEID) bool {

@@ -227,6 +227,7 @@ func farColumns() []output.Column[FARRow] {
 		{Name: "network instance", Value: func(r FARRow) any { return r.NetworkInstance }},
 		{Name: "remote", Value: func(r FARRow) any { return r.Remote }},
 		{Name: "remote teid", Value: func(r FARRow) any { return r.RemoteTEID }},
+		{Name: "redirect", Value: func(r FARRow) any { return r.Redirect }},
 		{Name: "packets", Value: func(r FARRow) any { return r.Packets }},
 		{Name: "octets", Value: func(r FARRow) any { return r.Octets }},
 	}

@@ -155,6 +155,7 @@ type DataPathConfig struct {
 	Burst         time.Duration `yaml:"burst"`     // of an MBR's rate that passes at once
 	MSS           int           `yaml:"mss"`       // that TCP may offer over IPv4, octets; over IPv6 20 less. 0: left alone
 	ICMPRate      int           `yaml:"icmp_rate"` // "too big" messages a second on each CPU; 0: none
+	URLRate       int           `yaml:"url_rate"`  // packets a second that each CPU hands over, redirected to a URL; 0: none
 	Generic       bool          `yaml:"generic"`   // XDP in the kernel's generic mode: slow
 }
 
@@ -189,7 +190,7 @@ func defaultConfig() *Config {
 		},
 		DataPath: DataPathConfig{
 			MaxInstances: dp.MaxInstances,
-			Burst:        time.Duration(dp.Burst) * time.Millisecond, ICMPRate: int(dp.ICMPRate),
+			Burst:        time.Duration(dp.Burst) * time.Millisecond, ICMPRate: int(dp.ICMPRate), URLRate: int(dp.URLRate),
 		},
 		RulesPerSession: PerSessionRules{PDRs: limits.PDRs, FARs: limits.FARs, QERs: limits.QERs, URRs: limits.URRs, Filters: limits.Filters},
 	}
@@ -275,7 +276,7 @@ func (c *Config) Validate() error {
 	f.under("", c.dataPath().Validate(), "instances[", "network_instances[", ".teids", ".sessions", ".instance:", ".network_instance:",
 		"address_blocks:", "data_path.address_blocks:", "peers:", "data_path.peers:", "rules:", "data_path.rules:", "cells:", "data_path.cells:",
 		"limits:", "data_path.limits:", "meters:", "data_path.meters:", "routes:", "data_path.routes:", "max_instances:", "data_path.max_instances:",
-		"burst:", "data_path.burst:", "icmp_rate:", "data_path.icmp_rate:", "mss:", "data_path.mss:", "in instances", "in network_instances")
+		"burst:", "data_path.burst:", "icmp_rate:", "data_path.icmp_rate:", "url_rate:", "data_path.url_rate:", "mss:", "data_path.mss:", "in instances", "in network_instances")
 	f.under("pfcp.", c.edge().Validate(), "pfcp.ue_pools[", "ue_pools[", "pfcp.predefined_rules[", "predefined_rules[")
 	return errors.Join(f...)
 }
@@ -331,6 +332,7 @@ func (c *Config) validateNumbers(f *faults) {
 		{"gtpu.echo_t3", int64(c.GTPU.EchoT3), 1},
 		{"gtpu.echo_n3", int64(c.GTPU.EchoN3), 1},
 		{"data_path.icmp_rate", int64(c.DataPath.ICMPRate), 0},
+		{"data_path.url_rate", int64(c.DataPath.URLRate), 0},
 		{"data_path.mss", int64(c.DataPath.MSS), 0},
 		{"rules_per_session.pdrs", int64(c.RulesPerSession.PDRs), 1},
 		{"rules_per_session.fars", int64(c.RulesPerSession.FARs), 1},
@@ -502,6 +504,7 @@ func (c *Config) dataPath() datapath.Config {
 		}
 	}
 	d.ZeroChecksum6, d.ICMPRate = c.GTPU.ZeroChecksumIPv6, uint32(max(c.DataPath.ICMPRate, 0))
+	d.URLRate = uint32(max(c.DataPath.URLRate, 0))
 	d.MSS = uint16(min(max(c.DataPath.MSS, 0), math.MaxUint16))
 	d.Burst = uint32(min(c.DataPath.Burst.Milliseconds(), 1<<31))
 	for _, p := range c.Ports {

@@ -59,7 +59,7 @@ ports: [{name: access0}, {name: core0, network_instance: a}, {name: core1, netwo
 slices: [{address: 10.30.1.1, address6: "2001:db8:30::1", sessions: 10}, {address6: "2001:db8:30::2", sessions: 10}]
 network_instances: [{name: a, gateway: 10.50.1.1, gateway6: "fe80::1"}, {name: b, gateway6: "2001:db8:50::1"}]
 gtpu: {zero_checksum_ipv6: true}
-data_path: {icmp_rate: 7, mss: 1404}
+data_path: {icmp_rate: 7, url_rate: 8, mss: 1404}
 `)
 	require.NoError(t, err)
 	d := cfg.dataPath()
@@ -70,17 +70,18 @@ data_path: {icmp_rate: 7, mss: 1404}
 	require.Equal(t, datapath.Instance{Name: "b", Gateway6: parse("2001:db8:50::1")}, d.Instances[1])
 	require.True(t, d.ZeroChecksum6)
 	require.EqualValues(t, 7, d.ICMPRate)
+	require.EqualValues(t, 8, d.URLRate)
 	require.EqualValues(t, 1404, d.MSS)
 	require.Equal(t, []netip.Addr{parse("10.30.1.1"), parse("2001:db8:30::1"), parse("2001:db8:30::2")}, cfg.slowPath().Slices)
 
 	_, err = load(t, `
 slices: [{sessions: 10}, {address: "2001:db8::1", address6: 10.30.1.1, sessions: 10}]
 network_instances: [{name: a, gateway: "fe80::1", gateway6: x}]
-data_path: {icmp_rate: -1}
+data_path: {icmp_rate: -1, url_rate: -1}
 `)
 	for _, key := range []string{
 		"slices[0].address", "slices[1].address", "slices[1].address6", "network_instances[0].gateway",
-		"network_instances[0].gateway6", "data_path.icmp_rate",
+		"network_instances[0].gateway6", "data_path.icmp_rate", "data_path.url_rate",
 	} {
 		require.ErrorContains(t, err, "\n"+key+": ")
 	}
@@ -88,6 +89,8 @@ data_path: {icmp_rate: -1}
 	require.ErrorContains(t, err, "slices[0].address6: ")
 	_, err = load(t, minimal+"data_path: {icmp_rate: 2000000}\n")
 	require.ErrorContains(t, err, "data_path.icmp_rate: ")
+	_, err = load(t, minimal+"data_path: {url_rate: 2000000}\n")
+	require.ErrorContains(t, err, "data_path.url_rate: ")
 	_, err = load(t, minimal+"data_path: {mss: 100}\n")
 	require.ErrorContains(t, err, "data_path.mss: ")
 }

@@ -128,7 +128,7 @@ func (c collector) pfcp(s sxb.Stats, counter func(*prometheus.Desc, float64, ...
 		"retransmission": s.Endpoint.Retransmissions, "timeout": s.Endpoint.Timeouts, "unsolicited": s.Endpoint.Unsolicited,
 		"replayed": s.Replayed, "recovery_change": s.RecoveryChanges, "lost_event": s.LostEvents, "report": s.Reports, "report_unanswered": s.Unanswered,
 		"report_refused": s.Unwanted, "node_report": s.NodeReports, "buffer_full": s.BufferFull,
-		"buffer_returned": s.BufferReturned, "buffer_dropped": s.BufferDropped, "buffer_lost": s.BufferLost, "buffer_expired": s.BufferExpired, "drain_cut": s.DrainCut,
+		"buffer_returned": s.BufferReturned, "buffer_dropped": s.BufferDropped, "buffer_lost": s.BufferLost, "buffer_expired": s.BufferExpired, "drain_cut": s.DrainCut, "url_answer": s.Answers, "url_answer_lost": s.AnswersLost,
 		"ignored_ie":       s.Ignored,
 		"session_replaced": s.Replaced, "report_dropped": s.Dropped, "pfds_not_applied": s.Unrenamed,
 	} {

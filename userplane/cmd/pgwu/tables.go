@@ -178,6 +178,7 @@ type FARRow struct {
 	NetworkInstance string     `json:"network_instance"`
 	Remote          string     `json:"remote"`
 	RemoteTEID      hexID      `json:"remote_teid"`
+	Redirect        string     `json:"redirect"` // addresses, or a URL
 	Packets         uint64     `json:"packets"`
 	Octets          uint64     `json:"octets"`
 }
@@ -270,6 +271,7 @@ func (t tables) farRowsOf(s *session.Session) []FARRow {
 		rows[i] = FARRow{
 			SEID: hexSEID(s.SEID), FAR: f.ID, Action: actionText(f.Action), NetworkInstance: string(f.Instance),
 			Remote: texts(f.Outer.Value.IPv4, f.Outer.Value.IPv6), RemoteTEID: hexTEID(f.Outer.Value.TEID),
+			Redirect: texts(f.Redirect.IPv4, f.Redirect.IPv6) + f.URL,
 		}
 		if f.Destination.Present {
 			rows[i].Destination = f.Destination.Value.String()
