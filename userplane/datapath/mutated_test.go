@@ -41,22 +41,22 @@ func hostileEntries() []session.Entry {
 	cells := []session.CellID{{SEID: 60, URRID: 1}, {SEID: 60, URRID: 2}}
 	meters := []session.Meter{{ID: session.MeterID{SEID: 60, QERID: 1}, MBR: 5000}, {ID: session.MeterID{Owner: 1, Correlation: 9}, MBR: 9000}}
 	limited := func(e *session.Entry) { e.Cells, e.Meters = cells, meters }
-	return slices.Concat(packetEntries(), ruleEntries(), []session.Entry{with(uplinkOf(60), limited), with(downlinkOf(60), limited)})
+	return slices.Concat(packetEntries(), ruleEntries(), outer6Entries(), specialEntries(), tooBigEntries(), answered(), []session.Entry{with(uplinkOf(90), limited), with(downlinkOf(90), limited)})
 }
 
 // hostileFrames are those of all packet tests by port, some more to the sessions with limits, once more with a VLAN's tag on
 // the port that has one, and a few that belong to another port.
 func hostileFrames(t testing.TB) map[string][][]byte {
 	frames := map[string][][]byte{}
-	for i, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t)) {
+	for i, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t), outer6Rows(t), specialRows(t), tooBigRows(t), urlRows(t)) {
 		frames[row.port] = append(frames[row.port], row.frame)
 		if other := modelPorts[i%len(modelPorts)]; i%8 == 0 && other != row.port {
 			frames[other] = append(frames[other], row.frame)
 		}
 	}
 	for range 4 {
-		frames["access0"] = append(frames["access0"], tunnel(t, slice1, teid(60), inner(t, ue(60), server, 64, 100)))
-		frames["core0"] = append(frames["core0"], plain(t, coreGW, coreMAC, inner(t, server, ue(60), 64, 100)))
+		frames["access0"] = append(frames["access0"], tunnel(t, slice1, teid(90), inner(t, ue(90), server, 64, 100)))
+		frames["core0"] = append(frames["core0"], plain(t, coreGW, coreMAC, inner(t, server, ue(90), 64, 100)))
 	}
 	for _, frame := range frames["core1"] {
 		if len(frame) > 60 {
@@ -73,7 +73,7 @@ func hostileFrames(t testing.TB) map[string][][]byte {
 const taggedAs = 100
 
 // kernelPasses are the reasons of packets that the node's kernel gets.
-var kernelPasses = []string{"not_ipv4", "not_ours", "unknown_port", "outer_fragment", "gtpu_signalling", "not_a_slice"}
+var kernelPasses = []string{"not_ipv4", "not_ours", "unknown_port", "outer_fragment", "gtpu_signalling", "not_a_slice", "outer_extension"}
 
 // TestMutatedFrames sends mutated frames of all kinds through the program that forwards: it neither crashes nor hangs,
 // counts each frame under exactly one reason, gives no verdict but that reason's, and leaves tables, memory and the session of
@@ -183,7 +183,7 @@ func TestMutatedFrames(t *testing.T) {
 func requireVerdict(t *testing.T, reason string, verdict uint32, out []byte) {
 	t.Helper()
 	switch {
-	case reason == "too_big_answered":
+	case reason == "too_big_answered" || reason == "too_big_told_ue":
 		require.EqualValues(t, xdpTx, verdict)
 	case reason == "uplink_forwarded" || reason == "downlink_forwarded":
 		require.Contains(t, []uint32{xdpRedirect, xdpTx}, verdict)

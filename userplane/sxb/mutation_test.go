@@ -47,6 +47,8 @@ func newMutator(t *testing.T, w *world, addr string, seed uint64) *mutator {
 	m.seed(
 		change(ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(0x0c, 0))),
 		change(ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(2), ie.NewUpdateForwardingParameters(outer(9, "10.10.0.3"), ie.NewPFCPSMReqFlags(2)))),
+		change(ie.NewUpdateFAR(ie.NewFARID(1), ie.NewUpdateForwardingParameters(ie.NewRedirectInformation(ie.RedirectAddrURL, "http://portal.example/")))),
+		change(ie.NewUpdateFAR(ie.NewFARID(1), ie.NewUpdateForwardingParameters(ie.NewRedirectInformation(ie.RedirectAddrIPv4, "192.0.2.80")))),
 		change(ie.NewRemovePDR(ie.NewPDRID(1)), bearer("172.16.2.6")[0]),
 		change(ie.NewUpdatePDR(ie.NewPDRID(2), ie.NewPDI(ie.NewSourceInterface(ie.SrcInterfaceCore),
 			ie.NewSDFFilter("permit out 17 from 192.0.2.1 53 to assigned", "", "", "", 3)))),
