@@ -21,6 +21,7 @@ type authenticationRequest struct {
 	plmnOctets    [3]byte // as received
 	eutran, utran int     // vectors wanted of each kind, cut to the most that we give
 	resync        *resynchronisation
+	simSEQ        *uint64 // what a checked AUTS says
 }
 
 // resynchronisation is Re-Synchronization-Info, TS 29.272 7.3.15: RAND ‖ AUTS.
@@ -71,39 +72,94 @@ func (s *Server) parseWanted(a diameter.AVP, resync **resynchronisation) (int, e
 	return int(min(n, uint32(s.cfg.MaxVectors))), nil
 }
 
-// authenticationInformation answers an AIR with vectors.
-func (s *Server) authenticationInformation(ctx context.Context, req diameter.Request) ([]diameter.AVP, error) {
-	r, err := s.parseAIR(req)
-	if err != nil {
-		return nil, err
+// authenticationInformation answers AIRs that have come together, each with vectors of its own or with what is wrong with it.
+func (s *Server) authenticationInformation(ctx context.Context, reqs []diameter.Request) []diameter.Result {
+	results := make([]diameter.Result, len(reqs))
+	asked := make([]authenticationRequest, len(reqs))
+	for i, req := range reqs {
+		r := &asked[i]
+		if *r, results[i].Err = s.parseAIR(req); results[i].Err == nil {
+			results[i].Err = s.checkPartner(r.realm, r.plmn)
+		}
 	}
-	if err := s.checkPartner(r.realm, r.plmn); err != nil {
-		return nil, err
+	s.resynchronise(ctx, asked, results)
+	s.authenticate(ctx, asked, results)
+	for i, req := range reqs {
+		r := &results[i]
+		if r.Err == nil {
+			r.AVPs = append(supported(req), r.AVPs...)
+			continue
+		}
+		r.Err = s.asAnswer(r.Err, asked[i].realm, experimental(subscriber.AuthenticationDataUnavailable, nil))
 	}
-	info, err := s.authenticate(ctx, r)
-	if err != nil {
-		return nil, s.asAnswer(err, r.realm, experimental(subscriber.AuthenticationDataUnavailable, nil))
-	}
-	return append(supported(req), info), nil
+	return results
 }
 
-// authenticate makes the Authentication-Info. SEQ moves before the profile is looked at, so that one call to Redis
-// does both; a refused request costs sequence numbers, of which there are enough.
-func (s *Server) authenticate(ctx context.Context, r authenticationRequest) (diameter.AVP, error) {
-	var simSEQ *uint64
-	if r.resync != nil {
-		seq, err := s.resynchronise(ctx, r)
-		if err != nil {
-			return diameter.AVP{}, err
+// authenticate makes the Authentication-Info of those with which nothing is wrong. SEQ moves before the profile is looked at,
+// so that one call to Redis does both; a refused request costs sequence numbers, of which there are enough.
+func (s *Server) authenticate(ctx context.Context, asked []authenticationRequest, results []diameter.Result) {
+	asks := make([]store.Ask, 0, len(asked))
+	for i, r := range asked {
+		if results[i].Err == nil {
+			asks = append(asks, store.Ask{IMSI: r.imsi, Node: r.node, Count: r.eutran + r.utran, SIMSEQ: r.simSEQ})
 		}
-		simSEQ = &seq
 	}
-	a, err := s.store.Advance(ctx, r.imsi, r.node, r.eutran+r.utran, simSEQ, s.now())
-	if errors.Is(err, store.ErrUsedUp) {
-		return diameter.AVP{}, &subscriber.Refusal{Cause: subscriber.AuthenticationDataUnavailable, Err: err}
+	given := s.store.AdvanceAll(ctx, asks, s.now())
+	for i := range asked {
+		r := &results[i]
+		if r.Err != nil {
+			continue
+		}
+		var info diameter.AVP
+		if info, r.Err = vectors(&given[0], &asked[i]); r.Err == nil {
+			r.AVPs = []diameter.AVP{info}
+		}
+		given = given[1:]
+	}
+}
+
+// resynchronise checks the AUTS of those that have one, and gives them the SIM's SEQ, TS 33.102 6.3.5. What the SIM has not
+// made moves nothing: it is refused, since it was altered on its way or the SIM has other keys than we.
+func (s *Server) resynchronise(ctx context.Context, asked []authenticationRequest, results []diameter.Result) {
+	var which []int
+	var imsis []identity.IMSI
+	for i, r := range asked {
+		if results[i].Err == nil && r.resync != nil {
+			which, imsis = append(which, i), append(imsis, r.imsi)
+		}
+	}
+	for n, keys := range s.store.CredentialsOf(ctx, imsis) {
+		r := &asked[which[n]]
+		r.simSEQ, results[which[n]].Err = s.checkAUTS(keys, r)
+	}
+}
+
+// checkAUTS returns the SEQ that a SIM says it has.
+func (s *Server) checkAUTS(keys store.Opened, r *authenticationRequest) (*uint64, error) {
+	if keys.Err != nil {
+		return nil, keys.Err
+	}
+	sqn, err := keys.Resynchronise(r.resync.rand, r.resync.auts)
+	if errors.Is(err, aka.ErrMACS) {
+		s.resyncs.WithLabelValues(resyncBad).Inc()
+		s.log.Debug("AUTS refused", "host", r.node, "err", err)
+		return nil, &subscriber.Refusal{Cause: subscriber.AuthenticationDataUnavailable, Err: err}
 	}
 	if err != nil {
-		return diameter.AVP{}, err
+		return nil, fmt.Errorf("checking AUTS: %w", err)
+	}
+	s.resyncs.WithLabelValues(resyncAccepted).Inc()
+	seq := sqn.SEQ()
+	return &seq, nil
+}
+
+// vectors makes Authentication-Info, TS 29.272 7.3.17: in each kind Item-Number rises with SEQ.
+func vectors(a *store.Advanced, r *authenticationRequest) (diameter.AVP, error) {
+	if errors.Is(a.Err, store.ErrUsedUp) {
+		return diameter.AVP{}, &subscriber.Refusal{Cause: subscriber.AuthenticationDataUnavailable, Err: a.Err}
+	}
+	if a.Err != nil {
+		return diameter.AVP{}, a.Err
 	}
 	if err := a.Admission.MayAuthenticate(r.plmn, r.eutran > 0); err != nil {
 		return diameter.AVP{}, err
@@ -111,31 +167,6 @@ func (s *Server) authenticate(ctx context.Context, r authenticationRequest) (dia
 	if a.Keys.TripletsOnly() && r.eutran > 0 { // TS 33.401 6.1.1: a 2G SIM has no access to E-UTRAN
 		return diameter.AVP{}, &subscriber.Refusal{Cause: subscriber.UnknownEPSSubscription, Err: errors.New("the card is a 2G SIM")}
 	}
-	return vectors(a, r)
-}
-
-// resynchronise checks AUTS and returns the SIM's SEQ, TS 33.102 6.3.5. What the SIM has not made moves nothing: it is
-// refused, since it was altered on its way or the SIM has other keys than we.
-func (s *Server) resynchronise(ctx context.Context, r authenticationRequest) (uint64, error) {
-	keys, err := s.store.Credentials(ctx, r.imsi)
-	if err != nil {
-		return 0, err
-	}
-	sqn, err := keys.Resynchronise(r.resync.rand, r.resync.auts)
-	if errors.Is(err, aka.ErrMACS) {
-		s.resyncs.WithLabelValues(resyncBad).Inc()
-		s.log.Debug("AUTS refused", "host", r.node, "err", err)
-		return 0, &subscriber.Refusal{Cause: subscriber.AuthenticationDataUnavailable, Err: err}
-	}
-	if err != nil {
-		return 0, fmt.Errorf("checking AUTS: %w", err)
-	}
-	s.resyncs.WithLabelValues(resyncAccepted).Inc()
-	return sqn.SEQ(), nil
-}
-
-// vectors makes Authentication-Info, TS 29.272 7.3.17: in each kind Item-Number rises with SEQ.
-func vectors(a store.Advanced, r authenticationRequest) (diameter.AVP, error) {
 	first, rest := a.Counter.Split(r.eutran)
 	eps, err := first.Vectors(a.Keys, a.Admission.AMFOf(true), challenge)
 	if err != nil {

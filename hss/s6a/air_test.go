@@ -1,6 +1,7 @@
 package s6a
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"github.com/fiorix/go-diameter/v4/diam"
 	"github.com/fiorix/go-diameter/v4/diam/avp"
 	"github.com/fiorix/go-diameter/v4/diam/datatype"
+	"github.com/fiorix/go-diameter/v4/diam/dict"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/hss/subscriber"
@@ -298,5 +301,88 @@ func TestManyNodesAskAtOnce(t *testing.T) {
 		sim.accept(t, byIND[ind][0])
 		byIND[ind] = byIND[ind][1:]
 		used++
+	}
+}
+
+// AIRs that come together are handled together, and each has its own answer: what is wrong with one costs no other anything.
+func TestGroupOfAIRs(t *testing.T) {
+	h := startHSS(t)
+	h.add(internet())
+	keys, sim := testKeys(t)
+	barred := internet()
+	barred.MSISDN, barred.Status = "882120000002", subscriber.Suspended
+	require.NoError(t, h.store.Add(context.Background(), imsiOf(2), barred.WithDefaults(), keys, 0, time.Now()))
+	m := dialMME(t, h.address, mme1)
+	for i := range sim.seq {
+		sim.seq[i] = 1 << 20
+	}
+	first := vectorsOf(t, m.exchange(m.air(1, 0, nil)), avp.EUTRANVector)[0]
+	_, auts, err := sim.authenticate(first.rand, first.autn)
+	require.ErrorIs(t, err, errSQN)
+	bad := auts
+	bad[0] ^= 1
+	about := func(user string, resync []byte, wanted int) diameter.Request {
+		b, err := m.air(wanted, 0, resync).Serialize()
+		require.NoError(t, err)
+		parsed, err := diameter.Standard.Parse(b)
+		require.NoError(t, err)
+		for i := range parsed.AVPs {
+			if parsed.AVPs[i].Is(diameter.UserName) {
+				parsed.AVPs[i] = diameter.UserName.Text(user)
+			}
+		}
+		return diameter.Request{Message: parsed, From: diameter.Peer{Host: mme1, Realm: mmeRealm}}
+	}
+	of, suspended := string(imsi), string(imsiOf(2))
+	rows := []struct {
+		req     diameter.Request
+		code    uint32 // Experimental-Result-Code or Result-Code; 0: success
+		vectors int
+	}{
+		{about(of, nil, 1), 0, 1},
+		{about("999700000000099", nil, 1), 5001, 0},
+		{about(of, append(first.rand[:], bad[:]...), 1), 4181, 0},
+		{about(suspended, nil, 1), 5004, 0},
+		{about(of, append(first.rand[:], auts[:]...), 2), 0, 2},
+		{about("999700000000099", append(first.rand[:], auts[:]...), 1), 5001, 0},
+		{about("no IMSI", nil, 1), 5001, 0},
+		{about(of, make([]byte, 7), 1), diameter.InvalidAVPValue, 0},
+		{about(of, nil, 3), 0, 3},
+	}
+	reqs := make([]diameter.Request, len(rows))
+	for i, row := range rows {
+		reqs[i] = row.req
+	}
+	results := h.server.authenticationInformation(t.Context(), reqs)
+	require.Len(t, results, len(rows))
+	seqs := map[uint64]bool{}
+	for i, row := range rows {
+		if row.code != 0 {
+			var e *diameter.Error
+			require.ErrorAs(t, results[i].Err, &e, "request %d", i)
+			require.Equal(t, row.code, e.Code, "request %d", i)
+			continue
+		}
+		require.NoError(t, results[i].Err, "request %d", i)
+		whole := diameter.Message{Header: diameter.Header{Command: commandAIR, Application: ApplicationID}, AVPs: results[i].AVPs}
+		answer, err := diam.ReadMessage(bytes.NewReader(whole.Append(nil)), dict.Default)
+		require.NoError(t, err)
+		all := vectorsOf(t, answer, avp.EUTRANVector)
+		require.Len(t, all, row.vectors, "request %d", i)
+		for _, v := range all {
+			r, _, _ := sim.authenticate(v.rand, v.autn)
+			require.False(t, seqs[r.seq], "SEQ %d twice", r.seq)
+			seqs[r.seq] = true
+		}
+	}
+	require.Len(t, seqs, 6)
+	require.InDelta(t, 1, testutil.ToFloat64(h.server.resyncs.WithLabelValues(resyncAccepted)), 0)
+	require.InDelta(t, 1, testutil.ToFloat64(h.server.resyncs.WithLabelValues(resyncBad)), 0)
+
+	h.redis.Kill()
+	for i, r := range h.server.authenticationInformation(t.Context(), reqs[:6]) {
+		var e *diameter.Error
+		require.ErrorAs(t, r.Err, &e, "request %d", i)
+		require.EqualValues(t, 4181, e.Code, "request %d", i)
 	}
 }

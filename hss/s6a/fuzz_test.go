@@ -30,8 +30,8 @@ import (
 
 // target is a server, over a Redis in memory without another, whose handlers can be called with any octets.
 type target struct {
-	server   *Server
-	handlers map[uint32]map[uint32]diameter.Handler // by application and command
+	server *Server
+	apps   map[uint32]diameter.Application
 }
 
 func newTarget(t testing.TB, redis ...string) *target {
@@ -52,7 +52,7 @@ func newTarget(t testing.TB, redis ...string) *target {
 	server := New(DefaultConfig(), s, slog.New(slog.DiscardHandler))
 	server.patience = 0 // nobody answers our CLRs here
 	a, b := server.Application(), server.S13()
-	return &target{server: server, handlers: map[uint32]map[uint32]diameter.Handler{a.ID: a.Handlers, b.ID: b.Handlers}}
+	return &target{server: server, apps: map[uint32]diameter.Application{a.ID: a, b.ID: b}}
 }
 
 // fuzzWorkers hand in messages at once, each about a SIM of its own: on one they would wait for each other.
@@ -69,8 +69,14 @@ func (x *target) handle(ctx context.Context, b []byte) bool {
 	}
 	_ = locationOf(msg, mme1, subscriber.MME)
 	_ = msg.Err()
-	if handler := x.handlers[msg.Application][msg.Command]; handler != nil && diameter.Standard.Check(msg) == nil {
-		_, _ = handler(ctx, diameter.Request{Message: msg, From: diameter.Peer{Host: mme1}}) // any answer will do
+	if diameter.Standard.Check(msg) == nil {
+		app, req := x.apps[msg.Application], diameter.Request{Message: msg, From: diameter.Peer{Host: mme1}}
+		if handler := app.Handlers[msg.Command]; handler != nil {
+			_, _ = handler(ctx, req) // any answer will do
+		}
+		if handler := app.Groups[msg.Command]; handler != nil {
+			_ = handler(ctx, []diameter.Request{req, req})
+		}
 	}
 	for len(x.server.queue) > 0 {
 		<-x.server.queue

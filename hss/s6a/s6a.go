@@ -112,11 +112,11 @@ func (s *Server) Application() diameter.Application {
 	return diameter.Application{
 		ID: ApplicationID,
 		Handlers: map[uint32]diameter.Handler{
-			commandAIR: s.authenticationInformation,
 			commandULR: s.updateLocation,
 			commandPUR: s.purgeUE,
 			commandNOR: s.notify,
 		},
+		Groups: map[uint32]diameter.GroupHandler{commandAIR: s.authenticationInformation},
 		Common: []diameter.AVP{
 			diameter.VendorSpecificApplicationID.Group(diameter.VendorID.Unsigned(diameter.Vendor3GPP), diameter.AuthApplicationID.Unsigned(ApplicationID)),
 			diameter.AuthSessionState.Unsigned(noStateMaintained),

@@ -30,7 +30,19 @@ func Logged(app diameter.Application, log SessionLog) diameter.Application {
 			return avps, err
 		}
 	}
-	app.Handlers = handlers
+	groups := make(map[uint32]diameter.GroupHandler, len(app.Groups))
+	for command, handle := range app.Groups {
+		groups[command] = func(ctx context.Context, reqs []diameter.Request) []diameter.Result {
+			results := handle(ctx, reqs)
+			for i, r := range results {
+				if e, ok := eventOf(command, reqs[i], r.Err); ok {
+					log.Note(e)
+				}
+			}
+			return results
+		}
+	}
+	app.Handlers, app.Groups = handlers, groups
 	return app
 }
 

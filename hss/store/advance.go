@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -13,11 +14,20 @@ import (
 	"github.com/xepc/xepc/pkg/identity"
 )
 
+// Ask is what one request for vectors asks for.
+type Ask struct {
+	IMSI   identity.IMSI
+	Node   string  // Origin-Host
+	Count  int     // sequence numbers, at most 64
+	SIMSEQ *uint64 // SEQ of a checked AUTS; nil without one
+}
+
 // Advanced is what one request for vectors is given.
 type Advanced struct {
 	Admission subscriber.Admission
 	Keys      aka.Credentials
 	Counter   subscriber.Counter
+	Err       error // ErrUnknown, ErrUsedUp, or a fault of the record
 }
 
 // States of a run, as lua/advance.lua answers them.
@@ -43,16 +53,6 @@ type run struct {
 	record string
 	state  byte
 	sqn    aka.SQN // the first
-}
-
-// advanceCall is a call of advance, one that was used before if there is one.
-func (s *Store) advanceCall(imsi identity.IMSI, r run) *call {
-	c, ok := s.advances.Get().(*call)
-	if !ok {
-		c = &call{keys: make([]string, 1)}
-	}
-	c.keys[0], c.run, c.err = key(imsi), r, nil
-	return c
 }
 
 // appendRun appends what the script is told; tag is nodeTag(r.node).
@@ -97,37 +97,62 @@ func given(answer []string, calls []*call) error {
 	return nil
 }
 
-// Advance gives node, by its Origin-Host, count sequence numbers, at most 64, which nobody else is ever given. simSEQ is the
-// SEQ of a checked AUTS, nil without one. The error is ErrUnknown or ErrUsedUp.
+// Advance is AdvanceAll for one. The error is also that of what is answered.
 func (s *Store) Advance(ctx context.Context, imsi identity.IMSI, node string, count int, simSEQ *uint64, now time.Time) (Advanced, error) {
-	sim := uint64(noSIMSEQ)
-	if simSEQ != nil {
-		sim = *simSEQ
+	a := s.AdvanceAll(ctx, []Ask{{IMSI: imsi, Node: node, Count: count, SIMSEQ: simSEQ}}, now)[0]
+	return a, a.Err
+}
+
+// AdvanceAll gives each the sequence numbers that it asks for, which nobody else is ever given.
+func (s *Store) AdvanceAll(ctx context.Context, asks []Ask, now time.Time) []Advanced {
+	if len(asks) == 0 {
+		return nil
 	}
-	c := s.advanceCall(imsi, run{node: node, count: count, sim: sim, now: clock(now)})
-	_, err := s.batcher.do(c)
-	r := c.run
-	s.advances.Put(c)
+	l, ok := s.advances.Get().(*load)
+	if !ok {
+		l = new(load)
+	}
+	l.calls = slices.Grow(l.calls[:0], len(asks))[:len(asks)]
+	for i, a := range asks {
+		c := &l.calls[i]
+		c.keys, c.run, c.err = append(c.keys[:0], key(a.IMSI)), run{node: a.Node, count: a.Count, sim: noSIMSEQ, now: clock(now)}, nil
+		if a.SIMSEQ != nil {
+			c.run.sim = *a.SIMSEQ
+		}
+	}
+	s.batcher.doAll(l)
+	all := make([]Advanced, len(asks))
+	for i, a := range asks {
+		all[i] = s.advanced(ctx, a, &l.calls[i])
+		l.calls[i].run = run{} // not to keep the record
+	}
+	s.advances.Put(l)
+	return all
+}
+
+// advanced reads what a call was given.
+func (s *Store) advanced(ctx context.Context, ask Ask, c *call) (a Advanced) {
+	switch {
+	case c.err != nil:
+		a.Err = unavailable(c.err)
+	case c.run.state == runUnknown:
+		a.Err = ErrUnknown
+	case c.run.state == runUsedUp:
+		a.Err = ErrUsedUp
+	case c.run.state != runGiven:
+		a.Err = errLayout
+	}
+	if a.Err != nil {
+		return a
+	}
+	w, err := parseStored(c.run.record)
 	if err != nil {
-		return Advanced{}, unavailable(err)
+		return Advanced{Err: err}
 	}
-	switch r.state {
-	case runGiven:
-	case runUnknown:
-		return Advanced{}, ErrUnknown
-	case runUsedUp:
-		return Advanced{}, ErrUsedUp
-	default:
-		return Advanced{}, errLayout
+	a.Counter = subscriber.Counter{SEQ: c.run.sqn.SEQ(), IND: c.run.sqn.IND(), Count: ask.Count}
+	if a.Admission, a.Err = s.admission(ctx, w.profile); a.Err != nil {
+		return a
 	}
-	w, err := parseStored(r.record)
-	if err != nil {
-		return Advanced{}, err
-	}
-	a := Advanced{Counter: subscriber.Counter{SEQ: r.sqn.SEQ(), IND: r.sqn.IND(), Count: count}}
-	if a.Admission, err = s.admission(ctx, w.profile); err != nil {
-		return a, err
-	}
-	a.Keys, err = s.keyring.open(imsi, w.sealed)
-	return a, err
+	a.Keys, a.Err = s.keyring.open(ask.IMSI, w.sealed)
+	return a
 }

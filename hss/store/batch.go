@@ -19,16 +19,21 @@ const (
 	maxRuns  = 64  // SIMs in one call of advance, which holds Redis up for about 4 µs each
 )
 
-// call is one script on one SIM's keys that waits to be sent.
+// call is one script on one SIM's keys.
 type call struct {
 	script *redis.Script // nil: advance, for run
 	keys   []string
 	args   []any
 	run    run // of advance, which has neither script nor args
 
-	turn  chan bool // true: this one's owner is to send what waits; false: the call is done
 	reply []string
 	err   error
+}
+
+// load is calls of one request, or of requests that are handled together, that wait to be sent.
+type load struct {
+	calls []call
+	turn  chan bool // true: its owner is to send what waits; false: the calls are done
 }
 
 // batcher sends the calls of concurrent requests together, in one pipeline. There is no goroutine behind it: whoever
@@ -39,32 +44,38 @@ type batcher struct {
 	send func(batch []*call)
 
 	mu      sync.Mutex
-	waiting []*call
+	waiting []*load
 	flying  bool
 }
 
-// do runs a call. It takes no context: others may share the pipeline, which has a limit of its own.
-func (b *batcher) do(c *call) ([]string, error) {
-	if c.turn == nil {
-		c.turn = make(chan bool, 1)
+// do runs a call.
+func (b *batcher) do(c call) ([]string, error) {
+	l := &load{calls: []call{c}}
+	b.doAll(l)
+	return l.calls[0].reply, l.calls[0].err
+}
+
+// doAll runs the calls of l. It takes no context: others may share the pipeline, which has a limit of its own.
+func (b *batcher) doAll(l *load) {
+	if l.turn == nil {
+		l.turn = make(chan bool, 1)
 	}
 	b.mu.Lock()
-	b.waiting = append(b.waiting, c)
+	b.waiting = append(b.waiting, l)
 	first := !b.flying
 	b.flying = true
 	b.mu.Unlock()
-	if first || <-c.turn {
+	if first || <-l.turn {
 		b.fly()
 	}
-	return c.reply, c.err
 }
 
-// fly sends what waits, the caller's own call first, and hands over.
+// fly sends what waits, the caller's own load first, and hands over.
 func (b *batcher) fly() {
 	for range yields {
 		runtime.Gosched() // who can go on to a call of its own does so first, and goes along
 	}
-	batch := b.take()
+	loads, batch := b.take()
 	defer func() {
 		if p := recover(); p != nil { // a fault of ours must not leave others waiting
 			for _, c := range batch {
@@ -72,24 +83,33 @@ func (b *batcher) fly() {
 			}
 		}
 		b.handOver()
-		for _, c := range batch[1:] {
-			c.turn <- false
+		for _, l := range loads[1:] {
+			l.turn <- false
 		}
 	}()
 	b.send(batch)
 }
 
-// take cuts the next batch off what waits.
-func (b *batcher) take() []*call {
+// take cuts the next batch off what waits: one load at least.
+func (b *batcher) take() (loads []*load, batch []*call) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := min(len(b.waiting), maxBatch)
-	batch := b.waiting[:n:n]
-	b.waiting = b.waiting[n:]
+	n, calls := 1, len(b.waiting[0].calls)
+	for n < len(b.waiting) && calls+len(b.waiting[n].calls) <= maxBatch {
+		calls += len(b.waiting[n].calls)
+		n++
+	}
+	loads, b.waiting = b.waiting[:n:n], b.waiting[n:]
 	if len(b.waiting) == 0 {
 		b.waiting = nil // not to keep what has been sent
 	}
-	return batch
+	batch = make([]*call, 0, calls)
+	for _, l := range loads {
+		for i := range l.calls {
+			batch = append(batch, &l.calls[i])
+		}
+	}
+	return loads, batch
 }
 
 // handOver has the first who waits send the next batch.

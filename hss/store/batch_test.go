@@ -35,7 +35,7 @@ func TestCallsThatWaitAreSentTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	run := func(i int) {
 		wg.Go(func() {
-			reply, err := b.do(&call{args: []any{i}})
+			reply, err := b.do(call{args: []any{i}})
 			if err != nil || len(reply) != 1 || reply[0] != fmt.Sprint(i) {
 				t.Errorf("call %d: %v, %v", i, reply, err)
 			}
@@ -66,7 +66,7 @@ func TestCallsThatWaitAreSentTogether(t *testing.T) {
 func TestPanicWhileSendingLeavesNobodyWaiting(t *testing.T) {
 	b := batcher{send: func([]*call) { panic("a fault of ours") }}
 	for range 3 {
-		_, err := b.do(&call{})
+		_, err := b.do(call{})
 		require.ErrorContains(t, err, "a fault of ours")
 	}
 	require.False(t, b.flying)

@@ -39,7 +39,7 @@ func (s *Store) EditRegistration(ctx context.Context, imsi identity.IMSI, side s
 		if err != nil {
 			return err
 		}
-		answer, err := s.batcher.do(&call{script: s.edit, keys: []string{key(imsi)}, args: []any{string(side), text, next}})
+		answer, err := s.batcher.do(call{script: s.edit, keys: []string{key(imsi)}, args: []any{string(side), text, next}})
 		if err != nil {
 			return unavailable(err)
 		}

@@ -86,7 +86,7 @@ func (s *Store) Keep(ctx context.Context, p Pending) (bool, error) {
 	if p.Kind == subscriber.Cancel {
 		side = string(p.Side)
 	}
-	answer, err := s.batcher.do(&call{
+	answer, err := s.batcher.do(call{
 		script: s.request, keys: []string{key(identity.IMSI(p.tag())), outKey(p.tag())},
 		args: []any{p.ID(), j, side, strings.ToLower(p.Host)},
 	})
@@ -106,7 +106,7 @@ func (s *Store) DueHosts(ctx context.Context) ([]string, error) {
 
 // Claim leases what is due for a node until a time, and returns the names.
 func (s *Store) Claim(ctx context.Context, host string, now, until time.Time) ([]string, error) {
-	names, err := s.batcher.do(&call{
+	names, err := s.batcher.do(call{
 		script: s.claim, keys: []string{dueKey(host)}, args: []any{now.UnixMilli(), until.UnixMilli(), claimMost},
 	})
 	if err != nil {
@@ -138,7 +138,7 @@ func (s *Store) forgetHost(ctx context.Context, host string) error {
 // Take reads a claimed request by its name, and counts the try. It says false when there is none any more.
 func (s *Store) Take(name string) (Pending, bool, error) {
 	tag, id, _ := strings.Cut(name, "/")
-	answer, err := s.batcher.do(&call{script: s.take, keys: []string{outKey(tag)}, args: []any{id}})
+	answer, err := s.batcher.do(call{script: s.take, keys: []string{outKey(tag)}, args: []any{id}})
 	if err != nil {
 		return Pending{}, false, unavailable(err)
 	}
@@ -158,7 +158,7 @@ func (s *Store) Take(name string) (Pending, bool, error) {
 func (s *Store) Finish(ctx context.Context, host, name, session string, lease time.Time) error {
 	tag, id, _ := strings.Cut(name, "/")
 	finish := func(session string) (bool, error) {
-		answer, err := s.batcher.do(&call{script: s.finish, keys: []string{outKey(tag)}, args: []any{id, session}})
+		answer, err := s.batcher.do(call{script: s.finish, keys: []string{outKey(tag)}, args: []any{id, session}})
 		if err != nil {
 			return false, unavailable(err)
 		}

@@ -107,7 +107,7 @@ type Store struct {
 	embedded *miniredis.Miniredis // nil with a real Redis
 
 	batcher  batcher
-	advances sync.Pool   // of *call
+	advances sync.Pool   // of *load
 	listed   atomic.Bool // the list of IMSIs is complete
 	replicas int         // that must have a change before it counts
 
@@ -201,7 +201,7 @@ func key(imsi identity.IMSI) string { return keyPrefix + "{" + string(imsi) + "}
 
 // run runs a script on one SIM's record and returns what it answers as strings. An empty answer is ErrUnknown.
 func (s *Store) run(ctx context.Context, script *redis.Script, imsi identity.IMSI, args ...any) ([]string, error) {
-	answer, err := s.batcher.do(&call{script: script, keys: []string{key(imsi), gatewayKey(imsi)}, args: args})
+	answer, err := s.batcher.do(call{script: script, keys: []string{key(imsi), gatewayKey(imsi)}, args: args})
 	switch {
 	case err != nil:
 		return nil, unavailable(err)
@@ -244,13 +244,34 @@ func decode(text string, v any) error {
 	return nil
 }
 
+// Opened are the keys of a SIM.
+type Opened struct {
+	aka.Credentials
+
+	Err error // ErrUnknown for a SIM that is not there, or a fault of the record
+}
+
 // Credentials returns the keys of a SIM. The error is ErrUnknown for a SIM that is not there.
 func (s *Store) Credentials(ctx context.Context, imsi identity.IMSI) (aka.Credentials, error) {
-	w, err := s.stored(ctx, imsi)
-	if err != nil {
-		return aka.Credentials{}, err
+	c := s.CredentialsOf(ctx, []identity.IMSI{imsi})[0]
+	return c.Credentials, c.Err
+}
+
+// CredentialsOf returns the keys of SIMs.
+func (s *Store) CredentialsOf(ctx context.Context, imsis []identity.IMSI) []Opened {
+	all := make([]Opened, 0, len(imsis))
+	err := s.eachStored(ctx, imsis, func(imsi identity.IMSI, w stored, err error) error {
+		var c Opened
+		if c.Err = err; err == nil {
+			c.Credentials, c.Err = s.keyring.open(imsi, w.sealed)
+		}
+		all = append(all, c)
+		return nil
+	})
+	for len(all) < len(imsis) { // Redis is away
+		all = append(all, Opened{Err: err})
 	}
-	return s.keyring.open(imsi, w.sealed)
+	return all
 }
 
 // Swap is a registration that takes the place of another.
@@ -289,7 +310,7 @@ func (s *Store) Register(ctx context.Context, sub subscriber.Subscriber, rev Rev
 		}
 		args = append(args, p.ID(), j)
 	}
-	answer, err := s.batcher.do(&call{script: s.register, keys: []string{key(sub.IMSI), outKey(string(sub.IMSI))}, args: args})
+	answer, err := s.batcher.do(call{script: s.register, keys: []string{key(sub.IMSI), outKey(string(sub.IMSI))}, args: args})
 	switch {
 	case err != nil:
 		return unavailable(err)

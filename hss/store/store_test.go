@@ -122,6 +122,44 @@ func seqOf(t *testing.T, s *Store, node string, count int, sim *uint64, now time
 	return a.Counter
 }
 
+// Each of several requests that go together gets what it asks for, and what is wrong with one costs no other anything.
+func TestAdvanceAll(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Store) {
+		ctx := context.Background()
+		const other, unknown, full = identity.IMSI("999700000000002"), identity.IMSI("999700000000099"), identity.IMSI("999700000000003")
+		require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
+		next := profile
+		next.MSISDN = ""
+		require.NoError(t, s.Add(ctx, other, next, keys, 100, epoch))
+		require.NoError(t, s.Add(ctx, full, next, keys, aka.MaxSEQ-1, epoch))
+		sim := uint64(5000)
+		all := s.AdvanceAll(ctx, []Ask{
+			{IMSI: imsi, Node: "mme1", Count: 2},
+			{IMSI: unknown, Node: "mme1", Count: 1},
+			{IMSI: other, Node: "mme2", Count: 1},
+			{IMSI: imsi, Node: "mme1", Count: 1},
+			{IMSI: full, Node: "mme1", Count: 3},
+			{IMSI: imsi, Node: "mme2", Count: 1, SIMSEQ: &sim},
+		}, epoch)
+		var seqs []uint64
+		for i, want := range []error{nil, ErrUnknown, nil, nil, ErrUsedUp, nil} {
+			if want != nil {
+				require.ErrorIs(t, all[i].Err, want, i)
+				continue
+			}
+			require.NoError(t, all[i].Err, i)
+			require.True(t, all[i].Keys == keys)
+			seqs = append(seqs, all[i].Counter.SEQ)
+		}
+		require.Equal(t, []uint64{1, 101, 3, 5001}, seqs)
+		require.Empty(t, s.AdvanceAll(ctx, nil, epoch))
+		for i, c := range s.CredentialsOf(ctx, []identity.IMSI{other, unknown, imsi}) {
+			require.Equal(t, i == 1, errors.Is(c.Err, ErrUnknown), "%v", c.Err)
+			require.Equal(t, i != 1, c.Credentials == keys)
+		}
+	})
+}
+
 func TestSequenceNumbers(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *Store) {
 		ctx := context.Background()

@@ -62,7 +62,7 @@ func (n *Node) route(req Message) error {
 	if a, ok := req.First(DestinationHost); ok && !equalIdentity(a.Text(), n.cfg.Identity) {
 		return &Error{Code: UnableToDeliver, Err: fmt.Errorf("host %q: we are no agent", a.Text())}
 	}
-	if _, ok := app.Handlers[req.Command]; !ok {
+	if app.Handlers[req.Command] == nil && app.Groups[req.Command] == nil {
 		return &Error{Code: CommandUnsupported, Err: fmt.Errorf("command %d of application %d", req.Command, req.Application)}
 	}
 	return nil

@@ -38,9 +38,20 @@ func (r Request) text(def *AVPDef, usual string) string {
 // Any other error is answered 5012. It must return when ctx ends.
 type Handler func(ctx context.Context, req Request) ([]AVP, error)
 
+// GroupHandler answers requests of one command that have come together, at most maxGroup, as a Handler does each of them:
+// the result i is of request i. All wait for the last, so that it is for commands whose requests take the same way.
+type GroupHandler func(ctx context.Context, reqs []Request) []Result
+
+// Result is what a handler has made of a request.
+type Result struct {
+	AVPs []AVP
+	Err  error
+}
+
 // Application is one Diameter application that we serve. The dictionary knows its vendor.
 type Application struct {
 	ID       uint32
-	Handlers map[uint32]Handler // by command code
-	Common   []AVP              // AVPs that every answer and request of the application carries
+	Handlers map[uint32]Handler      // by command code
+	Groups   map[uint32]GroupHandler // of other commands, by command code
+	Common   []AVP                   // AVPs that every answer and request of the application carries
 }

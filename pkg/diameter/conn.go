@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	writeQueue   = 64       // messages that wait for the writer
+	writeQueue   = 64       // answers that wait for the writer; those to a group are one
 	writeBatch   = 32 << 10 // octets that go out in one write
 	maxPending   = 1024     // own requests without an answer on one connection
 	dpaFarewell  = 2 * time.Second
@@ -28,8 +28,7 @@ const (
 	fewestMillis = 5
 )
 
-// conn is an open connection to a peer. One goroutine reads, one writes, up to Workers work on requests, started as they
-// are needed. When all are busy the reader waits for one, so that TCP slows the peer down.
+// conn is an open connection to a peer. One goroutine reads, one writes, up to Workers work on requests (work.go).
 type conn struct {
 	node   *Node
 	log    *slog.Logger
@@ -41,10 +40,11 @@ type conn struct {
 	nc     net.Conn
 	r      *bufio.Reader
 
-	jobs  chan Message
-	crew  int           // workers there are; only the reader looks at it
-	spawn func(Message) // starts a worker with its first request
-	out   chan []byte
+	jobs  chan []Request
+	crew  int             // workers there are; only the reader looks at it
+	spawn func([]Request) // starts a worker with its first job
+	group []Request       // of one command, to be handled together with what follows; the reader's alone
+	out   chan [][]byte
 	ended chan struct{} // closed by close
 	since time.Time
 
@@ -64,7 +64,7 @@ type conn struct {
 func newConn(n *Node, nc net.Conn, r *bufio.Reader, p Peer, config PeerConfig) *conn {
 	c := &conn{
 		node: n, log: n.log.With("peer", p.Host), peer: p, config: config, key: strings.ToLower(p.Host), nc: nc, r: r,
-		jobs: make(chan Message), out: make(chan []byte, writeQueue), ended: make(chan struct{}),
+		jobs: make(chan []Request), out: make(chan [][]byte, writeQueue), ended: make(chan struct{}),
 		idle: make(chan struct{}), since: time.Now(), pending: map[uint32]chan<- Message{}, dog: watchdog{interval: n.cfg.Watchdog},
 	}
 	c.limit = newBucket(c.config.Rate, c.since)
@@ -109,7 +109,7 @@ func (c *conn) run(ctx context.Context) error {
 		cancel()
 		return nil
 	})
-	c.spawn = func(first Message) {
+	c.spawn = func(first []Request) {
 		group.Go(func() error {
 			c.work(ctx, first)
 			return nil
@@ -173,6 +173,11 @@ func endOf(cause error) string {
 // read reads messages until the connection ends.
 func (c *conn) read(ctx context.Context) error {
 	for {
+		if !c.another() {
+			if err := c.assignGroup(ctx); err != nil {
+				return err
+			}
+		}
 		b, err := readFrame(c.r, maxMessage)
 		if err != nil {
 			return c.readError(err)
@@ -239,48 +244,7 @@ func (c *conn) request(ctx context.Context, m Message, broken error) error {
 	if !c.begin() {
 		return c.refuse(m, &Error{Code: TooBusy, Err: errStopping})
 	}
-	return c.assign(ctx, m)
-}
-
-// assign gives a request to a worker: to one that is idle, else to a new one, and when there are Workers of them to the
-// first that is done.
-func (c *conn) assign(ctx context.Context, m Message) error {
-	select {
-	case c.jobs <- m:
-		return nil
-	default:
-	}
-	if c.crew < c.node.cfg.Workers {
-		c.crew++
-		c.spawn(m)
-		return nil
-	}
-	select {
-	case c.jobs <- m:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// begin counts a request as in work, unless one side takes leave.
-func (c *conn) begin() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.draining {
-		return false
-	}
-	c.inWork++
-	return true
-}
-
-// end counts one as done, after its answer has been queued.
-func (c *conn) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inWork--; c.inWork == 0 && c.draining {
-		close(c.idle)
-	}
+	return c.hand(ctx, Request{Message: m, From: c.peer})
 }
 
 // base answers a request of the base protocol.
@@ -297,10 +261,10 @@ func (c *conn) base(m Message, broken error) error {
 	}
 	switch m.Command {
 	case CommandDeviceWatchdog: // RFC 6733 5.5
-		return c.reply(m, []AVP{OriginStateID.Unsigned(c.node.stateID)}, nil, 0)
+		return c.reply(m, []AVP{OriginStateID.Unsigned(c.node.stateID)}, nil)
 	case CommandDisconnectPeer: // RFC 6733 5.4: the one that sent the DPR closes
 		c.drain()
-		if err := c.reply(m, nil, nil, 0); err != nil {
+		if err := c.reply(m, nil, nil); err != nil {
 			return err
 		}
 		return c.nc.SetReadDeadline(time.Now().Add(dpaFarewell))
@@ -318,80 +282,20 @@ func (c *conn) drain() {
 	c.draining = true
 }
 
-func (c *conn) refuse(m Message, err error) error {
-	c.log.Debug("request refused", "command", CommandName(m.Header), "err", err)
-	return c.reply(m, nil, err, 0)
-}
-
-// work handles requests, m first, until the connection ends.
-func (c *conn) work(ctx context.Context, m Message) {
-	for {
-		begin := time.Now()
-		avps, err := c.handle(ctx, m)
-		if err != nil {
-			c.log.Debug("request refused", "command", CommandName(m.Header), "err", err)
-		}
-		err = c.reply(m, avps, err, time.Since(begin))
-		c.end()
-		if err != nil {
-			return
-		}
-		select {
-		case m = <-c.jobs:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// handle calls the handler. A panic in it costs this one request a 5012.
-func (c *conn) handle(ctx context.Context, m Message) (avps []AVP, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.node.stats.panicked()
-			c.log.Error("handler panicked", "command", CommandName(m.Header), "panic", p)
-			avps, err = nil, &Error{Code: UnableToComply, Err: fmt.Errorf("panic: %v", p)}
-		}
-	}()
-	return c.node.apps[m.Application].Handlers[m.Command](ctx, Request{Message: m, From: c.peer})
-}
-
-func (c *conn) reply(req Message, avps []AVP, err error, took time.Duration) error {
-	ans := c.node.answer(req, avps, err)
-	vendor, code := ans.result()
-	c.node.stats.request(CommandName(req.Header), c.config.label(), resultLabel(vendor, code), took)
-	b := ans.Append(nil)
-	if took > 0 && !ans.Error && code/1000 != 4 { // what was worked on; a passing failure asks for another try
-		c.node.duplicates.put(req, b, time.Now())
-	}
-	return c.enqueue(b)
-}
-
-// enqueue hands octets to the writer.
-func (c *conn) enqueue(b []byte) error {
-	select {
-	case c.out <- b:
-		c.sent.Add(1)
-		return nil
-	case <-c.ended:
-		return c.err()
-	}
-}
-
 // write writes what is queued, several messages at once when they are there, and runs the watchdog.
 func (c *conn) write(ctx context.Context) error {
 	tick := time.NewTicker(max(c.node.cfg.Watchdog/ticksPerTw, fewestMillis*time.Millisecond))
 	defer tick.Stop()
 	batch := make([]byte, 0, writeBatch)
-	if err := c.tick(time.Now()); err != nil { // in REOPEN with a DWR
+	err := c.tick(time.Now()) // in REOPEN with a DWR
+	if err != nil {
 		return err
 	}
 	for {
 		select {
-		case b := <-c.out:
-			runtime.Gosched() // workers that can go on do so first, and their answers go out with this one
-			batch = c.gather(append(batch[:0], b...))
-			if err := c.put(batch); err != nil {
+		case answers := <-c.out:
+			runtime.Gosched() // workers that can go on do so first, and their answers go out with these
+			if batch, err = c.putAll(batch[:0], answers); err != nil {
 				return err
 			}
 		case now := <-tick.C:
@@ -404,17 +308,29 @@ func (c *conn) write(ctx context.Context) error {
 	}
 }
 
-// gather adds to batch what waits in the queue now. SCTP keeps messages apart: one a write (RFC 6733 2.1.1).
-func (c *conn) gather(batch []byte) []byte {
-	for c.peer.Transport != "sctp" && len(batch) < writeBatch {
-		select {
-		case b := <-c.out:
+// putAll writes messages and what else waits in the queue, in batches. SCTP keeps messages apart: one a write (RFC 6733 2.1.1).
+func (c *conn) putAll(batch []byte, messages [][]byte) ([]byte, error) {
+	for {
+		for _, b := range messages {
 			batch = append(batch, b...)
-		default:
-			return batch
+			if c.peer.Transport != "sctp" && len(batch) < writeBatch {
+				continue
+			}
+			if err := c.put(batch); err != nil {
+				return batch, err
+			}
+			batch = batch[:0]
 		}
+		select {
+		case messages = <-c.out:
+			continue
+		default:
+		}
+		if len(batch) == 0 {
+			return batch, nil
+		}
+		return batch, c.put(batch)
 	}
-	return batch
 }
 
 func (c *conn) put(b []byte) error {

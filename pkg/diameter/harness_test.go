@@ -39,7 +39,18 @@ func s6aCommon() []AVP {
 // start runs a node until the test ends and returns it with its address. handler answers AIRs.
 func start(t *testing.T, cfg Config, handler Handler) (*Node, string) {
 	t.Helper()
-	n := New(cfg, slog.New(slog.DiscardHandler), 7, Application{ID: s6a, Handlers: map[uint32]Handler{318: handler}, Common: s6aCommon()})
+	return run(t, cfg, Application{ID: s6a, Handlers: map[uint32]Handler{318: handler}, Common: s6aCommon()})
+}
+
+// startGroup is start with a handler of groups.
+func startGroup(t *testing.T, handler GroupHandler) (*Node, string) {
+	t.Helper()
+	return run(t, testConfig(), Application{ID: s6a, Groups: map[uint32]GroupHandler{318: handler}, Common: s6aCommon()})
+}
+
+func run(t *testing.T, cfg Config, app Application) (*Node, string) {
+	t.Helper()
+	n := New(cfg, slog.New(slog.DiscardHandler), 7, app)
 	require.NoError(t, n.Listen())
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

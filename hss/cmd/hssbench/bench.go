@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,20 +83,19 @@ func newBench(ctx context.Context, r *server, sims int) (*bench, error) {
 		return nil, err
 	}
 	b.start = time.Since(begin)
-	nothing := diameter.Application{ID: app.ID, Common: app.Common, Handlers: map[uint32]diameter.Handler{}}
-	for command := range app.Handlers {
-		nothing.Handlers[command] = sameVector()
-	}
+	nothing := diameter.Application{ID: app.ID, Common: app.Common, Groups: map[uint32]diameter.GroupHandler{commandAIR: sameVector()}}
 	b.noop, err = b.serve(run, nothing)
 	return b, err
 }
 
 // sameVector is a handler that does no work: its answer is always the same, and of the form and size of a real one.
-func sameVector() diameter.Handler {
+func sameVector() diameter.GroupHandler {
 	octets := func(name string, n int) diameter.AVP { return diameter.Standard.AVP(name).Octets(make([]byte, n)) }
 	answer := []diameter.AVP{authenticationInfo.Group(eutranVector.Group(
 		diameter.Standard.AVP("Item-Number").Unsigned(1), octets("RAND", 16), octets("XRES", 8), octets("AUTN", 16), octets("KASME", 32)))}
-	return func(context.Context, diameter.Request) ([]diameter.AVP, error) { return answer, nil }
+	return func(_ context.Context, reqs []diameter.Request) []diameter.Result {
+		return slices.Repeat([]diameter.Result{{AVPs: answer}}, len(reqs))
+	}
 }
 
 func (b *bench) close() {
