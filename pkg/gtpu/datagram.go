@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/xepc/xepc/pkg/inet"
 )
 
 // Errors of Datagram.
@@ -32,7 +34,7 @@ func Datagram(from, to netip.AddrPort, message []byte) ([]byte, error) {
 		binary.BigEndian.PutUint16(b[2:], uint16(header+length))
 		copy(b[12:], from.Addr().AsSlice())
 		copy(b[16:], to.Addr().AsSlice())
-		binary.BigEndian.PutUint16(b[10:], HeaderChecksum(b))
+		binary.BigEndian.PutUint16(b[10:], inet.Checksum(b))
 	} else {
 		const header = 40
 		if length > 0xffff {
@@ -49,16 +51,4 @@ func Datagram(from, to netip.AddrPort, message []byte) ([]byte, error) {
 	b = binary.BigEndian.AppendUint16(b, uint16(length))
 	b = append(b, 0, 0)
 	return append(b, message...), nil
-}
-
-// HeaderChecksum is that of an IPv4 header, RFC 791 3.1 and RFC 1071, whose own is 0.
-func HeaderChecksum(header []byte) uint16 {
-	var sum uint32
-	for i := 0; i+1 < len(header); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(header[i:]))
-	}
-	for sum > 0xffff {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/xepc/xepc/pkg/inet"
 	"github.com/xepc/xepc/testbed/topology"
 )
 
@@ -109,7 +110,7 @@ func (p *Pinger) request(sequence int) []byte {
 	binary.BigEndian.PutUint16(b[4:], p.id)
 	binary.BigEndian.PutUint16(b[6:], uint16(sequence))
 	binary.BigEndian.PutUint32(b[payloadSequence:], uint32(sequence))
-	binary.BigEndian.PutUint16(b[2:], checksum(b))
+	binary.BigEndian.PutUint16(b[2:], inet.Checksum(b))
 	return b
 }
 
@@ -223,19 +224,4 @@ func Ping(ctx context.Context, ns *topology.Namespace, from, to netip.Addr, n in
 	err = <-p.sender
 	p.sender <- err // for Stop
 	return p.Stop()
-}
-
-// checksum is the Internet checksum, RFC 1071; the field itself is zero.
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for ; len(b) >= 2; b = b[2:] {
-		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
 }

@@ -11,6 +11,8 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"net/url"
+
+	"github.com/xepc/xepc/pkg/inet"
 )
 
 // MaxURL is how long a URL may be: the answer is one segment of less than any IPv6 link takes.
@@ -201,7 +203,7 @@ func (s *segment) answer(flags uint8, seq, acknowledged uint32, payload []byte) 
 		binary.BigEndian.PutUint16(b[6:], 0x4000) // do not fragment: so it needs no identification, RFC 6864 4
 		copy(b[12:], from.AsSlice())
 		copy(b[16:], to.AsSlice())
-		binary.BigEndian.PutUint16(b[10:], ^sum(0, b[:ipv4Header]))
+		binary.BigEndian.PutUint16(b[10:], inet.Checksum(b[:ipv4Header]))
 		return b
 	}
 	b[0], b[6], b[7] = 6<<4, protocolTCP, hopLimit
@@ -213,22 +215,6 @@ func (s *segment) answer(flags uint8, seq, acknowledged uint32, payload []byte) 
 
 // checksum is that of TCP, RFC 9293 3.1; 0 over a segment with its checksum.
 func checksum(from, to netip.Addr, tcp []byte) uint16 {
-	s := sum(protocolTCP, from.AsSlice())
-	s = sum(uint64(s), to.AsSlice())
-	s = sum(uint64(s)+uint64(len(tcp)), tcp)
-	return ^s
-}
-
-// sum is the ones' complement sum of octets, RFC 1071, and of what is before them.
-func sum(before uint64, b []byte) uint16 {
-	for ; len(b) > 1; b = b[2:] {
-		before += uint64(binary.BigEndian.Uint16(b))
-	}
-	if len(b) > 0 {
-		before += uint64(b[0]) << 8
-	}
-	for before > 0xffff {
-		before = before>>16 + before&0xffff
-	}
-	return uint16(before)
+	pseudo := []byte{0, protocolTCP, byte(len(tcp) >> 8), byte(len(tcp))}
+	return inet.Checksum(from.AsSlice(), to.AsSlice(), pseudo, tcp)
 }

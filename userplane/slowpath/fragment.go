@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/xepc/xepc/pkg/gtpu"
+	"github.com/xepc/xepc/pkg/inet"
 )
 
 // Exit is how a packet leaves without tunnel.
@@ -94,7 +94,7 @@ func fragment(packet []byte, mtu int) ([][]byte, error) {
 		binary.BigEndian.PutUint16(f[2:], uint16(len(f)))
 		binary.BigEndian.PutUint16(f[6:], flags&^(moreFragments|offsetMask)|more|uint16(offset))
 		f[10], f[11] = 0, 0
-		binary.BigEndian.PutUint16(f[10:], gtpu.HeaderChecksum(f[:len(header)]))
+		binary.BigEndian.PutUint16(f[10:], inet.Checksum(f[:len(header)]))
 		all = append(all, f)
 		data, offset, header = data[take:], offset+take/8, later
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/xepc/xepc/pkg/gtpu"
+	"github.com/xepc/xepc/pkg/inet"
 )
 
 // packet4 is an IPv4 packet with those flags and offset, options and so many octets of data.
@@ -20,7 +20,7 @@ func packet4(flags uint16, options []byte, data int) []byte {
 	binary.BigEndian.PutUint16(b[6:], flags)
 	copy(b[12:], []byte{172, 16, 1, 5, 10, 60, 0, 10})
 	copy(b[ipv4Header:], options)
-	binary.BigEndian.PutUint16(b[10:], gtpu.HeaderChecksum(b))
+	binary.BigEndian.PutUint16(b[10:], inet.Checksum(b))
 	for i := range data {
 		b = append(b, byte(i*7+i>>8))
 	}
@@ -38,7 +38,7 @@ func together(t *testing.T, packet []byte, fragments [][]byte, mtu int) []byte {
 		require.LessOrEqual(t, len(f), mtu)
 		header := int(f[0]&0xf) * 4
 		require.EqualValues(t, len(f), binary.BigEndian.Uint16(f[2:]))
-		require.Zero(t, gtpu.HeaderChecksum(f[:header]), "the checksum of a header with its checksum")
+		require.Zero(t, inet.Checksum(f[:header]), "the checksum of a header with its checksum")
 		require.Equal(t, append([]byte{packet[1]}, packet[4:6]...), append([]byte{f[1]}, f[4:6]...), "ToS and identification")
 		require.Equal(t, packet[8:10], f[8:10], "TTL and protocol")
 		require.Equal(t, packet[12:20], f[12:20], "addresses")
