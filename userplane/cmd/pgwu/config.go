@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -303,6 +304,21 @@ func (f *faults) addresses(key, value, value6 string) {
 func (c *Config) validateNames(f *faults) {
 	if len(c.Ports) == 0 {
 		f.add("ports", "none: the data path would see no packet")
+	}
+	if len(c.Ports) > 0 && !slices.ContainsFunc(c.Ports, func(p Port) bool { return p.NetworkInstance == "" || p.Access }) {
+		f.add("ports", "none is an access port: no tunnel could end here")
+	}
+	for i, n := range c.NetworkInstances {
+		if !slices.ContainsFunc(c.Ports, func(p Port) bool { return strings.EqualFold(p.NetworkInstance, n.Name) }) {
+			f.add(fmt.Sprintf("network_instances[%d].name", i), "%q has no port: no packet to its UEs could come in", n.Name)
+		}
+	}
+	seen := map[string]bool{}
+	for i, p := range c.ControlPlanes {
+		if seen[p.Address] {
+			f.add(fmt.Sprintf("control_planes[%d].address", i), "%s stands twice", p.Address)
+		}
+		seen[p.Address] = true
 	}
 	if d := c.DefaultNetworkInstance; d != "" && !c.knows(d) {
 		f.add("default_network_instance", "%q is not in network_instances", d)
