@@ -114,29 +114,31 @@ type Datapath struct {
 	routeTables    *routeReader
 	instanceTables []routeTable // those that network instances name
 
-	portKeys map[uint64]bool // of the configured ports in the directory
-	devices  map[Port]string // of ports that are VLANs
+	injector *injector
 
-	injector      *injector
-	accessDevices map[int]bool // by interface index: the kernel's devices with the addresses of access ports
-
-	mu        sync.Mutex // of all below
-	tables    *tables
-	grace     *grace
-	hops      *hops
-	shown     map[uint32]pgwuInstance // by number: what the map says of those that have a route table
-	blockPool *pool
-	blockKeys []uint64       // by block: its key in the directory; 0: none
-	sweep     uint           // calls of Exceeded
-	singles   []uint32       // slots of blocks without addresses that are free
-	singlesIn map[uint64]int // UEs outside of the block of their address, by its key
-	strays    uint32         // block in which the last slot for a foreign UE was found
-	displaced map[uint32]uint32
-	routes    map[route]uint32
-	framed    map[uint32][]route // by slot
-	peerPool  *pool
-	peerKeys  []peerKey // by index
-	peerIndex map[peerKey]uint32
+	mu            sync.Mutex        // of all below
+	portKeys      map[uint64]bool   // of the configured ports in the directory
+	devices       map[Port]string   // of ports that are VLANs
+	plugged       map[string]int    // ports by name: interface index; 0 while there is none
+	unusable      map[string]string // why the interface of a port cannot be used
+	addressless   map[Port]bool     // core ports that came back, and have no address yet
+	accessDevices map[int]bool      // by interface index: the kernel's devices with the addresses of access ports
+	tables        *tables
+	grace         *grace
+	hops          *hops
+	shown         map[uint32]pgwuInstance // by number: what the map says of those that have a route table
+	blockPool     *pool
+	blockKeys     []uint64       // by block: its key in the directory; 0: none
+	sweep         uint           // calls of Exceeded
+	singles       []uint32       // slots of blocks without addresses that are free
+	singlesIn     map[uint64]int // UEs outside of the block of their address, by its key
+	strays        uint32         // block in which the last slot for a foreign UE was found
+	displaced     map[uint32]uint32
+	routes        map[route]uint32
+	framed        map[uint32][]route // by slot
+	peerPool      *pool
+	peerKeys      []peerKey // by index
+	peerIndex     map[peerKey]uint32
 
 	rules, meters, cells, limits *slab
 	sets                         [3]*slab

@@ -185,7 +185,10 @@ func (d *Datapath) Inject(instance pfcp.NetworkInstance, packet []byte) error {
 // Arrived has the program take an IP packet with a G-PDU that the kernel put together from fragments, as if it had come
 // in whole. device is the network device that they came in by; ErrNoPort when it is none of the access side.
 func (d *Datapath) Arrived(device int, packet []byte) error {
-	if !d.accessDevices[device] {
+	d.mu.Lock()
+	known := d.accessDevices[device]
+	d.mu.Unlock()
+	if !known {
 		return fmt.Errorf("%w: device %d", ErrNoPort, device)
 	}
 	return d.injector.write(tagAccess, packet)

@@ -131,12 +131,8 @@ func retryDump[T any](dump func() ([]T, error)) (rows []T, err error) {
 	return rows, nil // the next refresh sees the rest
 }
 
-// refresh resolves every wanted next hop anew, with the default routes of now, and stores what changed.
-func (h *hops) refresh(defaults map[routeTable]defaultRoute) error {
-	s, err := h.snapshot(defaults)
-	if err != nil {
-		return err
-	}
+// refresh resolves every wanted next hop anew, and stores what changed.
+func (h *hops) refresh(s *snapshot) error {
 	for index, to := range h.wanted {
 		if err := h.update(s, index, to); err != nil {
 			return err

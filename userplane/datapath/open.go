@@ -43,7 +43,7 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	if err != nil {
 		return nil, err
 	}
-	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, shown: map[uint32]pgwuInstance{}, devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{}}
+	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, plugged: map[string]int{}, unusable: map[string]string{}, addressless: map[Port]bool{}, shown: map[uint32]pgwuInstance{}, devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -401,6 +401,13 @@ func (d *Datapath) connect() error {
 		if err := d.addPort(port); err != nil {
 			return fmt.Errorf("port %s: %w", port.Name, err)
 		}
+	}
+	for ifindex := range d.hops.ports {
+		l, err := d.netlink.LinkByIndex(ifindex)
+		if err != nil {
+			return fmt.Errorf("interface %d: %w", ifindex, err)
+		}
+		d.plugged[l.Attrs().Name] = ifindex
 	}
 	if err := d.hops.keepGateways(); err != nil {
 		return fmt.Errorf("look for gateways: %w", err)

@@ -90,7 +90,7 @@ func (d *Datapath) refreshNextHops(ctx context.Context, changed <-chan struct{})
 	}
 }
 
-// Resolve brings the next hops up to date at once, as Run does whenever netlink tells of a change.
+// Resolve brings ports and next hops up to date at once, as Run does whenever netlink tells of a change.
 func (d *Datapath) Resolve() error {
 	d.resolving.Lock()
 	defer d.resolving.Unlock()
@@ -100,7 +100,12 @@ func (d *Datapath) Resolve() error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.hops.refresh(defaults); err != nil {
+	now, err := d.hops.snapshot(defaults)
+	if err != nil {
+		return err
+	}
+	d.replug(now.links)
+	if err := d.hops.refresh(now); err != nil {
 		return err
 	}
 	return d.showGateways()

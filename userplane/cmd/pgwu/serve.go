@@ -105,6 +105,9 @@ func (d *daemon) openDataPath(n *node.Node) (err error) {
 		return fmt.Errorf("%w: the pinned maps were made with other sizes or by another version; "+
 			"`pgwu datapath remove -c FILE` takes them away, which ends the forwarding", err)
 	}
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: is it root, with all capabilities? it loads programs and changes interfaces", err)
+	}
 	return err
 }
 
