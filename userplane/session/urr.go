@@ -211,9 +211,10 @@ func numbers(p *pfcp.URRParameters) [12]*pfcp.Opt[uint32] {
 	}
 }
 
-// advance takes what was counted since the last time, and the time itself.
+// advance takes what was counted since the last time, and the time itself. When the monitoring time has come since, which
+// is looked at as it comes, what was counted is from before it.
 func (u *URR) advance(moved Volume, now Time) {
-	u.split(now)
+	splits := u.split(now)
 	packets := moved.UplinkPackets+moved.DownlinkPackets > 0
 	if u.informed(pfcp.MeasurementInactive) {
 		if u.Running != 0 {
@@ -227,13 +228,17 @@ func (u *URR) advance(moved Volume, now Time) {
 	if !packets {
 		return
 	}
-	u.Now.Volume = u.Now.Volume.plus(moved)
+	to := &u.Now
+	if splits {
+		to = &u.Before
+	}
+	to.Volume = to.Volume.plus(moved)
 	u.LastPacket, u.Held = now, now
 	if u.First == 0 {
 		u.First = now
 	}
 	if !u.Active && u.Method&pfcp.MeasureEvent != 0 {
-		u.Now.Events++
+		to.Events++
 		if len(u.Stamps) < maxStamps {
 			u.Stamps = append(u.Stamps[:len(u.Stamps):len(u.Stamps)], now)
 		}
@@ -258,11 +263,12 @@ func (u *URR) run(packets bool, now Time) {
 	}
 }
 
-// split puts what was measured until the monitoring time aside; from then on the subsequent limits are in force.
-func (u *URR) split(now Time) {
+// split puts what was measured until the monitoring time aside, when it comes; from then on the subsequent limits are in
+// force.
+func (u *URR) split(now Time) (splits bool) {
 	at := u.monitoring()
 	if at == 0 || now < at {
-		return
+		return false
 	}
 	p := &u.Parameters
 	if u.Running != 0 {
@@ -284,6 +290,7 @@ func (u *URR) split(now Time) {
 		u.Spent, u.Exhausted = Measured{}, false
 	}
 	p.MonitoringTime = pfcp.Opt[pfcp.TimeStamp]{}
+	return true
 }
 
 // monitoring is when the monitoring time is; 0: there is none.
