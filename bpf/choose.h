@@ -41,7 +41,7 @@ static __always_inline enum reason choose_ipv4(struct xdp_md *ctx, struct job *j
 	if (unlikely(flags & ENTRY_SET))
 		return choose_of_set(ctx, job);
 	if (job->direction == UPLINK && flags & ENTRY_CHECK_SOURCE && ip->saddr != job->at.word.value)
-		return REASON_SOURCE_MISMATCH;
+		return because(REASON_SOURCE_MISMATCH);
 	return check_flags(flags);
 }
 
@@ -56,7 +56,7 @@ static __always_inline enum reason choose_ipv6(struct xdp_md *ctx, struct job *j
 		return choose_of_set(ctx, job);
 	__builtin_memcpy(&prefix, &ip->saddr, sizeof(prefix));
 	if (job->direction == UPLINK && flags & ENTRY_CHECK_SOURCE && (!prefix || prefix != entry->prefix))
-		return REASON_SOURCE_MISMATCH;
+		return because(REASON_SOURCE_MISMATCH);
 	return check_flags(flags);
 }
 

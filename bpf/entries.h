@@ -184,10 +184,10 @@ static __always_inline enum reason check_flags(__u16 flags)
 	if (likely(!(flags & (ENTRY_DROP | ENTRY_GATE_CLOSED | ENTRY_NO_HEADER))))
 		return GO_ON;
 	if (flags & ENTRY_DROP)
-		return REASON_FAR_DROP;
+		return because(REASON_FAR_DROP);
 	if (flags & ENTRY_GATE_CLOSED)
-		return REASON_GATE_CLOSED;
-	return REASON_NO_OUTER_HEADER;
+		return because(REASON_GATE_CLOSED);
+	return because(REASON_NO_OUTER_HEADER);
 }
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef XEPC_NEXTHOP_H
 #define XEPC_NEXTHOP_H
 
+#include "job.h"
 #include "maps.h"
 #include "parse.h"
 #include "reason.h"
@@ -68,15 +69,15 @@ static __always_inline void *write_link(struct cursor *c, const struct hop *hop,
 	return c->pos;
 }
 
-/* leave decides how the packet goes out to hop: back by the port it came in by, or by another. */
-static __always_inline enum reason leave(struct cursor *c, const struct hop *hop)
+/* leave decides how the packet of job goes out to hop: back by the port it came in by, or by another. */
+static __always_inline enum reason leave(struct xdp_md *ctx, struct job *job, const struct hop *hop)
 {
-	if (hop->ifindex == c->ctx->ingress_ifindex) {
-		c->verdict = XDP_TX;
+	if (hop->ifindex == ctx->ingress_ifindex) {
+		job->verdict = XDP_TX;
 		return GO_ON;
 	}
-	c->verdict = bpf_redirect_map(&tx_ports, hop->ifindex, XDP_ABORTED);
-	return c->verdict == XDP_REDIRECT ? GO_ON : REASON_PORT_GONE;
+	job->verdict = XDP_REDIRECT;
+	return likely(bpf_redirect_map(&tx_ports, hop->ifindex, XDP_ABORTED) == XDP_REDIRECT) ? GO_ON : REASON_PORT_GONE;
 }
 
 #endif

@@ -10,7 +10,6 @@ struct cursor {
 	struct xdp_md *ctx;
 	void *pos;
 	void *end;
-	long verdict; /* of a packet that is forwarded; set by leave() */
 };
 
 /* Not struct ethhdr, which is packed: the compiler would read and write it octet by octet. */
@@ -40,9 +39,10 @@ static __always_inline void *take(struct cursor *c, __u32 octets)
 {
 	void *at = c->pos;
 
-	if (at + octets > c->end)
+	if (unlikely(at + octets > c->end))
 		return NULL;
 	c->pos = at + octets;
+	__builtin_assume(at != NULL);
 	return at;
 }
 

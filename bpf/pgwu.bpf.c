@@ -93,13 +93,13 @@ static __always_inline enum reason admits(const struct job *job, struct entry *e
 		struct account *account = account_of(rule);
 
 		if (account && !allows(&account->meter, job->octets))
-			return REASON_MBR_EXCEEDED;
+			return because(REASON_MBR_EXCEEDED);
 		return shares(rule) ? admits_shared(rule, job->direction, job->octets) : GO_ON;
 	}
 	if (!allows(&entry->meter, job->octets))
-		return REASON_MBR_EXCEEDED;
+		return because(REASON_MBR_EXCEEDED);
 	if (entry->cell && !has_quota_left(entry->cell, job->direction))
-		return REASON_QUOTA_EXHAUSTED;
+		return because(REASON_QUOTA_EXHAUSTED);
 	return GO_ON;
 }
 
@@ -122,6 +122,23 @@ static __always_inline void charge(const struct job *job, struct entry *entry, c
 	debit(&entry->meter, job->octets);
 	if (entry->cell)
 		count_in_cell(entry->cell, job->direction, job->octets);
+}
+
+/* These two are admits and charge for the sender of a packet that goes from one UE of this node to another. */
+__noinline int admits_sender(const struct job *before)
+{
+	struct entry *entry = before ? entry_of(before) : NULL;
+
+	return entry ? admits(before, entry, rule_of(before)) : REASON_NO_RESOURCES;
+}
+
+__noinline int charge_sender(const struct job *before)
+{
+	struct entry *entry = before ? entry_of(before) : NULL;
+
+	if (entry)
+		charge(before, entry, rule_of(before));
+	return 0;
 }
 
 /* number_of is one for the packet that the entry's other packets of the time do not have. */
@@ -157,20 +174,13 @@ __noinline int buffer(struct xdp_md *ctx, const struct job *job, __u32 returned)
 /* buffer_turned is the same for a packet from another UE of this node, whose rules have it first. */
 __noinline int buffer_turned(struct xdp_md *ctx, const struct job *before, const struct job *job)
 {
-	struct entry *first;
-	int reason;
+	int reason = admits_sender(before);
 
-	if (!before || !job)
-		return REASON_NO_RESOURCES;
-	first = entry_of(before);
-	if (!first)
-		return REASON_NO_RESOURCES;
-	reason = admits(before, first, rule_of(before));
 	if (reason != GO_ON)
 		return reason;
 	reason = buffer(ctx, job, false);
 	if (reason == REASON_BUFFERED)
-		charge(before, first, rule_of(before));
+		charge_sender(before);
 	return reason;
 }
 
@@ -215,13 +225,13 @@ static __always_inline enum reason specials_of(struct cursor *c, const struct jo
 	return reason;
 }
 
-/* forward sends the packet as job says, and charges inner for it: mostly the same job, another where a packet leaves
- * whole. It charges before, too: that of the sender when a packet goes from one UE of this node to another, else NULL. */
+/* forward sends the packet as job says, and charges inner for it, whose entry that is: mostly the same job, another where a
+ * packet leaves whole. It charges before, too: that of the sender when a packet goes from one UE of this node to another,
+ * else NULL. */
 static __always_inline enum reason forward(struct cursor *c, struct job *before, struct job *job,
-					   const struct job *inner)
+					   const struct job *inner, struct entry *entry)
 {
 	bool tunnel = job->at.word.flags & ENTRY_TUNNEL;
-	struct entry *entry = entry_of(job), *first = NULL;
 	struct rule *rule = rule_of(job);
 	struct peer *peer = NULL;
 	__u32 index = job->at.word.to, outer = 0;
@@ -231,7 +241,7 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 	if (tunnel) {
 		peer = bpf_map_lookup_elem(&peers, &index);
 		if (!peer)
-			return REASON_NO_RESOURCES;
+			return because(REASON_NO_RESOURCES);
 		index += peers_hops;
 		outer = peer->outer;
 	} else if (job->family != FILTER_IPV4) {
@@ -239,26 +249,23 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 	}
 	hop = find_hop(index);
 	if (!hop)
-		return REASON_NEXT_HOP_UNRESOLVED;
+		return because(REASON_NEXT_HOP_UNRESOLVED);
 	job->mtu = 0;
 	if (job->octets + outer > hop->mtu) {
 		job->mtu = hop->mtu - outer;
 		if (!may_fragment(c, job)) {
 			if (before)
 				before->mtu = job->mtu;
-			return REASON_TOO_BIG;
+			return because(REASON_TOO_BIG);
 		}
 	}
 	if (unlikely(before)) {
-		first = entry_of(before);
-		if (!first)
-			return REASON_NO_RESOURCES;
-		reason = admits(before, first, rule_of(before));
+		reason = admits_sender(before);
 		if (reason != GO_ON)
 			return reason;
 	}
 	if (!entry)
-		return REASON_NO_RESOURCES;
+		return because(REASON_NO_RESOURCES);
 	reason = admits(inner, entry, rule);
 	if (reason != GO_ON)
 		return reason;
@@ -272,12 +279,12 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 		return reason;
 
 	if (is_routed(job) && !route_packet(c, job, rule))
-		return REASON_MALFORMED_INNER;
+		return because(REASON_MALFORMED_INNER);
 	if (!trim(c->ctx, distance((void *)(long)c->ctx->data, c->end) - job->offset - job->octets))
-		return REASON_NO_HEADROOM;
+		return because(REASON_NO_HEADROOM);
 	if (unlikely(job->mtu)) {
 		if (!leave_in_fragments(c->ctx, job))
-			return REASON_BUFFER_FULL;
+			return because(REASON_BUFFER_FULL);
 	} else if (peer) { /* not tunnel: Linux 6.1 does not know that they go together */
 		reason = send_tunnelled(c, job, peer, hop, number_of(job, entry));
 	} else {
@@ -285,11 +292,11 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 	}
 	if (reason != GO_ON)
 		return reason;
-	if (unlikely(before && first))
-		charge(before, first, rule_of(before));
+	if (unlikely(before))
+		charge_sender(before);
 	charge(inner, entry, rule);
 	if (unlikely(job->mtu))
-		return REASON_FRAGMENTED;
+		return because(REASON_FRAGMENTED);
 	return job->direction == UPLINK ? REASON_UPLINK_FORWARDED : REASON_DOWNLINK_FORWARDED;
 }
 
@@ -332,13 +339,16 @@ __noinline int turn(struct xdp_md *ctx, const struct job *up, struct job *down)
 	return reason == GO_ON ? REASON_DOWNLINK_FORWARDED : reason;
 }
 
+/* Some network instance has packets turn: where none has, the verifier leaves out all that is about it. */
+volatile const bool ue_to_ue;
+
 /* turns says whether the packet may go to another UE of this node: its network instance allows it. */
 static __always_inline bool turns(const struct job *job)
 {
 	__u32 index = job->at.word.to;
 	struct next_hop *next;
 
-	if (job->at.word.flags & (ENTRY_TUNNEL | ENTRY_BUFFER | ENTRY_REDIRECT))
+	if (!ue_to_ue || job->at.word.flags & (ENTRY_TUNNEL | ENTRY_BUFFER | ENTRY_REDIRECT))
 		return false;
 	next = bpf_map_lookup_elem(&next_hops, &index);
 	return next && next->ue_to_ue;
@@ -353,8 +363,8 @@ __noinline int forward_turned(struct xdp_md *ctx, struct job *job, struct job *s
 
 	if (!job || !second)
 		return REASON_NO_RESOURCES;
-	reason = forward(&c, job, second, second);
-	job->verdict = c.verdict;
+	reason = forward(&c, job, second, second, entry_of(second));
+	job->verdict = second->verdict;
 	return reason;
 }
 
@@ -416,12 +426,12 @@ __noinline int execute_whole(struct xdp_md *ctx, struct job *job)
 	if (!find_outer(&c, &whole))
 		return REASON_MALFORMED_OUTER;
 	c = cursor_of(ctx);
-	reason = forward(&c, NULL, &whole, job);
-	job->verdict = c.verdict;
+	reason = forward(&c, NULL, &whole, job, entry_of(job));
+	job->verdict = whole.verdict;
 	return reason;
 }
 
-static __always_inline enum reason execute(struct cursor *c, struct job *job)
+static __always_inline enum reason execute(struct cursor *c, struct job *job, struct entry *entry)
 {
 	enum reason reason;
 
@@ -433,21 +443,16 @@ static __always_inline enum reason execute(struct cursor *c, struct job *job)
 			if (reason != GO_ON)
 				return reason;
 		}
-		if (job->at.word.flags & ENTRY_WHOLE) {
-			reason = execute_whole(c->ctx, job);
-			*c = cursor_of(c->ctx);
-			c->verdict = job->verdict;
-			return reason;
-		}
+		if (job->at.word.flags & ENTRY_WHOLE)
+			return execute_whole(c->ctx, job);
 	}
 	if (unlikely(turns(job))) {
 		reason = execute_turn(c->ctx, job);
-		*c = cursor_of(c->ctx);
-		c->verdict = job->verdict;
 		if (reason != GO_ON)
 			return reason;
+		*c = cursor_of(c->ctx);
 	}
-	return forward(c, NULL, job, job);
+	return forward(c, NULL, job, job, entry);
 }
 
 /* Where a G-PDU came from and to which address: what an event tells. */
@@ -486,7 +491,8 @@ static __noinline int tell_unknown_teid6(const struct ipv6hdr *ip, __be16 port, 
 
 /* g_pdu: a G-PDU to one of our slices. */
 static __always_inline enum reason g_pdu(struct cursor *c, struct job *job, const struct outer *outer, const struct udphdr *udp,
-					 const struct gtpu_header *gtpu, const struct where *slice)
+					 const struct gtpu_header *gtpu, const struct where *slice,
+					 struct entry **found)
 {
 	struct entry *entry;
 	enum reason reason;
@@ -496,94 +502,105 @@ static __always_inline enum reason g_pdu(struct cursor *c, struct job *job, cons
 	__u8 *version = c->pos;
 
 	if (left < 0)
-		return REASON_MALFORMED_GTPU;
+		return because(REASON_MALFORMED_GTPU);
 	entry = find_by_teid(slice, gtpu->teid, &job->at);
 	if (!entry) {
 		if (outer->ip)
 			tell_unknown_teid4(outer->ip, outer->port, gtpu->teid);
 		else if (outer->ip6)
 			tell_unknown_teid6(outer->ip6, outer->port, gtpu->teid);
-		return REASON_UNKNOWN_TEID;
+		return because(REASON_UNKNOWN_TEID);
 	}
+	*found = entry;
 	job->by_teid = true;
 	job->direction = job->at.word.flags & ENTRY_TUNNEL ? DOWNLINK : UPLINK;
 	job->offset = distance((void *)(long)c->ctx->data, version);
 	if (left == 0 || (void *)(version + 1) > c->end)
-		return REASON_MALFORMED_INNER;
+		return because(REASON_MALFORMED_INNER);
 	switch (*version >> 4) {
 	case 4:
 		ip = parse_ipv4(c);
 		if (!ip)
-			return REASON_MALFORMED_INNER;
+			return because(REASON_MALFORMED_INNER);
 		job->octets = length_of(ip->tot_len);
 		if (job->octets > left)
-			return REASON_MALFORMED_INNER;
+			return because(REASON_MALFORMED_INNER);
 		reason = choose_ipv4(c->ctx, job, ip);
 		if (reason != GO_ON)
 			return reason;
 		if (ip->ttl <= 1 && is_routed(job))
-			return REASON_TTL_EXPIRED;
+			return because(REASON_TTL_EXPIRED);
 		break;
 	case 6:
 		ip6 = parse_ipv6(c);
 		if (!ip6)
-			return REASON_MALFORMED_INNER;
+			return because(REASON_MALFORMED_INNER);
 		job->octets = sizeof(*ip6) + length_of(ip6->payload_len);
 		if (job->octets > left)
-			return REASON_MALFORMED_INNER;
+			return because(REASON_MALFORMED_INNER);
 		reason = choose_ipv6(c->ctx, job, entry, ip6);
 		if (reason != GO_ON)
 			return reason;
 		if (ip6->hop_limit <= 1 && is_routed(job))
-			return REASON_TTL_EXPIRED;
+			return because(REASON_TTL_EXPIRED);
 		break;
 	default:
-		return REASON_INNER_NOT_IPV4;
+		return because(REASON_INNER_NOT_IPV4);
 	}
 	return GO_ON;
 }
 
-/* gtpu_packet: UDP to one of our slices, or to GTP-U's port anywhere. payload: octets of it, header included. */
+/* foreign: UDP to an address that is no slice of ours. payload: octets of it, header included. */
+static __always_inline enum reason foreign(struct cursor *c, __u32 payload)
+{
+	struct udphdr *udp = parse_udp(c, payload);
+	struct gtpu_header *gtpu;
+
+	if (!udp || udp->dest != bpf_htons(GTPU_PORT))
+		return REASON_NOT_OURS;
+	gtpu = take(c, sizeof(*gtpu));
+	return gtpu && is_g_pdu(gtpu) ? REASON_NOT_A_SLICE : REASON_NOT_OURS;
+}
+
+/* gtpu_packet: UDP to one of our slices. payload: octets of it, header included. */
 static __always_inline enum reason gtpu_packet(struct cursor *c, struct job *job, struct outer *outer, __u32 payload,
-					       const struct where *slice, bool ours, __u32 side)
+					       const struct where *slice, __u32 side, struct entry **found)
 {
 	struct gtpu_header *gtpu;
 	struct udphdr *udp = parse_udp(c, payload);
 
 	if (!udp)
-		return ours ? REASON_MALFORMED_OUTER : REASON_NOT_OURS;
+		return because(REASON_MALFORMED_OUTER);
 	if (udp->dest != bpf_htons(GTPU_PORT))
-		return REASON_NOT_OURS;
-	if (ours && !(side & SIDE_ACCESS))
-		return REASON_WRONG_SIDE;
+		return because(REASON_NOT_OURS);
+	if (!(side & SIDE_ACCESS))
+		return because(REASON_WRONG_SIDE);
 	outer->port = udp->source;
 	gtpu = take(c, sizeof(*gtpu));
-	if (!ours)
-		return gtpu && is_g_pdu(gtpu) ? REASON_NOT_A_SLICE : REASON_NOT_OURS;
 	if (!gtpu)
-		return REASON_MALFORMED_GTPU;
+		return because(REASON_MALFORMED_GTPU);
 	if (!is_g_pdu(gtpu))
-		return REASON_GTPU_SIGNALLING;
-	return g_pdu(c, job, outer, udp, gtpu, slice);
+		return because(REASON_GTPU_SIGNALLING);
+	return g_pdu(c, job, outer, udp, gtpu, slice, found);
 }
 
-static __always_inline enum reason ipv4_packet(struct cursor *c, struct job *job, const struct where *port)
+static __always_inline enum reason ipv4_packet(struct cursor *c, struct job *job, const struct where *port, struct entry **found)
 {
 	struct iphdr *ip = parse_ipv4(c);
 	struct outer outer = { .ip = ip };
 	struct where slice = {};
-	bool ours;
 	struct entry *entry;
 	bool around = false;
 	enum reason reason;
 
 	if (!ip)
-		return REASON_MALFORMED_OUTER;
+		return because(REASON_MALFORMED_OUTER);
 	if (port->aux & SIDE_CORE) {
 		job->direction = DOWNLINK;
 		job->instance = port->value;
 		entry = find_ue4(port->value, ip->daddr, &job->at, &around);
 		if (entry) {
+			*found = entry;
 			job->octets = length_of(ip->tot_len);
 			job->offset = distance((void *)(long)c->ctx->data, ip);
 			reason = choose_ipv4(c->ctx, job, ip);
@@ -592,36 +609,34 @@ static __always_inline enum reason ipv4_packet(struct cursor *c, struct job *job
 			return ip->ttl <= 1 ? REASON_TTL_EXPIRED : GO_ON;
 		}
 		if (around)
-			return REASON_NO_SESSION;
+			return because(REASON_NO_SESSION);
 	}
 	if (ip->protocol != IPPROTO_UDP)
-		return REASON_NOT_OURS;
-	ours = find_slice(ip->daddr, &slice);
-	if (is_fragment(ip)) {
-		if (!ours)
-			return REASON_NOT_OURS;
+		return because(REASON_NOT_OURS);
+	if (!find_slice(ip->daddr, &slice))
+		return is_fragment(ip) ? REASON_NOT_OURS : foreign(c, payload_of(ip));
+	if (is_fragment(ip))
 		return port->aux & SIDE_ACCESS ? REASON_OUTER_FRAGMENT : REASON_WRONG_SIDE;
-	}
-	return gtpu_packet(c, job, &outer, payload_of(ip), &slice, ours, port->aux);
+	return gtpu_packet(c, job, &outer, payload_of(ip), &slice, port->aux, found);
 }
 
-static __always_inline enum reason ipv6_packet(struct cursor *c, struct job *job, const struct where *port)
+static __always_inline enum reason ipv6_packet(struct cursor *c, struct job *job, const struct where *port, struct entry **found)
 {
 	struct ipv6hdr *ip = parse_ipv6(c);
 	struct outer outer = { .ip6 = ip };
 	__be64 destination[2];
 	struct entry *entry;
 	struct where slice = {};
-	bool ours;
 	enum reason reason;
 
 	if (!ip)
-		return REASON_MALFORMED_OUTER;
+		return because(REASON_MALFORMED_OUTER);
 	if (port->aux & SIDE_CORE) {
 		job->direction = DOWNLINK;
 		job->instance = port->value;
 		entry = find_ue6(port->value, &ip->daddr, &job->at);
 		if (entry) {
+			*found = entry;
 			job->octets = sizeof(*ip) + length_of(ip->payload_len);
 			job->offset = distance((void *)(long)c->ctx->data, ip);
 			reason = choose_ipv6(c->ctx, job, entry, ip);
@@ -631,20 +646,19 @@ static __always_inline enum reason ipv6_packet(struct cursor *c, struct job *job
 		}
 	}
 	if (ip->nexthdr != IPPROTO_UDP && !is_extension(ip->nexthdr))
-		return REASON_NOT_OURS;
+		return because(REASON_NOT_OURS);
 	__builtin_memcpy(destination, &ip->daddr, sizeof(destination));
-	ours = find_slice6(destination, &slice);
+	if (!find_slice6(destination, &slice))
+		return ip->nexthdr != IPPROTO_UDP ? REASON_NOT_OURS : foreign(c, length_of(ip->payload_len));
 	if (ip->nexthdr != IPPROTO_UDP) {
-		if (!ours)
-			return REASON_NOT_OURS;
 		if (!(port->aux & SIDE_ACCESS))
-			return REASON_WRONG_SIDE;
+			return because(REASON_WRONG_SIDE);
 		return ip->nexthdr == IPPROTO_FRAGMENT ? REASON_OUTER_FRAGMENT : REASON_OUTER_EXTENSION;
 	}
-	return gtpu_packet(c, job, &outer, length_of(ip->payload_len), &slice, ours, port->aux);
+	return gtpu_packet(c, job, &outer, length_of(ip->payload_len), &slice, port->aux, found);
 }
 
-static __always_inline enum reason pipeline(struct cursor *c, struct job *job)
+static __always_inline enum reason pipeline(struct cursor *c, struct job *job, struct entry **found)
 {
 	struct ethernet *eth = parse_ethernet(c);
 	struct vlan_header *vlan = (void *)eth;
@@ -653,25 +667,25 @@ static __always_inline enum reason pipeline(struct cursor *c, struct job *job)
 	__u32 tag = 0;
 
 	if (!eth)
-		return REASON_MALFORMED_OUTER;
+		return because(REASON_MALFORMED_OUTER);
 	proto = eth->proto;
 	if (unlikely(is_vlan(proto))) {
 		if (!take(c, sizeof(*vlan) - sizeof(*eth)))
-			return REASON_MALFORMED_OUTER;
+			return because(REASON_MALFORMED_OUTER);
 		tag = bpf_ntohs(vlan->tag) & 0xfff;
 		if (proto != bpf_htons(ETH_P_8021Q) || is_vlan(vlan->proto) || !tag)
-			return REASON_UNEXPECTED_VLAN;
+			return because(REASON_UNEXPECTED_VLAN);
 		proto = vlan->proto;
 	}
 	if (!tag && proto != bpf_htons(ETH_P_IP) && proto != bpf_htons(ETH_P_IPV6))
-		return REASON_NOT_IPV4;
+		return because(REASON_NOT_IPV4);
 	if (!find_port(c->ctx->ingress_ifindex, tag, &port))
 		return tag ? REASON_UNEXPECTED_VLAN : proto == bpf_htons(ETH_P_IPV6) ? REASON_NOT_IPV4 : REASON_UNKNOWN_PORT;
 	if (proto == bpf_htons(ETH_P_IP))
-		return ipv4_packet(c, job, &port);
+		return ipv4_packet(c, job, &port, found);
 	if (proto == bpf_htons(ETH_P_IPV6))
-		return ipv6_packet(c, job, &port);
-	return REASON_NOT_IPV4;
+		return ipv6_packet(c, job, &port, found);
+	return because(REASON_NOT_IPV4);
 }
 
 SEC("xdp")
@@ -679,18 +693,17 @@ int pgwu(struct xdp_md *ctx)
 {
 	struct cursor c = cursor_of(ctx);
 	struct job job = { .qfi = NO_QFI };
-	enum reason reason = pipeline(&c, &job);
+	struct entry *entry = NULL;
+	enum reason reason = pipeline(&c, &job, &entry);
 
 	if (reason == GO_ON)
-		reason = execute(&c, &job);
+		reason = execute(&c, &job, entry);
 	else if (unlikely(reason == REASON_FAR_DROP))
 		copy_dropped(ctx, &job);
-	if (unlikely(reason == REASON_TOO_BIG)) {
+	if (unlikely(reason == REASON_TOO_BIG))
 		reason = tell_too_big(ctx, &job);
-		c.verdict = job.verdict;
-	}
 	count_reason(reason);
-	return likely(is_forwarded(reason)) || is_sent(reason) ? c.verdict : verdict_of(reason);
+	return likely(is_forwarded(reason)) || is_sent(reason) ? job.verdict : verdict_of(reason);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

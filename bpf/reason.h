@@ -78,6 +78,14 @@ enum {
 /* GO_ON is what a step returns that did not decide. It is no reason and is never counted. */
 #define GO_ON ((enum reason) - 1)
 
+/* because stands where a packet's way ends before it leaves. Without it the compiler would set the reason before it looks
+ * whether it is needed, at each of the steps that every packet takes. */
+static __always_inline enum reason because(enum reason reason)
+{
+	asm volatile("" : "+r"(reason));
+	return reason;
+}
+
 /* Packets by reason. Per CPU, and XDP programs do not preempt each other on one: no atomics. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

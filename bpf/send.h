@@ -24,12 +24,12 @@ static __always_inline __be16 ethertype_of(const struct job *job)
 }
 
 /* send_plain leaves Ethernet and the inner packet. */
-static __always_inline enum reason send_plain(struct cursor *c, const struct job *job, const struct hop *hop)
+static __always_inline enum reason send_plain(struct cursor *c, struct job *job, const struct hop *hop)
 {
 	if (bpf_xdp_adjust_head(c->ctx, (int)job->offset - (int)link_length(hop)))
-		return REASON_NO_HEADROOM;
+		return because(REASON_NO_HEADROOM);
 	*c = cursor_of(c->ctx);
-	return write_link(c, hop, ethertype_of(job)) ? leave(c, hop) : REASON_NO_HEADROOM;
+	return write_link(c, hop, ethertype_of(job)) ? leave(c->ctx, job, hop) : REASON_NO_HEADROOM;
 }
 
 static __always_inline bool write_outer_header(struct cursor *c, const struct peer *peer, const struct job *job,
@@ -66,19 +66,19 @@ static __always_inline bool write_outer_header(struct cursor *c, const struct pe
 }
 
 /* send_tunnelled puts the outer header before the inner packet. */
-static __always_inline enum reason send_tunnelled(struct cursor *c, const struct job *job, const struct peer *peer,
+static __always_inline enum reason send_tunnelled(struct cursor *c, struct job *job, const struct peer *peer,
 						  const struct hop *hop, __u32 packets)
 {
 	__be16 proto = peer->remote ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 
 	if (bpf_xdp_adjust_head(c->ctx, (int)job->offset - (int)(link_length(hop) + peer->outer)))
-		return REASON_NO_HEADROOM;
+		return because(REASON_NO_HEADROOM);
 	*c = cursor_of(c->ctx);
 	if (!write_link(c, hop, proto) || !write_outer_header(c, peer, job, packets))
-		return REASON_NO_HEADROOM;
+		return because(REASON_NO_HEADROOM);
 	if (unlikely(!peer->remote && !zero_checksum_ipv6))
 		finish_udp6(c->ctx, link_length(hop) + sizeof(struct ipv6hdr), peer->checksum);
-	return leave(c, hop);
+	return leave(c->ctx, job, hop);
 }
 
 #endif

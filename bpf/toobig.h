@@ -111,7 +111,7 @@ __noinline int tell_ue(struct xdp_md *ctx, struct job *job, const struct instanc
 	reason = send_tunnelled(&c, &down, peer, hop, 0);
 	if (reason != GO_ON)
 		return reason;
-	job->verdict = c.verdict;
+	job->verdict = down.verdict;
 	return REASON_TOO_BIG_TOLD_UE;
 }
 

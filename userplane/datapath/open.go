@@ -181,6 +181,7 @@ func (c Config) set(parts *pgwuSpecs) error {
 		parts.ClampIpv6.Set(max(c.MSS, 20)-20),
 		parts.HopsOfIpv6.Set(uint32(c.MaxInstances)+1), parts.PeersHops.Set(2*(uint32(c.MaxInstances)+1)),
 		parts.IcmpRate.Set(c.ICMPRate), parts.UrlRate.Set(c.URLRate),
+		parts.UeToUe.Set(slices.ContainsFunc(c.Instances, func(in Instance) bool { return in.UEToUE })),
 		parts.ZeroChecksumIpv6.Set(c.ZeroChecksum6),
 		parts.HalfBurst.Set(uint64(c.Burst)*1_000_000/2),
 	)

@@ -583,6 +583,7 @@ const (
 	pgwuVarSlicesBuckets    = "slices_buckets"
 	pgwuVarTeidsBuckets     = "teids_buckets"
 	pgwuVarTypes            = "types"
+	pgwuVarUeToUe           = "ue_to_ue"
 	pgwuVarUrlRate          = "url_rate"
 	pgwuVarZeroChecksumIpv6 = "zero_checksum_ipv6"
 )
@@ -693,6 +694,7 @@ type pgwuVariableSpecs struct {
 	SlicesBuckets    *ebpf.VariableSpec `ebpf:"slices_buckets"`
 	TeidsBuckets     *ebpf.VariableSpec `ebpf:"teids_buckets"`
 	Types            *ebpf.VariableSpec `ebpf:"types"`
+	UeToUe           *ebpf.VariableSpec `ebpf:"ue_to_ue"`
 	UrlRate          *ebpf.VariableSpec `ebpf:"url_rate"`
 	ZeroChecksumIpv6 *ebpf.VariableSpec `ebpf:"zero_checksum_ipv6"`
 }
@@ -816,6 +818,7 @@ type pgwuVariables struct {
 	SlicesBuckets    *ebpf.Variable `ebpf:"slices_buckets"`
 	TeidsBuckets     *ebpf.Variable `ebpf:"teids_buckets"`
 	Types            *ebpf.Variable `ebpf:"types"`
+	UeToUe           *ebpf.Variable `ebpf:"ue_to_ue"`
 	UrlRate          *ebpf.Variable `ebpf:"url_rate"`
 	ZeroChecksumIpv6 *ebpf.Variable `ebpf:"zero_checksum_ipv6"`
 }
