@@ -37,10 +37,11 @@ type kind struct {
 	ipv6                 bool   // UEs have an IPv6 /64
 	outer6               bool   // tunnels to the SGW are over IPv6
 	filters              []int  // session n has that many SDF filters; nil: none has any
+	access               bool   // what one access to a table costs is measured, too
 }
 
 var (
-	dense     = kind{teidStride: 1, ueStride: 1}
+	dense     = kind{teidStride: 1, ueStride: 1, access: true}
 	scattered = kind{teidStride: 0x9E3779B1, ueStride: 263} // TEIDs of all values, and an address in each /24 or so
 	prefixes  = kind{teidStride: 1, ueStride: 1, ipv6: true}
 	lonely    = kind{teidStride: 1, ueStride: 259, ipv6: true} // each in a /56 of its own
@@ -89,6 +90,7 @@ type bed struct {
 	sent       [2]uint64 // through the data path, by direction
 }
 
+// newBed leaves the thread in the namespace that it came from.
 func newBed(k kind, sessions, capacity int) (b *bed, err error) {
 	b = &bed{kind: k, capacity: capacity, before: -1, ns: -1}
 	defer func() {
@@ -123,8 +125,14 @@ func newBed(k kind, sessions, capacity int) (b *bed, err error) {
 	if err := b.addSessions(sessions); err != nil {
 		return b, err
 	}
-	return b, b.loadHarness()
+	if err := b.loadHarness(); err != nil {
+		return b, err
+	}
+	return b, netns.Set(b.before)
 }
+
+// enter brings the thread into the bed's namespace: the kernel looks there for the interfaces that packets come by.
+func (b *bed) enter() error { return netns.Set(b.ns) }
 
 // addPort makes a veth with one permanent neighbour behind it.
 func addPort(name, address string, neighbour netip.Addr) (ifindex, far int, err error) {
@@ -260,7 +268,9 @@ func (b *bed) loadHarness() error {
 	); err != nil {
 		return fmt.Errorf("set the harness up: %w", err)
 	}
-	spec.Maps["lines"].MaxEntries = uint32(b.capacity)
+	if b.kind.access {
+		spec.Maps["lines"].MaxEntries = uint32(b.capacity)
+	}
 	if err := spec.LoadAndAssign(&b.harness, nil); err != nil {
 		return fmt.Errorf("load the harness: %w", err)
 	}
@@ -374,6 +384,9 @@ func (b *bed) check() error {
 
 func (b *bed) close() error {
 	var errs []error
+	if b.ns.IsOpen() {
+		errs = append(errs, b.enter())
+	}
 	for _, l := range b.links {
 		errs = append(errs, l.Close())
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,43 +28,43 @@ type liveRow struct {
 	rates []float64
 }
 
-// runLive measures both directions.
-func runLive(out io.Writer, o options) (results []Result, err error) {
-	b, err := newBed(dense, 1, 1024)
-	if err != nil {
-		return nil, err
+// newLive builds the bed, with both directions and the plain redirect before each.
+func newLive() (b *bed, rows []*liveRow, err error) {
+	if b, err = newBed(dense, 1, 1024); err != nil {
+		return nil, nil, err
 	}
-	defer func() {
-		if e := b.close(); e != nil {
-			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
-		}
-	}()
 	plain, err := b.joinLive()
-	if err != nil {
-		return nil, err
+	if err = errors.Join(err, netns.Set(b.before)); err != nil {
+		return nil, nil, errors.Join(err, b.close())
 	}
-	back, err := pin()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, back()) }()
-	rows := []*liveRow{
+	return b, []*liveRow{
 		{name: "redirect_uplink", d: uplink, from: plain},
 		{name: "live_uplink", d: uplink, from: b.farEnds[uplink]},
 		{name: "redirect_downlink", d: downlink, from: plain},
 		{name: "live_downlink", d: downlink, from: b.farEnds[downlink]},
+	}, nil
+}
+
+// measureLive is one round.
+func (b *bed) measureLive(rows []*liveRow, packets int, keep bool) (err error) {
+	back, err := pin()
+	if err != nil {
+		return err
 	}
-	for round := range o.rounds + 1 {
-		for _, r := range rows {
-			rate, err := b.live(r, o.packets)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", r.name, err)
-			}
-			if round > 0 { // the first warms up
-				r.rates = append(r.rates, rate)
-			}
+	defer func() { err = errors.Join(err, back()) }()
+	for _, r := range rows {
+		rate, err := b.live(r, packets)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		if keep {
+			r.rates = append(r.rates, rate)
 		}
 	}
+	return nil
+}
+
+func reportLive(out io.Writer, rows []*liveRow) (results []Result, err error) {
 	for i, r := range rows {
 		control := rows[i&^1]
 		result := Result{Name: r.name, Value: median(r.rates) / 1e6, Unit: "Mpps", Ratio: median(r.rates) / median(control.rates)}
@@ -79,6 +80,9 @@ func runLive(out io.Writer, o options) (results []Result, err error) {
 
 // joinLive puts programs where live frames end and where the plain redirect is, and returns where that takes them from.
 func (b *bed) joinLive() (plain int, err error) {
+	if err := b.enter(); err != nil {
+		return 0, err
+	}
 	near, far, err := addPort("plain0", "10.60.1.2/24", netip.MustParseAddr("10.60.1.1"))
 	if err != nil {
 		return 0, err

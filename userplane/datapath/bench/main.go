@@ -1,5 +1,6 @@
 // Command bench measures the data path: nanoseconds per packet, net of the harness, beside a floor program that does
-// no lookups, in the same run. It needs root; it works in a network namespace of its own. The last lines of stdout are
+// no lookups, in the same run. It needs root; it works in network namespaces of its own. All the sessions that it measures
+// stand beside each other, a data path for each row of the table: of a million sessions each, 6 GB. The last lines of stdout are
 // for machines: BENCH <name> <value> ns/pkt ratio=<to the floor>; with -json a JSON array after them.
 package main
 
@@ -81,26 +82,60 @@ type Result struct {
 	Ratio float64 `json:"ratio,omitempty"` // to the floor of the same run; of live frames, to the plain redirect
 }
 
-func run(out io.Writer, o options) error {
+// part is one bed and what is measured on it.
+type part struct {
+	name string
+	bed  *bed
+	rows []*row
+	live []*liveRow
+}
+
+// run builds all beds and then measures every row of every bed in turn, round by round: so each row's rounds lie all over the
+// run, a minute in which somebody else needs the machine falls on a few rounds of all rows, and the medians leave it out. The
+// harness and the floor that a row is compared with are measured beside it in each round.
+func run(out io.Writer, o options) (err error) {
 	runtime.LockOSThread() // the namespace is the thread's
-	_, _ = fmt.Fprintf(out, "%s %s, %d CPUs; 64-octet inner packets; usage, policing, source check and reasons on\n"+
-		"median of %d interleaved rounds of %d packets; net: without the harness\n\n%-22s %10s %10s %10s %10s\n",
-		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.packets, "", "gross ns", "net ns", "net min", "x floor")
-	var results []Result
+	var parts []*part
+	defer func() {
+		for _, p := range parts {
+			if e := p.bed.close(); e != nil {
+				err = errors.Join(err, fmt.Errorf("clean up: %w", e))
+			}
+		}
+	}()
 	for _, name := range o.only {
 		counts := o.sessions
 		if name == "live" || name == "sdf" {
 			counts = counts[:1] // of all the same
 		}
 		for _, sessions := range counts {
-			part, err := runKind(out, name, sessions, o)
+			p, err := newPart(name, sessions, o)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			for _, r := range part { // the floors are the same for all kinds
-				if !slices.ContainsFunc(results, func(other Result) bool { return other.Name == r.Name }) {
-					results = append(results, r)
-				}
+			parts = append(parts, p)
+		}
+	}
+	runtime.GC() // not while it measures
+	for round := range o.rounds + 1 {
+		for _, p := range parts {
+			if err := p.measure(o.packets, round > 0); err != nil { // the first warms up
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+		}
+	}
+	_, _ = fmt.Fprintf(out, "%s %s, %d CPUs; 64-octet inner packets; usage, policing, source check and reasons on\n"+
+		"median of %d interleaved rounds of %d packets; net: without the harness\n\n%-22s %10s %10s %10s %10s\n",
+		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.packets, "", "gross ns", "net ns", "net min", "x floor")
+	var results []Result
+	for _, p := range parts {
+		of, err := p.report(out)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		for _, r := range of { // the floors are the same for all kinds
+			if !slices.ContainsFunc(results, func(other Result) bool { return other.Name == r.Name }) {
+				results = append(results, r)
 			}
 		}
 	}
@@ -118,11 +153,12 @@ func run(out io.Writer, o options) error {
 	return nil
 }
 
-// runKind measures all rows of a kind with that many sessions in turn, round by round, so that a disturbance falls on all of
-// them.
-func runKind(out io.Writer, name string, sessions int, o options) (results []Result, err error) {
+// newPart builds the bed of a kind with that many sessions.
+func newPart(name string, sessions int, o options) (p *part, err error) {
+	p = &part{name: name}
 	if name == "live" {
-		return runLive(out, o)
+		p.bed, p.live, err = newLive()
+		return p, err
 	}
 	kinds := map[string]kind{
 		"dense": dense, "scattered": scattered, "ipv6": prefixes, "ipv6_scattered": lonely, "outer6": tunnels6, "sdf": filtered,
@@ -131,37 +167,47 @@ func runKind(out io.Writer, name string, sessions int, o options) (results []Res
 	if !known {
 		return nil, errors.New("no such kind of sessions")
 	}
-	b, err := newBed(k, max(sessions, len(k.filters)), o.capacity)
-	if err != nil {
+	if p.bed, err = newBed(k, max(sessions, len(k.filters)), o.capacity); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if e := b.close(); e != nil {
-			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
+	p.rows = p.bed.rows(name, sessions)
+	return p, nil
+}
+
+// measure is one round.
+func (p *part) measure(packets int, keep bool) error {
+	if err := p.bed.enter(); err != nil {
+		return err
+	}
+	if p.live != nil {
+		return p.bed.measureLive(p.live, packets, keep)
+	}
+	for _, r := range p.rows {
+		ns, err := p.bed.measure(r, packets)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
 		}
-	}()
-	rows := b.rows(name, sessions)
-	for round := range o.rounds + 1 {
-		for _, r := range rows {
-			ns, err := b.measure(r, o.packets)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", r.name, err)
-			}
-			if round > 0 { // the first warms up
-				r.gross = append(r.gross, ns)
-			}
+		if keep {
+			r.gross = append(r.gross, ns)
 		}
 	}
-	if err := b.check(); err != nil {
+	return nil
+}
+
+func (p *part) report(out io.Writer) ([]Result, error) {
+	if p.live != nil {
+		return reportLive(out, p.live)
+	}
+	if err := p.bed.check(); err != nil {
 		return nil, err
 	}
-	results = report(out, rows)
-	if name == "dense" {
-		octets, err := datapath.MapOctets(filepath.Join(b.pins, "node"))
+	results := report(out, p.rows)
+	if p.name == "dense" {
+		octets, err := datapath.MapOctets(filepath.Join(p.bed.pins, "node"))
 		if err != nil {
 			return nil, err
 		}
-		results = append(results, Result{Name: "kernel_bytes_per_session", Value: float64(octets) / float64(b.capacity), Unit: "B"})
+		results = append(results, Result{Name: "kernel_bytes_per_session", Value: float64(octets) / float64(p.bed.capacity), Unit: "B"})
 	}
 	return results, nil
 }
@@ -193,7 +239,7 @@ func (b *bed) rows(kind string, n int) (rows []*row) {
 		}
 		begin(d)
 		add(fmt.Sprintf("%s_%d", prefix[d], n), d, b.datapath, 0, n)
-		if kind == "dense" && d == uplink {
+		if b.kind.access && d == uplink {
 			add(fmt.Sprintf("access_%d", n), d, b.harness.Access, 0, n)
 		}
 	}
