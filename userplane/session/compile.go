@@ -172,6 +172,7 @@ func (c *compiler) rule(r *Rule, p *PDR) error {
 // filters resolves those that refer to others by their id.
 func (c *compiler) filters(p *PDR) ([]Filter, error) {
 	var all []Filter
+	only := c.only(p)
 	for i := range p.Filters {
 		f := &p.Filters[i]
 		if f.Refers {
@@ -179,16 +180,28 @@ func (c *compiler) filters(p *PDR) ([]Filter, error) {
 				return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IESDFFilter, "there is no SDF filter with id %d", p.Filters[i].ID.Value)
 			}
 		}
-		if f.Filter.all() {
-			return nil, nil
-		}
-		all = append(all, f.Filter)
+		all = append(all, f.Filter.without(only))
 	}
 	given, every := p.given()
-	if every {
+	for i := range given {
+		all = append(all, given[i].without(only))
+	}
+	if every || slices.ContainsFunc(all, Filter.all) {
 		return nil, nil
 	}
-	return append(all, given...), nil
+	return all, nil
+}
+
+// only is the family of a PDR's UE addresses when they are of one: a filter need not ask for it then.
+func (c *compiler) only(p *PDR) families {
+	ue, ue6 := p.UE, p.UE6
+	if !ue.IsValid() && !ue6.IsValid() {
+		ue, ue6 = c.ue, c.ue6
+	}
+	if len(p.Routes) > 0 { // of any family
+		return families{}
+	}
+	return families{ipv4: ue.IsValid() && !ue6.IsValid(), ipv6: ue6.IsValid() && !ue.IsValid()}
 }
 
 func (c *compiler) named(id uint32) *SDF {

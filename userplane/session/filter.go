@@ -132,9 +132,6 @@ func parseEnd(words []string) (e end, rest []string, err error) {
 		}
 		e.prefix = netip.PrefixFrom(a, a.BitLen())
 	}
-	if e.prefix.IsValid() && e.prefix.Bits() == 0 {
-		e.prefix = netip.Prefix{} // any, of its family: the PDR's address says which
-	}
 	words = words[1:]
 	if len(words) == 0 || words[0] == "to" || words[0][0] < '0' || words[0][0] > '9' {
 		return e, words, nil
@@ -168,3 +165,15 @@ func parsePorts(list string) ([]Ports, error) {
 
 // all says whether a filter lets every packet match.
 func (f Filter) all() bool { return f.Equal(Filter{}) }
+
+// without leaves out what a filter says of no more than a family (0.0.0.0/0 or ::/0), of those that drop has.
+func (f Filter) without(drop families) Filter {
+	for _, p := range [2]*netip.Prefix{&f.Remote, &f.Local} {
+		if p.IsValid() && p.Bits() == 0 && (p.Addr().Is4() && drop.ipv4 || p.Addr().Is6() && drop.ipv6) {
+			*p = netip.Prefix{}
+		}
+	}
+	return f
+}
+
+type families struct{ ipv4, ipv6 bool }

@@ -20,7 +20,8 @@ var flowDescriptions = []struct {
 }{
 	{"permit out ip from any to assigned", Filter{}},
 	{"Permit Out IP From Any To Any", Filter{}},
-	{"permit out ip from 0.0.0.0/0 to assigned", Filter{}},
+	{"permit out ip from 0.0.0.0/0 to assigned", Filter{Remote: netip.MustParsePrefix("0.0.0.0/0")}},
+	{"permit out ip from ::/0 to assigned", Filter{Remote: netip.MustParsePrefix("::/0")}},
 	{"permit out 17 from any to assigned", Filter{Protocol: protocol(17)}},                                       // numeric: others refused it
 	{"permit out udp from any to assigned 81-81", Filter{Protocol: protocol(17), LocalPorts: []Ports{{81, 81}}}}, // pfcpsim
 	{"permit out 6 from 192.0.2.1 80,443,8000-8080 to assigned", Filter{
@@ -86,4 +87,32 @@ func TestSDFFilters(t *testing.T) {
 	got, err = makeSDF(&pfcp.SDFFilter{FilterID: pfcp.Some(uint32(3))})
 	require.NoError(t, err)
 	require.True(t, got.Refers)
+}
+
+// Any address of a family is a filter only for who has both; else the common rule stays the one without filters.
+func TestFiltersOfAFamily(t *testing.T) {
+	of := func(ue pfcp.UEIPAddress, texts ...string) []Filter {
+		s := establish(t, bearer(func(r *pfcp.SessionEstablishmentRequest) {
+			for i := range r.CreatePDRs {
+				r.CreatePDRs[i].PDI.UEIPAddress = pfcp.Some(ue)
+				for _, text := range texts {
+					r.CreatePDRs[i].PDI.SDFFilters = append(r.CreatePDRs[i].PDI.SDFFilters, pfcp.SDFFilter{FlowDescription: text})
+				}
+			}
+		}))
+		table := compile(t, s)
+		for i := range table {
+			require.Equal(t, table[0].Filters, table[i].Filters)
+		}
+		return table[0].Filters
+	}
+	four := pfcp.UEIPAddress{IPv4: ue}
+	six := pfcp.UEIPAddress{IPv6: netip.MustParseAddr("2001:db8:9::"), IPv6PrefixLength: 64}
+	both := pfcp.UEIPAddress{IPv4: ue, IPv6: six.IPv6, IPv6PrefixLength: 64}
+	const any4, any6 = "permit out ip from 0.0.0.0/0 to assigned", "permit out ip from ::/0 to assigned"
+	require.Empty(t, of(four, any4))
+	require.Empty(t, of(six, any6))
+	require.Equal(t, []Filter{{Remote: prefix("::/0")}}, of(both, any6), "IPv4 goes elsewhere")
+	require.Equal(t, []Filter{{Remote: prefix("::/0")}}, of(four, any6), "nothing of it")
+	require.Equal(t, []Filter{{Remote: prefix("0.0.0.0/0")}, {Remote: prefix("::/0")}}, of(both, any4, any6))
 }

@@ -196,7 +196,7 @@ func ParsePFD(c *pfcp.PFDContents) ([]Filter, error) {
 		if err != nil {
 			return nil, err
 		}
-		if f.all() {
+		if f.without(families{true, true}).all() {
 			return nil, errors.New("a flow description of every packet")
 		}
 		all = append(all, f)
