@@ -103,9 +103,24 @@ static __always_inline enum reason admits(const struct job *job, struct entry *e
 	return GO_ON;
 }
 
+/* Rounds that a packet is held up between look-up and count, as a stall of the machine would do it; for tests. */
+volatile const __u32 stall_rounds;
+
+static long pass_time(__u32 round, void *context)
+{
+	return 0;
+}
+
+static __noinline void stall(void)
+{
+	bpf_loop(stall_rounds, pass_time, NULL, 0);
+}
+
 /* charge takes the packet into account, once it is known to leave. */
 static __always_inline void charge(const struct job *job, struct entry *entry, const struct rule *rule)
 {
+	if (unlikely(stall_rounds))
+		stall();
 	if (likely(!(job->at.word.flags & ENTRY_CELLED)))
 		count_in_entry(entry, job->octets, job->at.slot, job->by_teid);
 	if (unlikely(rule)) {

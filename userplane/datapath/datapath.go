@@ -115,6 +115,7 @@ type Datapath struct {
 	instanceTables []routeTable // those that network instances name
 
 	injector *injector
+	visits   *visitor
 
 	mu            sync.Mutex        // of all below
 	portKeys      map[uint64]bool   // of the configured ports in the directory

@@ -50,8 +50,8 @@ type grace struct {
 	barrier func() error       // returns after every program that ran when it was called
 }
 
-func newGrace() *grace {
-	return &grace{resting: map[place]struct{}{}, barrier: membarrier}
+func newGrace(barrier func() error) *grace {
+	return &grace{resting: map[place]struct{}{}, barrier: barrier}
 }
 
 func (g *grace) rest(p place) { g.resting[p] = struct{}{} }

@@ -43,7 +43,8 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	if err != nil {
 		return nil, err
 	}
-	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(), endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, plugged: map[string]int{}, unusable: map[string]string{}, addressless: map[Port]bool{}, shown: map[uint32]pgwuInstance{}, devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{}}
+	visits := newVisitor()
+	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(visits.wait), visits: visits, endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, plugged: map[string]int{}, unusable: map[string]string{}, addressless: map[Port]bool{}, shown: map[uint32]pgwuInstance{}, devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())

@@ -581,6 +581,7 @@ const (
 	pgwuVarPoisonHeadroom   = "poison_headroom"
 	pgwuVarPortsBuckets     = "ports_buckets"
 	pgwuVarSlicesBuckets    = "slices_buckets"
+	pgwuVarStallRounds      = "stall_rounds"
 	pgwuVarTeidsBuckets     = "teids_buckets"
 	pgwuVarTypes            = "types"
 	pgwuVarUeToUe           = "ue_to_ue"
@@ -692,6 +693,7 @@ type pgwuVariableSpecs struct {
 	PoisonHeadroom   *ebpf.VariableSpec `ebpf:"poison_headroom"`
 	PortsBuckets     *ebpf.VariableSpec `ebpf:"ports_buckets"`
 	SlicesBuckets    *ebpf.VariableSpec `ebpf:"slices_buckets"`
+	StallRounds      *ebpf.VariableSpec `ebpf:"stall_rounds"`
 	TeidsBuckets     *ebpf.VariableSpec `ebpf:"teids_buckets"`
 	Types            *ebpf.VariableSpec `ebpf:"types"`
 	UeToUe           *ebpf.VariableSpec `ebpf:"ue_to_ue"`
@@ -816,6 +818,7 @@ type pgwuVariables struct {
 	PoisonHeadroom   *ebpf.Variable `ebpf:"poison_headroom"`
 	PortsBuckets     *ebpf.Variable `ebpf:"ports_buckets"`
 	SlicesBuckets    *ebpf.Variable `ebpf:"slices_buckets"`
+	StallRounds      *ebpf.Variable `ebpf:"stall_rounds"`
 	TeidsBuckets     *ebpf.Variable `ebpf:"teids_buckets"`
 	Types            *ebpf.Variable `ebpf:"types"`
 	UeToUe           *ebpf.Variable `ebpf:"ue_to_ue"`

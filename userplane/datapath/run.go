@@ -43,6 +43,7 @@ func (d *Datapath) Run(ctx context.Context, onEvent func(Event)) error {
 	group.Go(func() error { return d.readParked(ctx, give) })
 	group.Go(func() error { return d.readCopies(ctx, give) })
 	group.Go(func() error { return d.settleResting(ctx, give) })
+	group.Go(func() error { return d.visits.run(ctx) })
 	return group.Wait()
 }
 
