@@ -17,6 +17,7 @@ type counting struct {
 	// up and down are the URRs of the first bearer's PDRs; dedicated those of a second bearer's downlink PDR.
 	up, down, dedicated []pfcp.URRID
 	mbr                 uint64 // kbit/s, in both directions; 0: none
+	renewed             bool   // the session is deleted and established again over and over; it has downlink packets only
 	// modify is done over and over, to the session of UE i, while packets are counted.
 	modify func(i, turn int) *pfcp.SessionModificationRequest
 	// want is what a URR has counted, of what went up, down by the first bearer, and down by the second.
@@ -114,6 +115,17 @@ func countings() []counting {
 			modify: func(i, turn int) *pfcp.SessionModificationRequest { return modification(i + (3+turn%2)*ues) },
 		},
 		{
+			name: "a session that is deleted and established again", urrs: []pfcp.CreateURR{volume(1), threshold(2, 200_000)},
+			up: []pfcp.URRID{1}, down: []pfcp.URRID{1, 2}, renewed: true, want: wants{1: upAndDown, 2: downOnly},
+		},
+		{
+			name: "one that counts in cells", urrs: []pfcp.CreateURR{func() pfcp.CreateURR {
+				c := volume(1)
+				c.ReportingTriggers, c.VolumeQuota = pfcp.ReportVolumeQuota, pfcp.Volume{Total: pfcp.Some(uint64(1 << 40))}
+				return c
+			}(), volume(2)}, up: []pfcp.URRID{1}, down: []pfcp.URRID{1, 2}, renewed: true, want: wants{1: upAndDown, 2: downOnly},
+		},
+		{
 			name: "a volume quota that is used up, and granted again", urrs: []pfcp.CreateURR{func() pfcp.CreateURR {
 				c := volume(1)
 				c.ReportingTriggers, c.VolumeQuota = pfcp.ReportVolumeQuota, pfcp.Volume{Total: pfcp.Some(uint64(400_000))}
@@ -128,13 +140,20 @@ func countings() []counting {
 	}
 }
 
-// TestUsageIsExact counts what UEs send and get while their sessions are modified and reported on, while a policer, a gate
-// and a quota drop, and while the program is killed and started again: the reports of every URR add up to what was forwarded,
+// TestUsageIsExact counts what UEs send and get while their sessions are modified and reported on, or deleted and established
+// again, while a policer, a gate and a quota drop, and while the program is killed and started again: the reports of every URR add up to what was forwarded,
 // to the octet.
 func TestUsageIsExact(t *testing.T) {
 	n := newNode(t)
 	all := countings()
 	sessions, turns := make([]live, len(all)), 0
+	requests, lives := make([]*pfcp.SessionEstablishmentRequest, len(all)), make([][]live, len(all))
+	last := pfcp.SEID(0)
+	establish := func(i int) {
+		last++
+		sessions[i] = n.cp.establish(last, requests[i])
+		lives[i] = append(lives[i], sessions[i])
+	}
 	flows := [2][]traffic.Flow{}
 	for i, c := range all {
 		r := &pfcp.SessionEstablishmentRequest{CreateURRs: c.urrs}
@@ -149,9 +168,12 @@ func TestUsageIsExact(t *testing.T) {
 			pdrs, fars := bearer(overOf(i), i, 1, qers, c.dedicated...)
 			r.CreatePDRs, r.CreateFARs = append(r.CreatePDRs, pdrs[1]), append(r.CreateFARs, fars[1])
 		}
-		sessions[i] = n.cp.establish(pfcp.SEID(i+1), r)
+		requests[i] = r
+		establish(i)
 		for _, octets := range []int{40 + i, 1400 - i} {
-			flows[0] = append(flows[0], uplinkFlow(t, overOf(i), sessions[i].teids[0], i, octets))
+			if !c.renewed { // its TEIDs change, and Error Indications would be in the way
+				flows[0] = append(flows[0], uplinkFlow(t, overOf(i), sessions[i].teids[0], i, octets))
+			}
 			flows[1] = append(flows[1], downlinkFlow(t, i, 0, octets))
 			if c.dedicated != nil {
 				flows[1] = append(flows[1], downlinkFlow(t, i, 1, octets))
@@ -170,6 +192,10 @@ func TestUsageIsExact(t *testing.T) {
 		for i, c := range all {
 			if c.modify != nil {
 				sessions[i].modify(c.modify(i, turns))
+			}
+			if c.renewed {
+				sessions[i].delete()
+				establish(i)
 			}
 		}
 		if turns%sized(40, 1000) == 20 {
@@ -212,11 +238,17 @@ func TestUsageIsExact(t *testing.T) {
 		got := octets[i]
 		require.NotZero(t, got[0]+got[1], c.name) // a quota may be gone before both directions had some
 		for id, want := range c.want {
-			v, reports := n.cp.reported(sessions[i].own, id)
+			var v pfcp.VolumeMeasurement
+			reports := 0
+			for _, l := range lives[i] {
+				one, count := n.cp.reported(l.own, id)
+				v.TotalOctets, v.UplinkOctets, v.DownlinkOctets = v.TotalOctets+one.TotalOctets, v.UplinkOctets+one.UplinkOctets, v.DownlinkOctets+one.DownlinkOctets
+				reports += count
+			}
 			w := want(got[0], got[1], got[2])
 			require.Equal(t, [3]uint64{w.TotalOctets, w.UplinkOctets, w.DownlinkOctets}, [3]uint64{v.TotalOctets, v.UplinkOctets, v.DownlinkOctets},
 				"%s: URR %d", c.name, id)
-			t.Logf("%-45s URR %d: %12d octets in %4d reports, exact", c.name, id, v.TotalOctets, reports)
+			t.Logf("%-45s URR %d: %12d octets in %4d reports of %d sessions, exact", c.name, id, v.TotalOctets, reports, len(lives[i]))
 		}
 	}
 	t.Logf("%d packets up, %d down, %d turns of modifications: %v", sent[0], sent[1], turns, counted)

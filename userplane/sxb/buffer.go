@@ -267,6 +267,10 @@ func (sh *shard) lose(p *session.Parked) {
 
 // drained makes the entries of a session forward that drain.
 func (sh *shard) drained(seid pfcp.SEID) {
+	if sh.paused[seid] != nil { // its entries are stopped
+		sh.when(seid, func() { sh.drained(seid) })
+		return
+	}
 	d := sh.draining[seid]
 	if d == nil {
 		return

@@ -9,43 +9,51 @@ import (
 	"github.com/xepc/xepc/userplane/session"
 )
 
-// delete answers a Session Deletion Request, TS 29.244 6.3.4, with the last usage reports.
+// delete answers a Session Deletion Request, TS 29.244 6.3.4, with the last usage reports: it stops the packets, waits
+// for those that programs have in hand, reads what was counted, makes the deletion durable with its answer, and removes
+// the entries. Killed before the record, the next process forwards the packets again, and the duplicate of the request
+// ends the session with the same counts or later ones.
 func (sh *shard) delete(r *pfcp.Request) {
 	s, a, err := sh.owned(r)
 	if err != nil {
 		sh.e.refuse(r, 0, err)
 		return
 	}
-	if err := sh.endSession(r, s, a); err != nil {
-		a.unsaid()
+	if sh.waitsFor(s.SEID, r, func(sh *shard) { sh.delete(r) }) {
+		return
+	}
+	table, err := sh.table(s)
+	if err != nil {
 		sh.e.refuse(r, s.CP.SEID, err)
 		return
 	}
-	now := time.Now()
-	sh.drop(&s)
-	a.sessions.Add(-1)
-	sh.letGo(&s, nil, now)
-	sh.bury(s.SEID, now)
-	sh.accept(r)
+	end := func() {
+		if !sh.sessions.has(s.SEID) { // its association has gone meanwhile
+			sh.e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CauseSessionContextNotFound})
+			return
+		}
+		sh.try(r, s.CP.SEID, func() error { return sh.endSession(r, s, a, table) }, func() {
+			a.unsaid()
+			sh.resume(s, table)
+		})
+	}
+	if !s.Observes() {
+		end()
+		return
+	}
+	if err := sh.e.dp.Apply(session.Changes{Puts: stopped(table)}); err != nil {
+		// There is no room for entries that drop. What passes until they are gone is not in the last reports.
+		sh.e.log.Warn("session is deleted while packets pass", "seid", uint64(s.SEID), "err", err)
+	}
+	sh.pause(s.SEID, r, end)
 }
 
-// endSession stops the packets, reads what was counted, makes the deletion durable with its answer, and removes the
-// entries. Killed before the record, the next process forwards the packets again, and the duplicate of the request
-// ends the session with the same counts or later ones.
-func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) error {
-	table, err := sh.table(s)
-	if err != nil {
-		return err
-	}
-	ended := s
-	now := time.Now()
+// endSession makes the last usage reports of a session that has been stopped, and lets go of it.
+func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association, table session.Table) (err error) {
+	ended, now := s, time.Now()
 	if s.Observes() {
-		if err := sh.e.dp.Apply(session.Changes{Puts: stopped(table)}); err != nil {
-			// There is no room for entries that drop. What passes until they are gone is not in the last reports.
-			sh.e.log.Warn("session is deleted while packets pass", "seid", uint64(s.SEID), "err", err)
-		}
 		if ended, _, err = sh.settle(s, table, now); err != nil {
-			return sh.resume(s, table, err)
+			return err
 		}
 	}
 	_, reports := ended.Report(ended.URRIDs(), session.TriggerTermination, pfcp.Opt[uint32]{}, session.At(now))
@@ -57,10 +65,10 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 	sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(s.SEID)})
 	sh.rest(s.Addresses, now)
 	if err := sh.putAnswer(r, s.SEID, s.CP.SEID, answer); err != nil {
-		return sh.resume(s, table, err)
+		return err
 	}
 	if err := sh.flush(); err != nil {
-		return sh.resume(s, table, err)
+		return err
 	}
 	changes := session.Diff(table, nil)
 	changes.DiffCells(s.Cells(), nil)
@@ -68,6 +76,11 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association) 
 		// The session is gone all the same; its entries drop packets, and the next start removes them.
 		sh.e.log.Error("entries of a deleted session stay in the data path", "seid", uint64(s.SEID), "err", err)
 	}
+	sh.drop(&s)
+	a.sessions.Add(-1)
+	sh.letGo(&s, nil, now)
+	sh.bury(s.SEID, now)
+	sh.accept(r, sh.answer)
 	return nil
 }
 
@@ -83,21 +96,23 @@ func stopped(table session.Table) session.Table {
 	return all
 }
 
-// resume forwards the packets again of a session that could not be ended or changed, and returns why.
-func (sh *shard) resume(s session.Session, table session.Table, why error) error {
+// resume forwards the packets again of a session that was stopped, but could not be ended or changed.
+func (sh *shard) resume(s session.Session, table session.Table) {
 	if !s.Observes() {
-		return why
+		return
 	}
 	if err := sh.e.dp.Apply(session.Diff(nil, table)); err != nil {
 		sh.e.log.Error("a session that was not changed forwards no packets until there is room", "seid", uint64(s.SEID), "err", err)
 		sh.stuck[s.SEID] = struct{}{}
 	}
-	return why
 }
 
 // resumeStuck tries again what resume could not do: what made room for the stop may have been taken meanwhile.
 func (sh *shard) resumeStuck() {
 	for seid := range sh.stuck {
+		if sh.paused[seid] != nil {
+			continue
+		}
 		s, ok := sh.sessions.get(seid)
 		if ok {
 			table, err := sh.table(s)

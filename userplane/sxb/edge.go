@@ -44,6 +44,9 @@ type DataPath interface {
 	Usage([]session.Key) ([]session.Usage, error)
 	// Volumes is what usage cells have counted since they were made, in their order.
 	Volumes([]session.CellID) ([]session.Volume, error)
+	// Settle returns when every program is done that ran when it was called: Usage and Volumes have all then that was
+	// charged by the entries as they were before the last Apply.
+	Settle() error
 	// Return gives a parked packet back, as if it had come from the network now, when it is its turn. Nobody waits for it
 	// any more then, whatever becomes of it.
 	Return(instance pfcp.NetworkInstance, p session.Parked) error
@@ -78,6 +81,7 @@ type Edge struct {
 	addresses *addresses
 	shards    []*shard
 	keeper    *keeper
+	fence     *fence
 	directory atomic.Pointer[directory]
 	replays   atomic.Pointer[replays] // nil once they are outdated
 	load      load
@@ -130,7 +134,7 @@ func Open(cfg Config, dp DataPath, j *journal.Journal, state *State, fresh strin
 	for i := range cfg.Shards {
 		e.shards = append(e.shards, newShard(e, i))
 	}
-	e.keeper = newKeeper(e)
+	e.keeper, e.fence = newKeeper(e), newFence()
 	restored := e.restore(state, now)
 	restored.Fresh = fresh
 	if err := e.record(state, epoch, fresh != ""); err != nil {
@@ -330,6 +334,7 @@ func (e *Edge) Run(ctx context.Context) error {
 		g.Go(func() error { return sh.run(ctx) })
 	}
 	g.Go(func() error { return e.keeper.run(ctx) })
+	g.Go(func() error { return e.makeRounds(ctx) })
 	g.Go(func() error { return e.endpoint.Run(ctx, e.handle) })
 	return g.Wait()
 }

@@ -28,32 +28,40 @@ func (e *Edge) askEstablish(r *pfcp.Request, m *pfcp.SessionEstablishmentRequest
 	}
 }
 
+// establishment is a Session Establishment Request that is being served.
+type establishment struct {
+	r     *pfcp.Request
+	m     *pfcp.SessionEstablishmentRequest
+	seid  pfcp.SEID
+	owner uint32           // the association when the request came
+	old   *session.Session // whose place it takes; nil: nobody's
+	a     *association     // nil until it is admitted
+	l     *lease
+
+	next                   session.Session
+	before, stopped, table session.Table // what the data path had, has when the old session is stopped, and is to have
+	held, promised, made   bool          // the old session is stopped; the next session's bit rates; it is a session
+	answer                 *pfcp.SessionEstablishmentResponse
+}
+
 // establish answers a Session Establishment Request, TS 29.244 6.3.2. holder has, or has had, the CP F-SEID: if it is
 // a session of the same association, the new one takes its place, SEID included. owner is the association when the
 // request came.
 func (sh *shard) establish(r *pfcp.Request, m *pfcp.SessionEstablishmentRequest, owner uint32, seid, holder pfcp.SEID) {
-	old, replaces := sh.sessions.get(holder)
-	replaces = replaces && old.Owner == owner && old.CP == m.FSEID
-	if replaces {
-		seid = holder
+	if sh.waitsFor(holder, r, func(sh *shard) { sh.establish(r, m, owner, seid, holder) }) {
+		return
+	}
+	x := &establishment{r: r, m: m, seid: seid, owner: owner}
+	if old, ok := sh.sessions.get(holder); ok && old.Owner == owner && old.CP == m.FSEID {
+		x.old, x.seid = &old, holder
 	} else {
 		sh.e.fseids.set(owner, m.FSEID, seid)
 	}
-	made := false
-	defer func() { // also when our own code panics
-		if !made && !replaces {
-			sh.e.fseids.release(owner, m.FSEID, seid)
-		}
-	}()
-	var err error
-	if replaces {
-		err = sh.makeSession(r, m, seid, owner, &old)
-	} else {
-		err = sh.makeSession(r, m, seid, owner, nil)
-	}
-	if made = err == nil; !made {
-		sh.e.refuse(r, m.FSEID.SEID, err)
-	}
+	sh.tryToEstablish(x, sh.beginSession)
+}
+
+func (sh *shard) tryToEstablish(x *establishment, do func(*establishment) error) {
+	sh.try(x.r, x.m.FSEID.SEID, func() error { return do(x) }, func() { sh.undoEstablishment(x) })
 }
 
 // admit returns the association of a request if it may establish a session, and counts one that is new.
@@ -73,124 +81,136 @@ func (sh *shard) admit(r *pfcp.Request, m *pfcp.SessionEstablishmentRequest, own
 	return a, nil
 }
 
-// makeSession makes a session and answers; old, if not nil, is the one whose place it takes.
-func (sh *shard) makeSession(
-	r *pfcp.Request, m *pfcp.SessionEstablishmentRequest, seid pfcp.SEID, owner uint32, old *session.Session,
-) error {
-	a, err := sh.admit(r, m, owner, old == nil)
+// beginSession works out the session.
+func (sh *shard) beginSession(x *establishment) (err error) {
+	r, m := x.r, x.m
+	if x.a, err = sh.admit(r, m, x.owner, x.old == nil); err != nil {
+		return err
+	}
+	x.l = &lease{
+		t: sh.e.teids, a: sh.e.addresses, of: x.a, rules: sh.e.cfg.Predefined, slice: sh.e.teids.emptiest(session.FamiliesOf(m)),
+		mayClaim: m.Restoration || x.a.setting.AcceptCPFTEID, now: time.Now(),
+	}
+	if x.old != nil {
+		x.l.held, x.l.owned = x.old.FTEIDs(), x.old.Addresses
+	}
+	next, created, err := session.Establish(m, x.seid, x.l.slice, sh.e.cfg.Limits, x.l, session.At(x.l.now))
 	if err != nil {
 		return err
 	}
-	l := &lease{
-		t: sh.e.teids, a: sh.e.addresses, of: a, rules: sh.e.cfg.Predefined, slice: sh.e.teids.emptiest(session.FamiliesOf(m)),
-		mayClaim: m.Restoration || a.setting.AcceptCPFTEID, now: time.Now(),
-	}
-	if old != nil {
-		l.held, l.owned = old.FTEIDs(), old.Addresses
-	}
-	made := false
-	defer func() { // also when our own code panics
-		if made {
-			return
-		}
-		l.undo()
-		a.unsaid()
-		if old == nil {
-			a.sessions.Add(-1)
-		}
-	}()
-	s, err := sh.newSession(r, m, seid, a, old, l)
-	if err != nil {
+	next.Owner = x.a.id
+	x.next = next
+	if x.table, err = next.Compile(sh.e.cfg.Instances); err != nil {
 		return err
 	}
-	made = true
-	if err := sh.keep(old, &s, true, l.now); err != nil {
-		sh.e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
+	x.answer = &pfcp.SessionEstablishmentResponse{
+		NodeID: sh.e.cfg.NodeID, Cause: pfcp.CauseAccepted,
+		FSEID:       pfcp.Some(pfcp.FSEID{SEID: x.seid, IPv4: sh.e.fseid}),
+		CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, Load: sh.e.loadFor(x.a), Overload: sh.e.overloadFor(x.a, x.l.now),
 	}
-	if old != nil {
+	var guaranteed pfcp.BitRate
+	if x.old != nil {
+		guaranteed = x.old.GBR()
+	}
+	if err := sh.e.gbr.swap(guaranteed, next.GBR()); err != nil {
+		return err
+	}
+	x.promised = true
+	if x.old != nil {
+		return sh.beginReplacement(x)
+	}
+	x.next = recount(x.next, x.table, session.Session{}, session.Counts{})
+	changes := session.Diff(nil, x.table)
+	changes.DiffCells(nil, x.next.Cells())
+	return sh.commitSession(x, changes)
+}
+
+// commitSession makes the session durable and forwarding, and answers.
+func (sh *shard) commitSession(x *establishment, changes session.Changes) error {
+	if err := sh.commit(x.r, x.old, &x.next, changes, x.next.CP.SEID, x.answer); err != nil {
+		return err
+	}
+	x.made = true
+	answer := sh.answer
+	if err := sh.keep(x.old, &x.next, true, x.l.now); err != nil {
+		sh.e.log.Error("session not kept", "seid", uint64(x.seid), "err", err)
+	}
+	if x.old != nil {
 		sh.e.stats.replaced.Add(1)
 		sh.e.log.Debug("session replaced: its control plane established another under the same F-SEID",
-			"peer", a.node.String(), "seid", uint64(seid))
-		sh.look(&s, nil, true)
-		sh.letGo(old, &s, l.now)
+			"peer", x.a.node.String(), "seid", uint64(x.seid))
+		sh.look(&x.next, nil, true)
+		sh.letGo(x.old, &x.next, x.l.now)
 	}
-	sh.accept(r)
-	sh.sendReports(&s, l.now)
+	sh.accept(x.r, answer)
+	sh.sendReports(&x.next, x.l.now)
 	return nil
 }
 
-// newSession makes the session that a request asks for, durable and forwarding.
-func (sh *shard) newSession(
-	r *pfcp.Request, m *pfcp.SessionEstablishmentRequest, seid pfcp.SEID, a *association, old *session.Session, l *lease,
-) (session.Session, error) {
-	s, created, err := session.Establish(m, seid, l.slice, sh.e.cfg.Limits, l, session.At(l.now))
-	if err != nil {
-		return s, err
+// beginReplacement stops the session whose place the new one takes. When it counts, its last packets are waited for.
+func (sh *shard) beginReplacement(x *establishment) (err error) {
+	if x.before, err = sh.table(*x.old); err != nil {
+		return err
 	}
-	s.Owner = a.id
-	table, err := s.Compile(sh.e.cfg.Instances)
-	if err != nil {
-		return s, err
+	x.stopped = x.before
+	if !x.old.Observes() {
+		return sh.replace(x)
 	}
-	answer := &pfcp.SessionEstablishmentResponse{
-		NodeID: sh.e.cfg.NodeID, Cause: pfcp.CauseAccepted,
-		FSEID:       pfcp.Some(pfcp.FSEID{SEID: seid, IPv4: sh.e.fseid}),
-		CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, Load: sh.e.loadFor(a), Overload: sh.e.overloadFor(a, l.now),
+	x.stopped = stopped(x.before)
+	if err := sh.e.dp.Apply(session.Diff(x.before, x.stopped)); err != nil {
+		return err
 	}
-	if old != nil {
-		return sh.replace(r, *old, s, table, answer, l.now)
-	}
-	s = recount(s, table, session.Session{}, session.Counts{})
-	changes := session.Diff(nil, table)
-	changes.DiffCells(nil, s.Cells())
-	if err := sh.e.gbr.swap(pfcp.BitRate{}, s.GBR()); err != nil {
-		return s, err
-	}
-	if err := sh.commit(r, nil, &s, changes, s.CP.SEID, answer); err != nil {
-		sh.e.gbr.set(s.GBR(), pfcp.BitRate{})
-		return s, err
-	}
-	return s, nil
+	x.held = true
+	sh.pause(x.seid, x.r, func() { sh.tryToEstablish(x, sh.replace) })
+	return nil
 }
 
 // replace puts a session in the place of another in one change. What the old one has counted becomes reports of the
 // new one, in the same record: they are sent until they are confirmed.
-func (sh *shard) replace(
-	r *pfcp.Request, old, next session.Session, table session.Table, answer pfcp.Message, now time.Time,
-) (session.Session, error) {
-	before, err := sh.table(old)
-	if err != nil {
-		return next, err
+func (sh *shard) replace(x *establishment) (err error) {
+	if !sh.sessions.has(x.seid) { // its association has gone meanwhile
+		return &pfcp.Error{Cause: pfcp.CauseNoEstablishedAssociation}
 	}
-	if err := sh.e.gbr.swap(old.GBR(), next.GBR()); err != nil {
-		return next, err
-	}
-	settled, forwarding := old, before
-	var counts session.Counts
-	if old.Observes() {
-		forwarding = stopped(before)
-		if err := sh.e.dp.Apply(session.Diff(before, forwarding)); err != nil {
-			sh.e.gbr.set(next.GBR(), old.GBR())
-			return next, err
+	settled, counts := *x.old, session.Counts{}
+	if x.old.Observes() || len(x.next.URRs) > 0 { // an entry that stays goes on with its count
+		if settled, counts, err = sh.settle(*x.old, x.before, x.l.now); err != nil {
+			return err
 		}
 	}
-	if old.Observes() || len(next.URRs) > 0 { // an entry that stays goes on with its count
-		if settled, counts, err = sh.settle(old, before, now); err != nil {
-			sh.e.gbr.set(next.GBR(), old.GBR())
-			return next, sh.resume(old, before, err)
-		}
-	}
-	next, dropped := next.Succeed(settled, session.At(now))
+	next, dropped := x.next.Succeed(settled, session.At(x.l.now))
 	if dropped > 0 {
 		sh.e.stats.dropped.Add(uint64(dropped))
-		sh.e.log.Error("usage reports dropped: the control plane confirms none, and replaces the session", "seid", uint64(old.SEID), "reports", dropped)
+		sh.e.log.Error("usage reports dropped: the control plane confirms none, and replaces the session", "seid", uint64(x.seid), "reports", dropped)
 	}
-	next = recount(next, table, settled, counts)
-	changes := session.Diff(forwarding, table)
-	changes.DiffCells(old.Cells(), next.Cells())
-	if err := sh.commit(r, &old, &next, changes, next.CP.SEID, answer); err != nil {
-		sh.e.gbr.set(next.GBR(), old.GBR())
-		return next, sh.resume(old, before, err)
+	x.next = recount(next, x.table, settled, counts)
+	changes := session.Diff(x.stopped, x.table)
+	changes.DiffCells(x.old.Cells(), x.next.Cells())
+	return sh.commitSession(x, changes)
+}
+
+// undoEstablishment leaves all as it was before the request, unless the session is made.
+func (sh *shard) undoEstablishment(x *establishment) {
+	if x.made {
+		return
 	}
-	return next, nil
+	if x.promised {
+		var guaranteed pfcp.BitRate
+		if x.old != nil {
+			guaranteed = x.old.GBR()
+		}
+		sh.e.gbr.set(x.next.GBR(), guaranteed)
+	}
+	if x.l != nil {
+		x.l.undo()
+		x.a.unsaid()
+	}
+	if x.old == nil {
+		if x.a != nil {
+			x.a.sessions.Add(-1)
+		}
+		sh.e.fseids.release(x.owner, x.m.FSEID, x.seid)
+	}
+	if x.held && sh.sessions.has(x.seid) {
+		sh.resume(*x.old, x.before)
+	}
 }

@@ -8,6 +8,24 @@ import (
 	"github.com/xepc/xepc/userplane/session"
 )
 
+// modification is a Session Modification Request that is being served.
+type modification struct {
+	r *pfcp.Request
+	m *pfcp.SessionModificationRequest
+	s session.Session
+	a *association
+	l *lease
+
+	before, after session.Table
+	settled, next session.Session // s with what it has counted, and what it becomes
+	counts        session.Counts  // that it is settled with
+	gone          session.Table   // entries that count for URRs and are no more
+	stopped, made bool
+	promised      bool // the next session's bit rates
+	asked, final  []pfcp.UsageReport
+	answer        *pfcp.SessionModificationResponse
+}
+
 // modify answers a Session Modification Request, TS 29.244 6.3.3.
 func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 	s, a, err := sh.owned(r)
@@ -15,29 +33,133 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 		sh.e.refuse(r, 0, err)
 		return
 	}
-	l := &lease{t: sh.e.teids, a: sh.e.addresses, of: a, rules: sh.e.cfg.Predefined, slice: s.Slice, mayClaim: a.setting.AcceptCPFTEID, now: time.Now()}
-	made := false
-	defer func() { // also when our own code panics
-		if !made {
-			l.undo()
-			a.unsaid()
-		}
-	}()
-	next, err := sh.nextSession(r, m, s, a, l)
-	if err != nil {
-		sh.e.refuse(r, s.CP.SEID, err)
+	if sh.waitsFor(s.SEID, r, func(sh *shard) { sh.modify(r, m) }) {
 		return
 	}
-	made = true
-	if err := sh.keep(&s, &next, true, l.now); err != nil {
-		sh.e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
+	x := &modification{r: r, m: m, s: s, a: a}
+	x.l = &lease{t: sh.e.teids, a: sh.e.addresses, of: a, rules: sh.e.cfg.Predefined, slice: s.Slice, mayClaim: a.setting.AcceptCPFTEID, now: time.Now()}
+	sh.try(r, s.CP.SEID, func() error { return sh.beginModification(x) }, func() { sh.undoModification(x) })
+}
+
+// beginModification works out the next session. When entries go that count, their last packets are waited for.
+func (sh *shard) beginModification(x *modification) (err error) {
+	s, m := x.s, x.m
+	if x.before, err = sh.table(s); err != nil {
+		return err
 	}
-	if rearms(m) {
-		sh.rearm(s.SEID)
+	x.settled = s
+	touched := session.Touches(m) && (s.Observes() || len(m.CreateURRs) > 0)
+	if touched {
+		if x.settled, x.counts, err = sh.settle(s, x.before, x.l.now); err != nil {
+			return err
+		}
 	}
-	sh.look(&next, sh.drainsAfter(&s, &next), m.DropBuffered)
-	sh.letGo(&s, &next, l.now)
-	sh.accept(r)
+	query := m.QueryURRs
+	if m.QueryAll {
+		query = s.URRIDs()
+	}
+	now := session.At(x.l.now)
+	x.settled, x.asked = x.settled.Report(query, session.TriggerImmediate, m.QueryReference, now)
+	x.settled, x.final = x.settled.Report(m.RemoveURRs, session.TriggerTermination, pfcp.Opt[uint32]{}, now)
+	next, created, err := x.settled.Modify(m, sh.e.cfg.Limits, x.l, now)
+	if err != nil {
+		return err
+	}
+	x.next = next
+	if x.after, err = next.Compile(sh.e.cfg.Instances); err != nil {
+		return err
+	}
+	if err := sh.e.gbr.swap(s.GBR(), next.GBR()); err != nil {
+		return err
+	}
+	x.promised = true
+	x.answer = &pfcp.SessionModificationResponse{
+		Cause: pfcp.CauseAccepted, CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, Load: sh.e.loadFor(x.a), Overload: sh.e.overloadFor(x.a, x.l.now),
+	}
+	if !touched {
+		return sh.commitModification(x)
+	}
+	if x.gone = x.settled.Gone(x.before, x.after); len(x.gone) == 0 {
+		x.next = recount(x.next, x.after, x.settled, x.counts)
+		return sh.commitModification(x)
+	}
+	if err := sh.e.dp.Apply(session.Changes{Puts: stopped(x.gone)}); err != nil {
+		return err
+	}
+	x.stopped = true
+	sh.pause(s.SEID, x.r, func() {
+		sh.try(x.r, s.CP.SEID, func() error { return sh.endEntries(x) }, func() { sh.undoModification(x) })
+	})
+	return nil
+}
+
+// endEntries reads what entries that are to go have counted since they were settled. It is for the URRs that live on, and
+// for the last reports of the others.
+func (sh *shard) endEntries(x *modification) error {
+	if !sh.sessions.has(x.s.SEID) { // its association has gone meanwhile
+		return &pfcp.Error{Cause: pfcp.CauseSessionContextNotFound}
+	}
+	late, err := sh.counts(x.gone)
+	if err != nil {
+		return err
+	}
+	x.next = recount(x.next.Late(x.settled, x.counts, late, x.final), x.after, x.settled, x.counts)
+	return sh.commitModification(x)
+}
+
+// commitModification makes the next session the session. When usage cells go, the last packets that count in them are
+// waited for before the answer leaves.
+func (sh *shard) commitModification(x *modification) error {
+	drain(x.after, sh.drainsAfter(&x.s, &x.next))
+	changes := session.Diff(x.before, x.after)
+	changes.DiffCells(x.s.Cells(), x.next.Cells())
+	changes.EndMarkers = x.s.EndMarkers(x.m)
+	x.answer.UsageReports = append(x.asked, x.final...)
+	removes := changes.Removes
+	changes.Removes = nil
+	if err := sh.commit(x.r, &x.s, &x.next, changes, x.next.CP.SEID, x.answer); err != nil {
+		return err
+	}
+	x.made = true
+	answer := sh.answer
+	if err := sh.keep(&x.s, &x.next, true, x.l.now); err != nil {
+		sh.e.log.Error("session not kept", "seid", uint64(x.s.SEID), "err", err)
+	}
+	if rearms(x.m) {
+		sh.rearm(x.s.SEID)
+	}
+	sh.look(&x.next, sh.drainsAfter(&x.s, &x.next), x.m.DropBuffered)
+	sh.letGo(&x.s, &x.next, x.l.now)
+	if len(removes) == 0 {
+		sh.accept(x.r, answer)
+		return nil
+	}
+	sh.pause(x.s.SEID, x.r, func() {
+		if sh.endCells(x.settled, removes, x.final) && sh.sessions.has(x.s.SEID) {
+			x.answer.UsageReports = append(x.asked, x.final...)
+			if err := sh.write(x.r, &x.next, &x.next, x.next.CP.SEID, x.answer); err != nil {
+				sh.e.log.Error("last counts of removed URRs are in no record", "seid", uint64(x.s.SEID), "err", err)
+			}
+			answer = sh.answer
+		}
+		sh.accept(x.r, answer)
+	})
+	return nil
+}
+
+// undoModification leaves the session as it was, unless it is made.
+func (sh *shard) undoModification(x *modification) {
+	if x.made {
+		return
+	}
+	x.l.undo()
+	x.a.unsaid()
+	if x.promised {
+		sh.e.gbr.set(x.next.GBR(), x.s.GBR())
+	}
+	if x.stopped && sh.sessions.has(x.s.SEID) {
+		sh.resume(x.s, x.before)
+	}
 }
 
 // letGo gives back what a session held and does not hold any more; next is nil for one that is gone.
@@ -50,75 +172,6 @@ func (sh *shard) letGo(old, next *session.Session, now time.Time) {
 	addresses := gone(old, next)
 	sh.e.addresses.release(addresses, now)
 	sh.restOver(addresses, now)
-}
-
-func (sh *shard) nextSession(
-	r *pfcp.Request, m *pfcp.SessionModificationRequest, s session.Session, a *association, l *lease,
-) (session.Session, error) {
-	before, err := sh.table(s)
-	if err != nil {
-		return s, err
-	}
-	settled, touched := s, session.Touches(m) && (s.Observes() || len(m.CreateURRs) > 0)
-	var counts session.Counts
-	if touched {
-		if settled, counts, err = sh.settle(s, before, l.now); err != nil {
-			return s, err
-		}
-	}
-	query := m.QueryURRs
-	if m.QueryAll {
-		query = s.URRIDs()
-	}
-	now := session.At(l.now)
-	settled, asked := settled.Report(query, session.TriggerImmediate, m.QueryReference, now)
-	settled, final := settled.Report(m.RemoveURRs, session.TriggerTermination, pfcp.Opt[uint32]{}, now)
-	next, created, err := settled.Modify(m, sh.e.cfg.Limits, l, now)
-	if err != nil {
-		return s, err
-	}
-	after, err := next.Compile(sh.e.cfg.Instances)
-	if err != nil {
-		return s, err
-	}
-	if err := sh.e.gbr.swap(s.GBR(), next.GBR()); err != nil {
-		return s, err
-	}
-	refused := func(err error) (session.Session, error) {
-		sh.e.gbr.set(next.GBR(), s.GBR())
-		return s, err
-	}
-	var gone session.Table
-	if touched {
-		if gone = settled.Gone(before, after); len(gone) > 0 {
-			if next, err = sh.endEntries(settled, next, counts, gone, final); err != nil {
-				return refused(sh.resume(s, before, err))
-			}
-		}
-		next = recount(next, after, settled, counts)
-	}
-	drain(after, sh.drainsAfter(&s, &next))
-	changes := session.Diff(before, after)
-	changes.DiffCells(s.Cells(), next.Cells())
-	changes.EndMarkers = s.EndMarkers(m)
-	answer := &pfcp.SessionModificationResponse{
-		Cause: pfcp.CauseAccepted, CreatedPDRs: created.PDRs, CreatedTrafficEndpoints: created.Endpoints, UsageReports: append(asked, final...), Load: sh.e.loadFor(a), Overload: sh.e.overloadFor(a, l.now),
-	}
-	removes := changes.Removes
-	changes.Removes = nil
-	if err := sh.commit(r, &s, &next, changes, next.CP.SEID, answer); err != nil {
-		if len(gone) > 0 {
-			err = sh.resume(s, before, err)
-		}
-		return refused(err)
-	}
-	if len(removes) > 0 && sh.endCells(settled, removes, final) {
-		answer.UsageReports = append(asked, final...)
-		if err := sh.write(r, &next, &next, next.CP.SEID, answer); err != nil {
-			sh.e.log.Error("last counts of removed URRs are in no record", "seid", uint64(s.SEID), "err", err)
-		}
-	}
-	return next, nil
 }
 
 // endCells removes cells that no rule counts in any more. What they have counted since they were settled goes into the
@@ -144,21 +197,6 @@ func recount(
 		return s
 	}
 	return s.Recount(old, table, counts)
-}
-
-// endEntries has entries that are to go forward no more, and reads what they have counted since they were settled. It
-// is for the URRs that live on, and for the last reports of the others.
-func (sh *shard) endEntries(
-	settled, next session.Session, counts session.Counts, gone session.Table, final []pfcp.UsageReport,
-) (session.Session, error) {
-	if err := sh.e.dp.Apply(session.Changes{Puts: stopped(gone)}); err != nil {
-		return next, err
-	}
-	late, err := sh.counts(gone)
-	if err != nil {
-		return next, err
-	}
-	return next.Late(settled, counts, late, final), nil
 }
 
 // counts reads what entries have counted.

@@ -138,18 +138,20 @@ func (k *keeper) recordPFDs(owner uint32, old *pfds, next pfds) error {
 // rename brings sessions up to the PFDs of their control plane. One that there is no room for keeps those it has.
 func (sh *shard) rename(a *association, seids []pfcp.SEID) {
 	for _, seid := range seids {
-		s, ok := sh.sessions.get(seid)
-		if !ok || s.Owner != a.id {
-			continue
-		}
-		next, changed := s.Rename(a.pfds.Load().application)
-		if !changed {
-			continue
-		}
-		if err := sh.change(&s, next); err != nil {
-			sh.e.stats.unrenamed.Add(1)
-			sh.e.log.Error("session keeps the PFDs that it has", "seid", uint64(seid), "err", err)
-		}
+		sh.when(seid, func() {
+			s, ok := sh.sessions.get(seid)
+			if !ok || s.Owner != a.id {
+				return
+			}
+			next, changed := s.Rename(a.pfds.Load().application)
+			if !changed {
+				return
+			}
+			sh.change(&s, next, func(err error) {
+				sh.e.stats.unrenamed.Add(1)
+				sh.e.log.Error("session keeps the PFDs that it has", "seid", uint64(seid), "err", err)
+			})
+		})
 	}
 }
 

@@ -27,6 +27,10 @@ func (sh *shard) expire(now time.Time) {
 // tick brings a session up to a time: what it has counted, reports that are due, quotas that are spent, inactivity.
 // The journal has what the control plane hears of before it hears it; what is only counted can be counted again.
 func (sh *shard) tick(s session.Session, now time.Time) {
+	if p := sh.paused[s.SEID]; p != nil {
+		p.due = true
+		return
+	}
 	table, err := sh.table(s)
 	if err != nil {
 		sh.e.log.Error("session does not compile any more", "seid", uint64(s.SEID), "err", err)
@@ -132,9 +136,10 @@ func (sh *shard) call(s *session.Session, m *pfcp.SessionReportRequest, done fun
 		peer = netip.AddrPortFrom(s.CP.IPv4, peer.Port())
 	}
 	sh.e.stats.reports.Add(1)
+	seid := s.SEID
 	sh.e.endpoint.Call(peer, s.CP.SEID, m, func(_ pfcp.Header, answer pfcp.Message, err error) {
 		select {
-		case sh.commands <- func() { done(answer, err) }:
+		case sh.commands <- func() { sh.when(seid, func() { done(answer, err) }) }:
 		default: // sent again later
 			sh.e.stats.lostEvents.Add(1)
 		}

@@ -32,10 +32,16 @@ type shard struct {
 	held        int                     // packets in all of them
 	draining    map[pfcp.SEID]*draining
 
+	paused  map[pfcp.SEID]*pause
+	pauses  []*pause      // in the order of their rounds
+	waiting int           // requests for sessions that pause
+	settled chan struct{} // a round of the fence is over
+	later   bool          // the request in hand is not answered yet: it waits, or its session pauses
+
 	batch  journal.Batch // reused
 	octets []byte        // reused
 	form   []byte        // reused: the record of the session that was put last
-	answer []byte        // that was recorded last
+	answer []byte        // that was put last
 	works  []portions
 	graves []grave                // of recorded answers, oldest first
 	rests  []grave                // of addresses that rest, oldest first
@@ -75,6 +81,7 @@ func newShard(e *Edge, number int) *shard {
 		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{}, buffered: map[pfcp.SEID]*buffer{}, stuck: map[pfcp.SEID]struct{}{}, notices: map[pfcp.SEID]*notice{},
 		named:  map[pfcp.SEID]struct{}{},
 		parked: make(chan handed, parkedQueue), draining: map[pfcp.SEID]*draining{},
+		paused: map[pfcp.SEID]*pause{}, settled: make(chan struct{}, 1),
 	}
 }
 
@@ -101,8 +108,9 @@ func (sh *shard) run(ctx context.Context) error {
 		select {
 		case w := <-sh.inbox:
 			sh.e.stats.waited(time.Since(w.queued))
-			sh.e.guard(w.request, func() { w.do(sh) })
-			w.request.Release() // sessions keep nothing of it but what they have encoded
+			sh.serve(w)
+		case <-sh.settled:
+			sh.goOn(sh.e.fence.over.Load())
 		case f := <-sh.commands:
 			f()
 		case h := <-sh.parked:
@@ -118,6 +126,7 @@ func (sh *shard) run(ctx context.Context) error {
 			sh.e.protect(func() { sh.expireWaits(now) })
 			sh.e.protect(func() { sh.expire(now) })
 		case <-ctx.Done():
+			sh.goOnAtLast()
 			if lost := sh.end(); lost > 0 {
 				sh.e.log.Warn("buffered packets are lost with this process", "packets", lost)
 			}
@@ -297,13 +306,28 @@ func (sh *shard) putAnswer(r *pfcp.Request, seid, cp pfcp.SEID, answer pfcp.Mess
 	return nil
 }
 
-// accept sends the answer that was recorded last: that of this request.
-func (sh *shard) accept(r *pfcp.Request) {
+// accept sends an answer that was recorded.
+func (sh *shard) accept(r *pfcp.Request, answer []byte) {
 	sh.e.stats.answered(r.Header.Type, pfcp.CauseAccepted)
-	if err := r.RespondWith(sh.answer); err != nil {
+	if err := r.RespondWith(answer); err != nil {
 		sh.e.log.Error("response not sent", "peer", r.Peer.String(), "to", r.Header.Type.String(), "err", err)
 	}
-	sh.answer = nil
+}
+
+// try does a step of what a request asks for. When it fails, undo has all be as it was, and the request is refused.
+func (sh *shard) try(r *pfcp.Request, cp pfcp.SEID, do func() error, undo func()) {
+	over := false
+	defer func() {
+		if !over { // our own code panics
+			undo()
+		}
+	}()
+	err := do()
+	over = true
+	if err != nil {
+		undo()
+		sh.e.refuse(r, cp, err)
+	}
 }
 
 // workOn does something with the sessions that pick picks, and then calls done.
@@ -379,32 +403,63 @@ func (sh *shard) purge(seids []pfcp.SEID) {
 }
 
 // change makes a session another without being asked: the record first, then the data path. When that refuses, all is
-// as before.
-func (sh *shard) change(s *session.Session, next session.Session) error {
+// as before, and failed hears of it.
+func (sh *shard) change(s *session.Session, next session.Session, failed func(error)) {
 	before, err := sh.table(*s)
 	if err != nil {
-		return err
+		failed(err)
+		return
 	}
 	now := time.Now()
 	settled, counts := *s, session.Counts{}
 	if s.Observes() {
 		if settled, counts, err = sh.settle(*s, before, now); err != nil {
-			return err
+			failed(err)
+			return
 		}
 		next.URRs, next.Packets, next.LastPacket, next.Inactive = settled.URRs, settled.Packets, settled.LastPacket, settled.Inactive
 	}
 	after, err := sh.table(next)
 	if err != nil {
-		return err
+		failed(err)
+		return
 	}
-	if gone := settled.Gone(before, after); s.Observes() && len(gone) > 0 {
-		if next, err = sh.endEntries(settled, next, counts, gone, nil); err != nil {
-			return sh.resume(*s, before, err)
+	gone := settled.Gone(before, after)
+	if !s.Observes() || len(gone) == 0 {
+		if err := sh.putChange(s, recount(next, after, settled, counts), before, after, now); err != nil {
+			failed(err)
 		}
+		return
 	}
-	next = recount(next, after, settled, counts)
+	if err := sh.e.dp.Apply(session.Changes{Puts: stopped(gone)}); err != nil {
+		failed(err)
+		return
+	}
+	sh.pause(s.SEID, nil, func() {
+		if !sh.sessions.has(s.SEID) {
+			return
+		}
+		done := false
+		defer func() { // also when our own code panics
+			if !done {
+				sh.resume(*s, before)
+			}
+		}()
+		late, err := sh.counts(gone)
+		if err == nil {
+			next = next.Late(settled, counts, late, nil)
+			err = sh.putChange(s, recount(next, after, settled, counts), before, after, now)
+		}
+		if done = err == nil; !done {
+			failed(err)
+		}
+	})
+}
+
+// putChange records a session that was changed, and changes its entries from those before to those after.
+func (sh *shard) putChange(s *session.Session, next session.Session, before, after session.Table, now time.Time) error {
 	if err := sh.record(&next); err != nil {
-		return sh.resume(*s, before, err)
+		return err
 	}
 	changes := session.Diff(before, after)
 	changes.DiffCells(s.Cells(), next.Cells())
@@ -412,7 +467,7 @@ func (sh *shard) change(s *session.Session, next session.Session) error {
 		if undo := sh.record(s); undo != nil {
 			sh.e.log.Error("a change that was not made stays in the journal until the next", "seid", uint64(s.SEID), "err", undo)
 		}
-		return sh.resume(*s, before, err)
+		return err
 	}
 	return sh.keep(s, &next, false, now)
 }

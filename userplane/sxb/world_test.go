@@ -53,6 +53,7 @@ type fakeDataPath struct {
 	injected []string                    // network instance and payload
 	ends     []session.Tunnel            // that got an end marker
 	before   func(session.Changes) error // called first; nil: nothing
+	settling func()                      // called by Settle; nil: nothing
 	fence    func(pfcp.SEID)             // told of sessions that drain
 	held     map[pfcp.SEID]bool          // that were not released
 }
@@ -140,6 +141,17 @@ func (d *fakeDataPath) Volumes(ids []session.CellID) ([]session.Volume, error) {
 	return all, nil
 }
 
+// Settle waits as long as the test has it wait.
+func (d *fakeDataPath) Settle() error {
+	d.mu.Lock()
+	wait := d.settling
+	d.mu.Unlock()
+	if wait != nil {
+		wait()
+	}
+	return nil
+}
+
 func isDraining(e session.Entry) bool {
 	for _, r := range e.Rules {
 		if r.Action == session.ActionDrain {
@@ -195,11 +207,16 @@ func (d *fakeDataPath) reconcile(want func(func(session.Entry) bool)) {
 func (d *fakeDataPath) count(key session.Key, packets, octets uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.table[key].Celled {
+	d.countBy(d.table[key], key, packets, octets)
+}
+
+// countBy counts packets as an entry says, be it that of now or not. The caller has the lock.
+func (d *fakeDataPath) countBy(e session.Entry, key session.Key, packets, octets uint64) {
+	if !e.Celled {
 		u := d.usage[key]
 		d.usage[key] = session.Usage{Packets: u.Packets + packets, Octets: u.Octets + octets}
 	}
-	for _, id := range d.table[key].Cells {
+	for _, id := range e.Cells {
 		v := d.cells[id]
 		if key.Direction == session.Uplink {
 			v.UplinkPackets, v.UplinkOctets = v.UplinkPackets+packets, v.UplinkOctets+octets
@@ -420,19 +437,26 @@ func (w *world) held() (want, have held) {
 	return want, have
 }
 
-// pause stops every shard between two of the things that it does, until the function is called that it returns.
+// pause stops every shard between two of the things that it does, when none of its sessions waits for packets in hand,
+// until the function is called that it returns.
 func (w *world) pause() (resume func()) {
-	paused, resumed := make(chan struct{}), make(chan struct{})
-	for _, sh := range w.edge.shards {
-		sh.commands <- func() {
-			paused <- struct{}{}
-			<-resumed
+	for {
+		pauses, resumed := make(chan int), make(chan struct{})
+		for _, sh := range w.edge.shards {
+			sh.commands <- func() {
+				pauses <- len(sh.paused)
+				<-resumed
+			}
 		}
+		sum := 0
+		for range w.edge.shards {
+			sum += <-pauses
+		}
+		if sum == 0 {
+			return func() { close(resumed) }
+		}
+		close(resumed)
 	}
-	for range w.edge.shards {
-		<-paused
-	}
-	return func() { close(resumed) }
 }
 
 // consistent checks the invariant: data path, journal and allocators hold exactly what the sessions say, whenever no

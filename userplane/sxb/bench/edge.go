@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/datapath"
 	"github.com/xepc/xepc/userplane/journal"
@@ -67,11 +69,12 @@ func serve(s settings, orders io.Reader, answers io.Writer) (err error) {
 		return fmt.Errorf("the data path is not what the journal says: %+v %w", repairs, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- edge.Run(ctx) }()
+	var running errgroup.Group
+	running.Go(func() error { return edge.Run(ctx) })
+	running.Go(func() error { return dp.Run(ctx, func(datapath.Event) {}) })
 	defer func() {
 		cancel()
-		err = errors.Join(err, <-ended)
+		err = errors.Join(err, running.Wait())
 	}()
 	return obey(s.serve, edge, orders, answers)
 }
