@@ -231,6 +231,36 @@ func (p *URRParameters) number(typ uint16) *Opt[uint32] {
 	return nil
 }
 
+// Remove takes away the parameter that is said by IEs of that type, TS 29.244 5.6.3.
+func (p *URRParameters) Remove(typ uint16) {
+	if seconds := p.number(typ); seconds != nil {
+		*seconds = Opt[uint32]{}
+		return
+	}
+	switch typ {
+	case IEVolumeThreshold:
+		p.VolumeThreshold = Volume{}
+	case IEVolumeQuota:
+		p.VolumeQuota = Volume{}
+	case IESubsequentVolumeThreshold:
+		p.SubsequentVolumeThreshold = Volume{}
+	case IESubsequentVolumeQuota:
+		p.SubsequentVolumeQuota = Volume{}
+	case IEDroppedDLTrafficThreshold:
+		p.DroppedDownlinkThreshold = DroppedTraffic{}
+	case IEMonitoringTime:
+		p.MonitoringTime = Opt[TimeStamp]{}
+	case IELinkedURRID:
+		p.LinkedURRIDs = nil
+	case IEMeasurementInformation:
+		p.MeasurementInformation = Opt[MeasurementInformation]{}
+	case IEFARID:
+		p.QuotaAction = Opt[FARID]{}
+	case IENumberOfReports:
+		p.NumberOfReports = Opt[uint16]{}
+	}
+}
+
 // urrParameters writes what is present of p.
 func (w *writer) urrParameters(p *URRParameters) {
 	opt32(w, IEMeasurementPeriod, p.MeasurementPeriod)

@@ -172,7 +172,7 @@ func (s *Session) updateEndpoints(m *maker, updates []pfcp.TrafficEndpoint) erro
 		if u.NetworkInstance.Present {
 			e.Instance = with.Instance
 		}
-		if u.UEIPAddress.Present {
+		if u.UEIPAddress.Present || u.Removed.Has(pfcp.IEUEIPAddress) {
 			e.UE, e.UE6 = with.UE, with.UE6
 		}
 		if len(with.Routes) > 0 || u.Removed.Has(pfcp.IEFramedRoute) || u.Removed.Has(pfcp.IEFramedIPv6Route) {
@@ -203,6 +203,12 @@ func (s *Session) updateFARs(updates []pfcp.UpdateFAR) error {
 		}
 		if u.BARID.Present || u.Removed.Has(pfcp.IEBARID) {
 			f.BARID = u.BARID
+		}
+		if u.Removed.Has(pfcp.IEUpdateForwardingParameters) {
+			*f = FAR{ID: f.ID, Action: f.Action, Duplicates: f.Duplicates, BARID: f.BARID}
+		}
+		if u.Removed.Has(pfcp.IEUpdateDuplicatingParameters) {
+			f.Duplicates = nil
 		}
 		f.set(u.ForwardingParameters)
 		f.duplicate(u.Duplicating)

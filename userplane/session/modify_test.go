@@ -314,3 +314,28 @@ func TestAHandoverSendsAnEndMarker(t *testing.T) {
 	marked.UpdateFARs[0].ForwardingParameters.Value.Removed.Add(pfcp.IEOuterHeaderCreation)
 	require.Equal(t, []Tunnel{{slice, remote, 0xaa}}, s.EndMarkers(marked), "it goes nowhere any more")
 }
+
+// What an update names without saying anything goes, TS 29.244 5.6.3.
+func TestParametersThatAreTakenAway(t *testing.T) {
+	s := establish(t, bearer(func(r *pfcp.SessionEstablishmentRequest) {
+		r.CreateFARs[1].ApplyAction |= pfcp.ActionDuplicate
+		r.CreateFARs[1].Duplicating = []pfcp.DuplicatingParameters{{
+			OuterHeaderCreation: pfcp.Some(pfcp.OuterHeaderCreation{Description: pfcp.CreateGTPUUDPIPv4, TEID: 0xdd, IPv4: remote}),
+		}}
+	}))
+	require.Len(t, compile(t, s).Find(downlinkKey).Copies, 1)
+	var types pfcp.IETypes
+	types.Add(pfcp.IEUpdateDuplicatingParameters)
+	next := modify(t, s, &pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{
+		ID: 2, ApplyAction: pfcp.Some(pfcp.ActionForward), Removed: types,
+	}}})
+	require.Equal(t, bearerTable(), compile(t, next))
+	again := modify(t, next, &pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{
+		ID: 2, ApplyAction: pfcp.Some(pfcp.ActionForward | pfcp.ActionDuplicate),
+	}}})
+	_, err := again.Compile(internet)
+	require.Error(t, err, "there is nobody left to send copies to")
+	types.Add(pfcp.IEUpdateForwardingParameters)
+	next = modify(t, s, &pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{ID: 2, ApplyAction: pfcp.Some(pfcp.ActionDrop), Removed: types}}})
+	require.Equal(t, FAR{ID: 2, Action: pfcp.ActionDrop}, next.FARs[1])
+}

@@ -136,9 +136,10 @@ func grants(p *pfcp.URRParameters) bool {
 	return p.VolumeQuota != (pfcp.Volume{}) || p.TimeQuota.Present || p.EventQuota.Present
 }
 
-// set takes an Update URR: absent means unchanged. A new quota is one for what was not reported yet and what comes,
-// and replaces the one before, TS 29.244 5.2.2.2.
+// set takes an Update URR: absent means unchanged, and of no length that there is none any more, TS 29.244 5.6.3. A new
+// quota is one for what was not reported yet and what comes, and replaces the one before, TS 29.244 5.2.2.2.
 func (u *URR) set(with *pfcp.UpdateURR, now Time) {
+	u.remove(&with.Removed)
 	if with.MeasurementMethod.Present {
 		u.Method = with.MeasurementMethod.Value
 	}
@@ -160,6 +161,26 @@ func (u *URR) set(with *pfcp.UpdateURR, now Time) {
 	u.Owed |= u.quotas(u.Now.plus(u.Before).plus(u.Spent), now)
 	if u.Method&pfcp.MeasureDuration == 0 {
 		u.Running = 0
+	}
+}
+
+// remove takes parameters away. What a quota that is gone has stopped goes on, unless another is spent as well.
+func (u *URR) remove(types *pfcp.IETypes) {
+	if types.Has(pfcp.IEReportingTriggers) {
+		u.Triggers = 0
+	}
+	for typ := range types.All() {
+		u.Parameters.Remove(typ)
+		switch typ {
+		case pfcp.IEMeasurementPeriod:
+			u.Period = 0
+		case pfcp.IEQuotaValidityTime:
+			u.Valid, u.Exhausted = 0, false
+		case pfcp.IENumberOfReports:
+			u.Done = false
+		case pfcp.IEVolumeQuota, pfcp.IETimeQuota, pfcp.IEEventQuota, pfcp.IEQuotaHoldingTime:
+			u.Exhausted = false
+		}
 	}
 }
 

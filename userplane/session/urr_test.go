@@ -122,6 +122,46 @@ func TestAQuotaOfNothing(t *testing.T) {
 	require.True(t, l.forwards())
 }
 
+// IEs of no length take away what they say, TS 29.244 5.6.3.
+func TestLimitsThatAreTakenAway(t *testing.T) {
+	var types pfcp.IETypes
+	without := func(all ...uint16) *pfcp.SessionModificationRequest {
+		types = pfcp.IETypes{}
+		for _, typ := range all {
+			types.Add(typ)
+		}
+		return &pfcp.SessionModificationRequest{UpdateURRs: []pfcp.UpdateURR{{ID: 1, Removed: types}}}
+	}
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers = pfcp.ReportVolumeQuota | pfcp.ReportPeriodic
+		u.VolumeQuota, u.TimeQuota = total(100), pfcp.Some(uint32(3600))
+		u.QuotaValidityTime, u.MeasurementPeriod, u.NumberOfReports = pfcp.Some(uint32(7200)), pfcp.Some(uint32(600)), pfcp.Some(uint16(1))
+		u.MonitoringTime, u.SubsequentVolumeQuota = pfcp.Some(pfcp.TimeStampOf(time.Unix(0, int64(morning.add(9000))))), total(1)
+	})
+	l.packets(100, 0)
+	require.Equal(t, pfcp.TriggerVolumeQuota, l.one(time.Second).Trigger)
+	require.False(t, l.forwards())
+	l.modify(without(pfcp.IEVolumeQuota, pfcp.IENumberOfReports))
+	require.True(t, l.forwards(), "by volume there is no end any more")
+	l.packets(1<<30, 0)
+	require.Empty(t, l.after(time.Second))
+	l.modify(without(pfcp.IETimeQuota, pfcp.IEQuotaValidityTime, pfcp.IEMeasurementPeriod, pfcp.IEReportingTriggers))
+	require.Equal(t, morning.add(9000), l.s.Next(l.now, time.Second), "nothing else is left")
+	l.modify(without(pfcp.IEMonitoringTime, pfcp.IESubsequentVolumeQuota))
+	require.Equal(t, pfcp.URRParameters{}, l.s.URRs[0].Parameters)
+	require.Zero(t, l.s.Next(l.now, time.Second))
+	require.True(t, l.forwards())
+
+	// A threshold that is reported on must be there.
+	l = newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.VolumeThreshold = pfcp.ReportVolumeThreshold, total(100)
+	})
+	next, _, err := l.s.Modify(without(pfcp.IEVolumeThreshold), DefaultLimits(), l.teids, l.now)
+	require.NoError(t, err)
+	_, err = next.Compile(internet)
+	require.Error(t, err)
+}
+
 func TestAThresholdOfNothingIsNone(t *testing.T) {
 	l := newLife(t, func(u *pfcp.CreateURR) {
 		u.ReportingTriggers, u.VolumeThreshold = pfcp.ReportVolumeThreshold, pfcp.Volume{Total: pfcp.Some(uint64(100)), Uplink: pfcp.Some(uint64(0))}
