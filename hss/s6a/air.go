@@ -87,7 +87,7 @@ func (s *Server) authenticationInformation(ctx context.Context, reqs []diameter.
 	for i, req := range reqs {
 		r := &results[i]
 		if r.Err == nil {
-			r.AVPs = append(supported(req), r.AVPs...)
+			r.AVPs = append(r.AVPs, supported(req)...)
 			continue
 		}
 		r.Err = s.asAnswer(r.Err, asked[i].realm, experimental(subscriber.AuthenticationDataUnavailable, nil))

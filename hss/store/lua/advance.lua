@@ -24,21 +24,19 @@ end
 
 -- One MGET costs Redis less than a GET for each key. What it cannot have is read by octetsAt: no string, or one that this call
 -- has changed since, as a SIM may be asked for twice.
-local records, changed = call('MGET', unpack(KEYS)), {}
-local answer, given = {}, {}
+local answer, changed, given = call('MGET', unpack(KEYS)), {}, {}
 for i = 1, #KEYS do
   local key = KEYS[i]
-  local octets, state, sqn = records[i], 1, 0
+  local octets, state, sqn = answer[i], 1, 0
+  local version, seq, lead, slot, nodes
   if not octets or changed[key] then
     octets = octetsAt(key)
-  elseif not isRecord(octets) then
-    octets = nil
   end
-  if octets == nil then
-    octets, state = '', 3
-  elseif octets then
+  if octets and #octets >= headOctets then
+    version, seq, lead, slot, nodes = parse('>BI6I6BB', octets)
+  end
+  if version == layout then
     local tag, count, now, sim = parse('>c4BI5I6', runs, 16 * i - 15)
-    local seq, lead, slot, nodes = parse('>I6I6BB', octets, 2)
     lead = lead - leadBias
     local moved = false
 
@@ -76,6 +74,8 @@ for i = 1, #KEYS do
       end
       changed[key], state, sqn = true, 0, first * inds + ind
     end
+  elseif octets ~= false then
+    octets, state = '', 3
   end
   answer[i], given[2 * i - 1], given[2 * i] = octets or '', state, sqn
 end
