@@ -151,5 +151,12 @@ func TestWithdrawalIsToldWithADSR(t *testing.T) {
 	require.Equal(t, []uint32{13, avpOI, 1691}, codes(find(t, idr, avp.SubscriptionData)))
 	m.send(idr.Answer(2001))
 	h.requireTold("IDR", "done", 1)
+	h.change(func(p *subscriber.Profile) {
+		p.IoT.EDRX = []subscriber.EDRX{{RAT: subscriber.LTEM, Cycle: 2, Window: new(uint8(1))}}
+	})
+	idr = m.expect(319)
+	require.Equal(t, []uint32{1691, 1701}, codes(find(t, idr, avp.SubscriptionData)), "a window is told with its cycle")
+	m.send(idr.Answer(2001))
+	h.requireTold("IDR", "done", 2)
 	m.requireResult(m.exchange(m.air(1, 0, nil)), 2001) // nothing else comes
 }

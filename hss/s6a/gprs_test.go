@@ -3,6 +3,7 @@ package s6a
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -68,7 +69,12 @@ func TestTimersAndRestrictionsOfIoT(t *testing.T) {
 	p.RATs = []subscriber.RAT{subscriber.EUTRANNBIoT, subscriber.LTEM}
 	p.IoT = subscriber.IoT{
 		PeriodicTAU: 86_400, ActiveTime: &active, DLBuffering: &buffer,
-		EDRX: []subscriber.EDRX{{RAT: subscriber.EUTRANNBIoT, Cycle: 9}, {RAT: subscriber.LTEM, Cycle: 2}},
+		EDRX: []subscriber.EDRX{
+			{RAT: subscriber.EUTRANNBIoT, Cycle: 9, Window: new(uint8(3))},
+			{RAT: subscriber.LTEM, Cycle: 2, Window: new(uint8(15))},
+			{RAT: subscriber.EUTRAN, Cycle: 5, Window: new(uint8(15))},
+			{RAT: subscriber.UTRAN, Cycle: 1},
+		},
 	}
 	h.add(p)
 	m := dialMME(t, h.address, mme1)
@@ -87,7 +93,15 @@ func TestTimersAndRestrictionsOfIoT(t *testing.T) {
 	require.Equal(t, []byte{0, 0x01, 0x51, 0x80}, value(1619), "Subscribed-Periodic-RAU-TAU-Timer")
 	require.Equal(t, []byte{0, 0, 0, 0}, value(4324), "Active-Time 0 is a time")
 	require.Equal(t, []byte{0xff, 0xff, 0xff, 0xff}, value(1674), "DL-Buffering-Suggested-Packet-Count -1")
-	require.Len(t, all(data, 1691), 2, "eDRX-Cycle-Length")
+	require.Len(t, all(data, 1691), 4, "eDRX-Cycle-Length")
+	var told []string
+	for _, w := range all(data, 1701) {
+		told = append(told, fmt.Sprintf("% x", w.Serialize()))
+	}
+	require.Equal(t, []string{ // Operation-Mode NB-S1 and WB-S1, Paging-Time-Window-Length in the upper bits
+		"00 00 06 a6 80 00 00 10 00 00 28 af 00 00 00 03 00 00 06 a7 80 00 00 0d 00 00 28 af 30 00 00 00",
+		"00 00 06 a6 80 00 00 10 00 00 28 af 00 00 00 02 00 00 06 a7 80 00 00 0d 00 00 28 af f0 00 00 00",
+	}, told, "Paging-Time-Window")
 	require.Equal(t, "0400", string(value(13)))
 	require.Equal(t, []byte{0, 0, 0x10, 0x0b}, value(avp.AccessRestrictionData), "no UTRAN, GERAN, HSPA, and no wide E-UTRAN but LTE-M")
 	m.requireExperimental(m.exchange(m.ulr(2)), 5421)

@@ -172,6 +172,19 @@ func timers(t subscriber.IoT) []diameter.AVP {
 	for _, e := range t.EDRX {
 		all = append(all, edrxCycleLength.Group(ratType.Unsigned(ratTypeOf(e.RAT)), edrxCycleValue.Octets([]byte{e.Cycle})))
 	}
+	return append(all, windows(t.EDRX)...)
+}
+
+// windows make Paging-Time-Window, 7.3.226, one for each operation mode. The code is in the upper four bits (7.3.228).
+func windows(edrx []subscriber.EDRX) []diameter.AVP {
+	var all []diameter.AVP
+	var told []uint32
+	for _, e := range edrx {
+		if mode := e.RAT.OperationMode(); e.Window != nil && !slices.Contains(told, mode) {
+			told = append(told, mode)
+			all = append(all, pagingTimeWindow.Group(operationMode.Unsigned(mode), pagingWindowLength.Octets([]byte{*e.Window << 4})))
+		}
+	}
 	return all
 }
 

@@ -89,7 +89,7 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 		{Name: "meters.example", OIReplacement: "a.mnc001.mcc001.gprs", AMBR: subscriber.Bitrates{Uplink: 5_000_000_000, Downlink: 1000}},
 	}
 	p.Charging, p.OIReplacement, p.RATs = "0400", "mnc001.mcc001.gprs", []subscriber.RAT{subscriber.EUTRAN, subscriber.UTRAN}
-	p.IoT = subscriber.IoT{PeriodicTAU: 3600, ActiveTime: &active, DLBuffering: &packets, EDRX: []subscriber.EDRX{{RAT: subscriber.EUTRAN, Cycle: 9}}}
+	p.IoT = subscriber.IoT{PeriodicTAU: 3600, ActiveTime: &active, DLBuffering: &packets, EDRX: []subscriber.EDRX{{RAT: subscriber.EUTRAN, Cycle: 9, Window: new(uint8(15))}}}
 	h.add(p)
 	file := filepath.Join(t.TempDir(), "s6a.pcap")
 	f, err := os.Create(file)
@@ -186,5 +186,6 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 	require.Equal(t, []string{"280", "282", "317", "319", "320", "322"}, kinds("1"), "requests of ours")
 	require.Contains(t, tshark("-Y", ours+" && diameter.Operator-Determined-Barring == 1", "-T", "fields", "-e", "diameter.cmd.code"), "319")
 	require.Contains(t, tshark("-Y", ours+" && diameter.3gpp.dsr_flags_bit14 == 1", "-T", "fields", "-e", "diameter.cmd.code"), "320", "RAU-TAU timer")
+	require.Contains(t, tshark("-Y", ours+" && diameter.Operation-Mode == 2 && diameter.Paging-Time-Window-Length == f0", "-T", "fields", "-e", "diameter.cmd.code"), "316")
 	require.Contains(t, tshark("-Y", "diameter.Service-Selection == \"internet\"", "-T", "fields", "-e", "diameter.cmd.code"), "316")
 }

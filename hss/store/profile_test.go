@@ -25,7 +25,7 @@ func full() subscriber.Profile {
 		},
 		PLMNs: []string{"001-01", "262-002"}, RATs: subscriber.RATs(), Charging: "0400", AMF: "b9b9", Barring: subscriber.Barrings(), OIReplacement: "mnc001.mcc001.gprs",
 		IMEILock: subscriber.IMEILock{IMEIs: []string{"35609204079300", "35609204079301"}, TACs: []string{"35609204", "35609204-35609209"}, Learn: true, Absent: subscriber.RefuseAbsent},
-		IoT:      subscriber.IoT{PeriodicTAU: 86400, ActiveTime: &active, EDRX: []subscriber.EDRX{{RAT: subscriber.LTEM, Cycle: 9}}, DLBuffering: &packets},
+		IoT:      subscriber.IoT{PeriodicTAU: 86400, ActiveTime: &active, EDRX: []subscriber.EDRX{{RAT: subscriber.LTEM, Cycle: 9, Window: new(uint8(3))}}, DLBuffering: &packets},
 	}
 }
 

@@ -18,6 +18,23 @@ type IoT struct {
 type EDRX struct {
 	RAT   RAT   `json:"rat"   yaml:"rat"   enum:"eutran,nb-iot,lte-m,utran,geran"`
 	Cycle uint8 `json:"cycle" yaml:"cycle" maximum:"15" doc:"eDRX value of TS 24.008 10.5.5.32: 2 is 20.48 s, 9 is 163.84 s, 15 is 10485.76 s"`
+
+	Window *uint8 `json:"window,omitempty" yaml:"window" maximum:"15" doc:"paging time window of TS 24.008 10.5.5.32: 0 is 1.28 s and 15 20.48 s, of NB-IoT 2.56 s and 40.96 s; GERAN has none"`
+}
+
+// OperationMode is the mode whose paging time window counts over a RAT, TS 29.272 7.3.227: 1 Iu, 2 WB-S1, 3 NB-S1; 0 where
+// there is none.
+func (r RAT) OperationMode() uint32 {
+	switch r {
+	case UTRAN, HSPAEvolution:
+		return 1
+	case EUTRAN, LTEM:
+		return 2
+	case EUTRANNBIoT:
+		return 3
+	case GERAN:
+	}
+	return 0
 }
 
 // maxPeriodicTAU is what T3412 extended can say: 31 units of 320 hours, TS 24.008 10.5.7.4a.
@@ -71,6 +88,19 @@ func (t IoT) Validate() error {
 		seen = append(seen, e.RAT)
 		if e.Cycle > 15 {
 			faults = append(faults, fmt.Errorf("edrx[%d].cycle: %d, at most 15", i, e.Cycle))
+		}
+		if e.Window == nil {
+			continue
+		}
+		mode := e.RAT.OperationMode()
+		other := slices.IndexFunc(t.EDRX[:i], func(o EDRX) bool { return o.Window != nil && o.RAT.OperationMode() == mode })
+		switch {
+		case *e.Window > 15:
+			faults = append(faults, fmt.Errorf("edrx[%d].window: %d, at most 15", i, *e.Window))
+		case mode == 0:
+			faults = append(faults, fmt.Errorf("edrx[%d].window: %s has none", i, e.RAT))
+		case other >= 0 && *t.EDRX[other].Window != *e.Window:
+			faults = append(faults, fmt.Errorf("edrx[%d].window: %d, but %s has %d: they share one", i, *e.Window, t.EDRX[other].RAT, *t.EDRX[other].Window))
 		}
 	}
 	return errors.Join(faults...)

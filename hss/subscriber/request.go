@@ -206,7 +206,7 @@ func (c Change) parts() (parts []Part, gone []uint32) {
 		{PartPeriodicTAU, before.IoT.PeriodicTAU != after.IoT.PeriodicTAU},
 		{PartActiveTime, !reflect.DeepEqual(before.IoT.ActiveTime, after.IoT.ActiveTime)},
 		{PartDLBuffering, !reflect.DeepEqual(before.IoT.DLBuffering, after.IoT.DLBuffering)},
-		{PartEDRX, !slices.Equal(before.IoT.EDRX, after.IoT.EDRX)},
+		{PartEDRX, !slices.EqualFunc(before.IoT.EDRX, after.IoT.EDRX, func(a, b EDRX) bool { return reflect.DeepEqual(a, b) })},
 	} {
 		if p.changed {
 			parts = append(parts, p.part)

@@ -102,13 +102,21 @@ func TestCardAndTimersValidate(t *testing.T) {
 		Card: Card{ICCID: "89", EID: "1", Batch: strings.Repeat("x", 41)}, Charging: "8",
 		IMEILock: IMEILock{IMEIs: []string{"1"}},
 		IoT: IoT{PeriodicTAU: maxPeriodicTAU + 1, ActiveTime: &long, DLBuffering: &minus, EDRX: []EDRX{
-			{RAT: "6g", Cycle: 16}, {RAT: EUTRAN}, {RAT: EUTRAN},
+			{RAT: "6g", Cycle: 16},
+			{RAT: EUTRAN, Window: new(uint8(2))},
+			{RAT: EUTRAN},
+			{RAT: LTEM, Window: new(uint8(3))},
+			{RAT: EUTRANNBIoT, Window: new(uint8(16))},
+			{RAT: GERAN, Window: new(uint8(1))},
+			{RAT: UTRAN, Window: new(uint8(15))},
 		}},
 	}.WithDefaults().Validate()
 	for _, key := range []string{
 		"card.iccid", "card.eid", "card.batch", "charging", "imei_lock.imeis[0]", "iot.periodic_tau", "iot.active_time",
 		"iot.dl_buffering", "iot.edrx[0].rat", "iot.edrx[0].cycle", "iot.edrx[2].rat",
+		"iot.edrx[3].window", "iot.edrx[4].window", "iot.edrx[5].window",
 	} {
 		require.Contains(t, "\n"+err.Error(), "\n"+key+":")
 	}
+	require.NotContains(t, err.Error(), "edrx[6]")
 }
