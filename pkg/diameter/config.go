@@ -26,7 +26,7 @@ type Config struct {
 
 	MaxStrangers int `yaml:"max_strangers"` // connections without a CER yet; beyond, the oldest is closed
 	MaxPeers     int `yaml:"max_peers"`     // open peers
-	Workers      int `yaml:"workers"`       // requests in work at once for one peer; beyond, its socket is not read
+	Workers      int `yaml:"workers"`       // requests in work at once for one peer, those of a group as one; beyond, its socket is not read
 }
 
 // PeerConfig allows one peer, or several.
