@@ -3,6 +3,7 @@ package redistest
 
 import (
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,10 +23,13 @@ type Server struct {
 
 const patience = 20 * time.Second
 
-// Start runs a server on a free port of 127.0.0.1 until the test ends.
+// Start runs a server until the test ends, on a free port of a loopback address of this process's own: one of 127.0.0.1 may be a
+// client's in the next moment.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	own := netip.AddrFrom4([4]byte{127, byte(64 + pid>>16%64), byte(pid >> 8), byte(1 + pid%254)})
+	l, err := net.Listen("tcp", netip.AddrPortFrom(own, 0).String())
 	require.NoError(t, err)
 	s := &Server{Address: l.Addr().String(), dir: t.TempDir()}
 	require.NoError(t, l.Close())

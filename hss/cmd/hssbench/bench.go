@@ -152,9 +152,37 @@ func (b *bench) load(ctx context.Context, s *store.Store) error {
 		return fmt.Errorf("attaching: %w", err)
 	}
 	after, err := usedMemory(ctx, b.redis)
+	if err != nil {
+		return err
+	}
 	b.resting = (full - empty) / float64(b.sims)
 	b.attached = b.resting + (after-full)/float64(attached)
-	return err
+	return rewriteFile(ctx, b.redis)
+}
+
+// rewriteFile has Redis rewrite its append-only file, and waits for it. It would do so anyway for all that the loading has
+// appended, in the midst of a window.
+func rewriteFile(ctx context.Context, r *server) error {
+	c := redis.NewClient(&redis.Options{Addr: r.address})
+	defer func() { _ = c.Close() }()
+	for { // refused while one that Redis has begun by itself is under way
+		if err := c.BgRewriteAOF(ctx).Err(); err == nil {
+			break
+		} else if !strings.Contains(err.Error(), "in progress") {
+			return fmt.Errorf("having Redis rewrite its file: %w", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for {
+		info, err := c.Info(ctx, "persistence").Result()
+		if err != nil {
+			return fmt.Errorf("asking Redis for the state of its file: %w", err)
+		}
+		if strings.Contains(info, "aof_rewrite_in_progress:0") && strings.Contains(info, "aof_rewrite_scheduled:0") {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // attach gives each of the last SIMs a vector for an MME and one for an SGSN, and registers it at both.
