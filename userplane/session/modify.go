@@ -320,12 +320,12 @@ func (p *PDR) keyed() bool {
 
 // keep takes over what a PDR was looked up by, and what belongs to that, as far as the new PDI does not say it: a UE
 // address is one of a network instance, and must not end in another customer's.
-func (p *PDR) keep(old *PDR, new *pfcp.PDI) {
+func (p *PDR) keep(old *PDR, given *pfcp.PDI) {
 	p.Endpoints = old.Endpoints
 	if p.TEID == 0 {
 		p.Local, p.TEID = old.Local, old.TEID
 	}
-	if !new.NetworkInstance.Present {
+	if !given.NetworkInstance.Present {
 		p.Instance = old.Instance
 	}
 	if !p.UE.IsValid() && !p.UE6.IsValid() {

@@ -205,17 +205,23 @@ func TestAnAssociationGoesWhileADeletionWaits(t *testing.T) {
 	w.consistent()
 }
 
+// heldDeletion asks for the deletion of a session that has counted 100 octets, and returns when it waits for the programs.
+func heldDeletion(w *world, cp *controlPlane) (teid uint32, deletion []byte, let chan struct{}) {
+	seid, teid := cp.establish(1, bearer("172.16.1.1")...)
+	w.dp.count(uplinkKey(teid), 1, 100)
+	waits, let := slowPrograms(w)
+	deletion = cp.encode(message.NewSessionDeletionRequest(0, 0, seid, cp.next(), 0))
+	cp.send(deletion)
+	<-waits
+	return teid, deletion, let
+}
+
 // Killed while it waits: the next process forwards again, and the duplicate of the deletion reports everything once.
 func TestKilledWhileADeletionWaits(t *testing.T) {
 	w := newWorld(t)
 	cp := newControlPlane(t, w, "127.77.96.1", "pgwc.example")
 	cp.setup()
-	seid, teid := cp.establish(1, bearer("172.16.1.1")...)
-	w.dp.count(uplinkKey(teid), 1, 100)
-	waits, let := slowPrograms(w)
-	deletion := cp.encode(message.NewSessionDeletionRequest(0, 0, seid, cp.next(), 0))
-	cp.send(deletion)
-	<-waits
+	teid, deletion, let := heldDeletion(w, cp)
 	w.dp.count(uplinkKey(teid), 1, 11)
 	quickPrograms(w)
 	killStuck(w, let)
@@ -234,12 +240,7 @@ func TestStoppedWhileADeletionWaits(t *testing.T) {
 	w := newWorld(t, oneShard)
 	cp := newControlPlane(t, w, "127.77.97.1", "pgwc.example")
 	cp.setup()
-	seid, teid := cp.establish(1, bearer("172.16.1.1")...)
-	w.dp.count(uplinkKey(teid), 1, 100)
-	waits, let := slowPrograms(w)
-	deletion := cp.encode(message.NewSessionDeletionRequest(0, 0, seid, cp.next(), 0))
-	cp.send(deletion)
-	<-waits
+	_, deletion, let := heldDeletion(w, cp)
 	quickPrograms(w)
 	go func() { let <- struct{}{} }()
 	w.kill()
