@@ -101,7 +101,7 @@ func (n *Node) serveAdmin(path string) error {
 	n.Log.Info("admin API", "socket", path)
 	n.admin.HandleFunc("/debug/pprof/", pprof.Index)
 	n.admin.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	n.serveHTTP("admin API", l, n.admin)
+	n.ServeHTTP("admin API", l, n.admin)
 	return nil
 }
 
@@ -147,11 +147,12 @@ func (n *Node) serveMetrics(address string) error {
 		_, _ = io.WriteString(w, "ready\n")
 	})
 	n.Log.Info("metrics and health", "address", l.Addr().String())
-	n.serveHTTP("metrics", l, mux)
+	n.ServeHTTP("metrics", l, mux)
 	return nil
 }
 
-func (n *Node) serveHTTP(name string, l net.Listener, h http.Handler) {
+// ServeHTTP serves h at l, which it closes, until the node stops; name is for errors.
+func (n *Node) ServeHTTP(name string, l net.Listener, h http.Handler) {
 	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	n.Go(name, func(context.Context) error {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/xepc/xepc/hss/provision"
 	"github.com/xepc/xepc/hss/s6a"
@@ -45,8 +43,6 @@ func openProvisioning(cfg *Config, n *node.Node, records *store.Store, edge *s6a
 	return service, nil
 }
 
-const maxHeader = 16 << 10 // octets
-
 func listenREST(cfg provision.Config, n *node.Node, h http.Handler) error {
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
@@ -63,17 +59,6 @@ func listenREST(cfg provision.Config, n *node.Node, h http.Handler) error {
 		n.Log.Warn("the REST API has no TLS: tokens and keys of SIMs are in clear on the network", "key", "provision.certificate", "address", l.Addr().String())
 	}
 	n.Log.Info("REST API", "address", l.Addr().String(), "tls", cfg.Certificate != "")
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader}
-	n.Go("REST API", func(context.Context) error {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	n.OnStop(func(ctx context.Context) {
-		if err := s.Shutdown(ctx); err != nil {
-			_ = s.Close()
-		}
-	})
+	n.ServeHTTP("REST API", l, h)
 	return nil
 }
