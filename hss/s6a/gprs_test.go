@@ -79,7 +79,7 @@ func TestTimersAndRestrictionsOfIoT(t *testing.T) {
 	h.add(p)
 	m := dialMME(t, h.address, mme1)
 	ulr := m.request(316, string(imsi), map[uint32]datatype.Type{
-		avp.RATType: datatype.Enumerated(1006), avp.ULRFlags: datatype.Unsigned32(2), avp.VisitedPLMNID: datatype.OctetString(visited[:]),
+		avp.RATType: datatype.Enumerated(1007), avp.ULRFlags: datatype.Unsigned32(2), avp.VisitedPLMNID: datatype.OctetString(visited[:]),
 	})
 	ans := m.exchange(ulr)
 	m.requireResult(ans, 2001)

@@ -76,7 +76,7 @@ func (s *Server) parseULR(req diameter.Request) (r locationRequest, err error) {
 // ratTypes are those of RAT-Type, TS 29.212 5.3.31, that profiles name.
 var ratTypes = map[subscriber.RAT]uint32{
 	subscriber.UTRAN: 1000, subscriber.GERAN: 1001, subscriber.HSPAEvolution: 1003,
-	subscriber.EUTRAN: 1004, subscriber.EUTRANNBIoT: 1005, subscriber.LTEM: 1006,
+	subscriber.EUTRAN: 1004, subscriber.EUTRANNBIoT: 1005, subscriber.LTEM: 1007,
 }
 
 func ratTypeOf(r subscriber.RAT) uint32 { return ratTypes[r] }
