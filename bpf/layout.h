@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 10,
+	LAYOUT = 11,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
@@ -185,6 +185,14 @@ struct cell_origin {
 	__u64 seid;
 	__u32 urr_id; /* 8.2.54 */
 	__u32 limits; /* index of limits */
+	__u32 drops;  /* enum cell_drops */
+	__u32 pad;
+};
+
+/* Packets that a cell counts although they were dropped. */
+enum cell_drops {
+	CELL_QOS_DROPS = 1 << 0, /* beside those that are forwarded: what a gate or a policer dropped, TS 29.244 8.2.68 MBQE */
+	CELL_FAR_DROPS = 1 << 1, /* of rules that forward nothing: what their FAR dropped */
 };
 
 enum limited {

@@ -32,6 +32,7 @@ volatile const struct types {
 	enum trait trait;
 	enum direction direction;
 	enum limited limited;
+	enum cell_drops cell_drops;
 	enum side side;
 	enum event_kind event_kind;
 	struct event event;
@@ -139,12 +140,53 @@ static __always_inline void charge(const struct job *job, struct entry *entry, c
 		count_in_cell(entry->cell, job->direction, job->octets);
 }
 
+static __always_inline void count_dropped_in(__u32 cell, const struct job *job, __u32 by)
+{
+	struct cell_origin *origin = bpf_map_lookup_elem(&cell_origins, &cell);
+
+	if (origin && READ_ONCE(origin->drops) & by)
+		count_in_cell(cell, job->direction, job->octets);
+}
+
+/* count_dropped counts a packet that its rule, or a limit of it, dropped for that reason: in those cells of the rule that
+ * count such. */
+__noinline int count_dropped(const struct job *job, __u32 reason)
+{
+	__u32 by = reason == REASON_FAR_DROP ? CELL_FAR_DROPS : CELL_QOS_DROPS;
+	struct entry *entry = job ? entry_of(job) : NULL;
+	struct rule *rule;
+
+	if (!entry)
+		return 0;
+	rule = rule_of(job);
+	if (!rule) {
+		if (entry->cell)
+			count_dropped_in(entry->cell, job, by);
+		return 0;
+	}
+	for (int i = 0; i < RULE_CELLS && rule->cells[i]; i++)
+		count_dropped_in(rule->cells[i], job, by);
+	return 0;
+}
+
+/* refuse is the end of a packet that a limit is against. */
+static __always_inline enum reason refuse(const struct job *job, enum reason reason)
+{
+	if (reason == REASON_MBR_EXCEEDED)
+		count_dropped(job, reason);
+	return reason;
+}
+
 /* These two are admits and charge for the sender of a packet that goes from one UE of this node to another. */
 __noinline int admits_sender(const struct job *before)
 {
 	struct entry *entry = before ? entry_of(before) : NULL;
+	enum reason reason;
 
-	return entry ? admits(before, entry, rule_of(before)) : REASON_NO_RESOURCES;
+	if (!entry)
+		return REASON_NO_RESOURCES;
+	reason = admits(before, entry, rule_of(before));
+	return reason == GO_ON ? GO_ON : refuse(before, reason);
 }
 
 __noinline int charge_sender(const struct job *before)
@@ -220,13 +262,24 @@ __noinline int execute_special(struct xdp_md *ctx, const struct job *job)
 	return job->at.word.flags & ENTRY_REDIRECT ? redirect(ctx, job->offset, rule->special) : GO_ON;
 }
 
-/* copy_dropped makes the copies of a packet that a FAR drops, unless a gate would have stopped it, too. */
-static __always_inline void copy_dropped(struct xdp_md *ctx, const struct job *job)
+/* is_dropped: a rule took the packet, and lets none through. */
+static __always_inline bool is_dropped(enum reason reason)
 {
-	struct rule *rule = rule_of(job);
+	return reason == REASON_FAR_DROP || reason == REASON_GATE_CLOSED;
+}
 
-	if (unlikely(rule && rule->special && !(job->at.word.flags & ENTRY_GATE_CLOSED)))
+/* end_dropped does what there is to do for a packet that is_dropped: who counts it does, and of one that a FAR drops the
+ * copies are made, unless a gate would have stopped it, too. */
+__noinline int end_dropped(struct xdp_md *ctx, const struct job *job, __u32 reason)
+{
+	struct rule *rule = job ? rule_of(job) : NULL;
+
+	if (!job)
+		return 0;
+	count_dropped(job, reason);
+	if (reason == REASON_FAR_DROP && rule && rule->special && !(job->at.word.flags & ENTRY_GATE_CLOSED))
 		make_copies(ctx, rule->special, job->offset, job->octets);
+	return 0;
 }
 
 static __always_inline enum reason specials_of(struct cursor *c, const struct job *job, const struct rule *rule)
@@ -283,7 +336,7 @@ static __always_inline enum reason forward(struct cursor *c, struct job *before,
 		return because(REASON_NO_RESOURCES);
 	reason = admits(inner, entry, rule);
 	if (reason != GO_ON)
-		return reason;
+		return refuse(inner, reason);
 	if (unlikely(before)) {
 		reason = specials_of(c, before, rule_of(before));
 		if (reason != GO_ON)
@@ -392,8 +445,8 @@ __noinline int execute_turn(struct xdp_md *ctx, struct job *job)
 	if (!job)
 		return REASON_NO_RESOURCES;
 	reason = turn(ctx, job, &second);
-	if (reason == REASON_FAR_DROP)
-		copy_dropped(ctx, &second);
+	if (is_dropped(reason))
+		end_dropped(ctx, &second, reason);
 	if (reason == REASON_DOWNLINK_FORWARDED) {
 		reason = GO_ON;
 		if (second.at.word.flags & ENTRY_BUFFER)
@@ -713,8 +766,8 @@ int pgwu(struct xdp_md *ctx)
 
 	if (reason == GO_ON)
 		reason = execute(&c, &job, entry);
-	else if (unlikely(reason == REASON_FAR_DROP))
-		copy_dropped(ctx, &job);
+	else if (is_dropped(reason))
+		end_dropped(ctx, &job, reason);
 	if (unlikely(reason == REASON_TOO_BIG))
 		reason = tell_too_big(ctx, &job);
 	count_reason(reason);

@@ -21,10 +21,21 @@ func (d *Datapath) cell(p *plan, id session.CellID) (uint32, error) {
 		return 0, err
 	}
 	d.tables.cells.slots[index] = pgwuUsageCell{}
-	d.tables.cellOrigins.slots[index] = pgwuCellOrigin{Seid: uint64(id.SEID), UrrId: uint32(id.URRID)}
+	d.tables.cellOrigins.slots[index] = pgwuCellOrigin{Seid: uint64(id.SEID), UrrId: uint32(id.URRID), Drops: dropsOf(session.Cell{ID: id})}
 	d.cellIndex[id] = index
 	p.undo = append(p.undo, func() { d.dropCell(id) })
 	return index, nil
+}
+
+// dropsOf says which packets a cell counts although they are dropped.
+func dropsOf(c session.Cell) (drops uint32) {
+	if c.ID.Dropped {
+		drops |= uint32(pgwuCellDropsCELL_FAR_DROPS)
+	}
+	if c.BeforeQoS {
+		drops |= uint32(pgwuCellDropsCELL_QOS_DROPS)
+	}
+	return drops
 }
 
 // dropCell makes a cell free. Rules that still count in it do so in vain.
@@ -45,7 +56,7 @@ func (d *Datapath) planCell(p *plan, c session.Cell) error {
 	if err != nil {
 		return err
 	}
-	at := cellLimits{cell: index, limits: c.Limits}
+	at := cellLimits{cell: index, drops: dropsOf(c), limits: c.Limits}
 	if c.Limits != (session.VolumeLimits{}) {
 		if at.index = d.tables.cellOrigins.slots[index].Limits; at.index == 0 {
 			if at.index, err = d.limits.take(d.grace); err != nil {
@@ -62,11 +73,13 @@ func (d *Datapath) planCell(p *plan, c session.Cell) error {
 // cellLimits is what a cell's limits will be.
 type cellLimits struct {
 	cell, index uint32 // index of limits; 0: none
+	drops       uint32 // enum cell_drops
 	limits      session.VolumeLimits
 }
 
-// storeLimits writes limits. Each is one store; what was told of is told of again when it is reached again.
+// storeLimits writes limits, and what the cell counts. Each is one store; what was told of is told of again when it is reached again.
 func (d *Datapath) storeLimits(c cellLimits) {
+	atomic.StoreUint32(&d.tables.cellOrigins.slots[c.cell].Drops, c.drops)
 	if c.index == 0 {
 		d.setLimits(c.cell, 0)
 		return

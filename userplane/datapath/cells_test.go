@@ -95,6 +95,120 @@ func TestCells(t *testing.T) {
 	require.Zero(t, w.d.cells.taken+w.d.rules.taken+w.d.sets[0].taken)
 }
 
+// TestWhatDroppedPacketsCountIn has a FAR, a gate and a policer drop: cells that measure before QoS enforcement have what the
+// last two drop, those for dropped packets what the FAR does, and any other nothing.
+func TestWhatDroppedPacketsCountIn(t *testing.T) {
+	before, after := session.CellID{SEID: 5, URRID: 1}, session.CellID{SEID: 5, URRID: 2}
+	dropped := session.CellID{SEID: 5, URRID: 1, Dropped: true}
+	drop := func(e *session.Entry) { e.Action, e.Cells = session.ActionDrop, []session.CellID{dropped} }
+	celled := func(cells ...session.CellID) func(*session.Entry) {
+		return func(e *session.Entry) { e.Celled, e.Cells = true, cells }
+	}
+	closed := func(e *session.Entry) { e.GateClosed = true }
+	slow := func(e *session.Entry) { e.MBR = 1 }
+	shared := func(e *session.Entry) {
+		e.Meters = []session.Meter{{ID: session.MeterID{SEID: 5, QERID: 2, Direction: e.Key.Direction}, MBR: 1}}
+	}
+	inSet := func(e *session.Entry) { // one that takes nothing comes first
+		rule := e.Rule
+		e.Filters = []session.Filter{{Protocol: pfcp.Some(uint8(99))}}
+		e.More = []session.Rule{rule}
+	}
+	const sent = 5
+	for name, row := range map[string]struct {
+		change []func(*session.Entry)
+		reason string
+		passes bool // the first packet does
+		cell   session.CellID
+		counts bool // every packet; else what passes
+	}{
+		"a FAR":                              {[]func(*session.Entry){drop}, "far_drop", false, dropped, true},
+		"a FAR, in a rule set":               {[]func(*session.Entry){drop, inSet}, "far_drop", false, dropped, true},
+		"a FAR, before QoS":                  {[]func(*session.Entry){drop, celled(before)}, "far_drop", false, before, false},
+		"a gate, before QoS":                 {[]func(*session.Entry){celled(before), closed}, "gate_closed", false, before, true},
+		"a gate, before QoS, in a rule set":  {[]func(*session.Entry){celled(after, before), closed, inSet}, "gate_closed", false, before, true},
+		"a gate, after QoS":                  {[]func(*session.Entry){celled(after), closed}, "gate_closed", false, after, false},
+		"a policer, before QoS":              {[]func(*session.Entry){celled(before), slow}, "mbr_exceeded", true, before, true},
+		"a policer, before QoS, of two URRs": {[]func(*session.Entry){celled(after, before), slow}, "mbr_exceeded", true, before, true},
+		"a policer, after QoS, of two URRs":  {[]func(*session.Entry){celled(after, before), slow}, "mbr_exceeded", true, after, false},
+		"a policer that rules share":         {[]func(*session.Entry){celled(before), shared}, "mbr_exceeded", true, before, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			up, down := uplinkOf(5), downlinkOf(5)
+			for _, f := range row.change {
+				up, down = with(up, f), with(down, f)
+			}
+			require.NoError(t, w.d.Apply(session.Changes{
+				Cells: []session.Cell{{ID: before, BeforeQoS: true}, {ID: after}, {ID: dropped}}, Puts: []session.Entry{up, down},
+			}))
+			reasons := w.reasons()
+			for range sent {
+				w.run("access0", tunnel(t, slice1, teid(5), inner(t, ue(5), server, 64, 1000)), 0)
+				w.run("core0", plain(t, coreGW, coreMAC, inner(t, server, ue(5), 64, 500)), 0)
+			}
+			counted := difference(reasons, w.reasons())
+			passed := counted["uplink_forwarded"]
+			require.Equal(t, passed, counted["downlink_forwarded"])
+			require.Equal(t, row.passes, passed > 0, "%v", counted)
+			require.EqualValues(t, 2*sent-2*passed, counted[row.reason], "%v", counted)
+			want := session.Volume{}
+			if row.counts {
+				passed = sent
+			}
+			want.UplinkPackets, want.DownlinkPackets = passed, passed
+			want.UplinkOctets, want.DownlinkOctets = passed*1028, passed*528
+			volumes, err := w.d.Volumes([]session.CellID{row.cell})
+			require.NoError(t, err)
+			require.Equal(t, want, volumes[0])
+
+			require.NoError(t, w.d.Close()) // a restart takes them for what they are
+			w.open()
+			volumes, err = w.d.Volumes([]session.CellID{row.cell})
+			require.NoError(t, err)
+			require.Equal(t, want, volumes[0])
+		})
+	}
+}
+
+// TestWhatIsDroppedBetweenUEs: a packet that turns is dropped by the rules of either UE, and counts there.
+func TestWhatIsDroppedBetweenUEs(t *testing.T) {
+	w := newWorld(t)
+	w.reopen(func(c *Config) { c.Instances[0].UEToUE = true })
+	sender, receiver := session.CellID{SEID: 5, URRID: 1}, session.CellID{SEID: 6, URRID: 1}
+	at := func(e session.Entry, id session.CellID, change func(*session.Entry)) session.Entry {
+		return with(with(e, func(e *session.Entry) { e.Celled, e.Cells = true, []session.CellID{id} }), change)
+	}
+	open := func(*session.Entry) {}
+	closed := func(e *session.Entry) { e.GateClosed = true }
+	slow := func(e *session.Entry) { e.MBR = 1 }
+	var sum [2]uint64
+	for _, row := range []struct {
+		up, down func(*session.Entry)
+		reason   string
+		counts   [2]uint64 // of four packets
+	}{
+		{open, open, "downlink_forwarded", [2]uint64{4, 4}},
+		{open, closed, "gate_closed", [2]uint64{0, 4}},
+		{open, slow, "mbr_exceeded", [2]uint64{1, 4}},
+		{slow, open, "mbr_exceeded", [2]uint64{4, 1}},
+	} {
+		require.NoError(t, w.d.Apply(session.Changes{
+			Cells: []session.Cell{{ID: sender, BeforeQoS: true}, {ID: receiver, BeforeQoS: true}},
+			Puts:  []session.Entry{at(uplinkOf(5), sender, row.up), at(downlinkOf(6), receiver, row.down)},
+		}))
+		reasons := w.reasons()
+		for range 4 {
+			w.run("access0", tunnel(t, slice1, teid(5), inner(t, ue(5), ue(6), 64, 1000)), 0)
+		}
+		require.NotZero(t, difference(reasons, w.reasons())[row.reason])
+		volumes, err := w.d.Volumes([]session.CellID{sender, receiver})
+		require.NoError(t, err)
+		sum[0], sum[1] = sum[0]+row.counts[0], sum[1]+row.counts[1]
+		require.Equal(t, sum, [2]uint64{volumes[0].UplinkPackets, volumes[1].DownlinkPackets}, row.reason)
+	}
+}
+
 // TestSharedMeters has two bearers share an AMBR, and a packet pay all of its meters or none.
 func TestSharedMeters(t *testing.T) {
 	w := newWorld(t)

@@ -52,11 +52,20 @@ type pgwuCell struct {
 	Aux   uint32
 }
 
+type pgwuCellDrops uint32
+
+const (
+	pgwuCellDropsCELL_QOS_DROPS pgwuCellDrops = 1
+	pgwuCellDropsCELL_FAR_DROPS pgwuCellDrops = 2
+)
+
 type pgwuCellOrigin struct {
 	_      structs.HostLayout
 	Seid   uint64
 	UrrId  uint32
 	Limits uint32
+	Drops  uint32
+	Pad    uint32
 }
 
 type pgwuCopyHead struct {
@@ -216,7 +225,7 @@ type pgwuInstance struct {
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 10
+	pgwuLayoutLAYOUT pgwuLayout = 11
 )
 
 type pgwuLimited uint32
@@ -440,9 +449,9 @@ type pgwuTypes struct {
 	Trait        uint32
 	Direction    uint32
 	Limited      uint32
+	CellDrops    uint32
 	Side         uint32
 	EventKind    uint32
-	_            [4]byte
 	Event        struct {
 		_          structs.HostLayout
 		Kind       uint32

@@ -256,7 +256,7 @@ func (t *tables) rule(w pgwuWord) session.Rule {
 
 func (t *tables) cellID(index uint32) session.CellID {
 	o := t.cellOrigins.slots[index]
-	return session.CellID{SEID: pfcp.SEID(o.Seid), URRID: pfcp.URRID(o.UrrId)}
+	return session.CellID{SEID: pfcp.SEID(o.Seid), URRID: pfcp.URRID(o.UrrId), Dropped: o.Drops&uint32(pgwuCellDropsCELL_FAR_DROPS) != 0}
 }
 
 func (t *tables) meterID(index uint32) session.MeterID {

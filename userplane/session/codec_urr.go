@@ -26,8 +26,8 @@ func (v *Volume) numbers() [4]*uint64 {
 }
 
 // times are the times of a URR, in the order in which they stand in a record.
-func (u *URR) times() [8]*Time {
-	return [8]*Time{&u.Split, &u.Start, &u.First, &u.LastPacket, &u.Running, &u.Period, &u.Valid, &u.Held}
+func (u *URR) times() [9]*Time {
+	return [9]*Time{&u.Split, &u.Start, &u.First, &u.LastPacket, &u.Seen, &u.Running, &u.Period, &u.Valid, &u.Held}
 }
 
 func (u *URR) flags() [3]*bool { return [3]*bool{&u.Active, &u.Exhausted, &u.Done} }
@@ -47,6 +47,10 @@ func (w *encoder) urr(u *URR) {
 	w.bool(u.Celled)
 	if u.Celled {
 		w.volume(&u.Counted)
+	}
+	w.bool(u.Drops)
+	if u.Drops {
+		w.volume(&u.Dropped)
 	}
 	w.uint(uint64(len(u.Frozen)))
 	for i := range u.Frozen {
@@ -103,6 +107,9 @@ func (r *decoder) urr() URR {
 	r.volume(&u.Entries)
 	if u.Celled = r.bool(); u.Celled {
 		r.volume(&u.Counted)
+	}
+	if u.Drops = r.bool(); u.Drops {
+		r.volume(&u.Dropped)
 	}
 	u.Frozen = list(r, r.key)
 	for _, t := range u.times() {

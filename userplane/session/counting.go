@@ -12,6 +12,11 @@ import (
 // when a URR has a volume quota, which holds for all its entries together and to the packet. A URR with a volume
 // threshold is in cells everywhere or nowhere, so that its cell or its entries can tell when it is reached.
 //
+// A URR that measures before QoS enforcement is in cells, which count what gates and policers drop, too.
+//
+// What FARs drop is no usage. But it is traffic, whose start and stop a URR may have to tell: then it has a cell of its own
+// for it, which rules that drop count in, whether the entry is celled or not.
+//
 // The entry's own count stands still while it is celled. So nothing is lost at the change, whenever the data path makes
 // it: what came before stands in the entry, what comes after in the cells, and the URR has both.
 
@@ -54,7 +59,7 @@ func (c *compiler) celled(t Table) {
 	}
 	needs := make([]bool, len(c.s.URRs))
 	for i := range c.s.URRs {
-		needs[i] = c.s.URRs[i].hasVolumeQuota()
+		needs[i] = c.s.URRs[i].hasVolumeQuota() || c.s.URRs[i].informed(pfcp.MeasureBeforeQoS)
 	}
 	for again := true; again; {
 		again = false
@@ -67,6 +72,49 @@ func (c *compiler) celled(t Table) {
 			c.cell(e, needs)
 		}
 	}
+	if c.s.Detects() {
+		c.dropped(t)
+	}
+}
+
+// dropped has the rules that drop count for the URRs that start and stop with what they drop, and for none else.
+func (c *compiler) dropped(t Table) {
+	for i := range t {
+		for _, r := range t[i].Rules {
+			p, ok := find(c.s.PDRs, r.Origin.PDRID, idOfPDR)
+			if !ok || r.Action != ActionDrop || !c.s.drops(&c.s.PDRs[p]) {
+				continue
+			}
+			var cells []CellID
+			for _, id := range c.s.PDRs[p].urrs() {
+				if u, ok := find(c.s.URRs, id, idOfURR); ok && c.s.URRs[u].detects() {
+					cells = append(cells, CellID{c.s.SEID, id, true})
+				}
+			}
+			if len(cells) > 0 {
+				r.Cells = cells
+			}
+		}
+	}
+}
+
+// drops says whether the PDR's own FAR drops; a spent quota may have it drop for a while, which is not meant here.
+func (s *Session) drops(p *PDR) bool {
+	if at, ok := find(s.FARs, p.FARID, idOfFAR); ok {
+		return s.FARs[at].Action&pfcp.ActionDrop != 0
+	}
+	far := p.predefinedFAR()
+	return far != nil && far.Action&pfcp.ActionDrop != 0
+}
+
+// detects says whether the start or the stop of its traffic makes a difference to the URR.
+func (u *URR) detects() bool {
+	return u.Triggers&(pfcp.ReportStartOfTraffic|pfcp.ReportStopOfTraffic) != 0 || u.Method&pfcp.MeasureEvent != 0
+}
+
+// Detects says whether the start or the stop of traffic makes a difference to a URR of the session.
+func (s *Session) Detects() bool {
+	return slices.ContainsFunc(s.URRs, func(u URR) bool { return u.detects() })
 }
 
 // wantsCells says whether an entry is to be celled: for URRs that need cells, or since its rules have not all the same
@@ -100,12 +148,12 @@ func (c *compiler) cell(e *Entry, needs []bool) {
 			}
 			u := &c.s.URRs[at]
 			needs[at] = needs[at] || u.Triggers&pfcp.ReportVolumeThreshold != 0
-			if id := (CellID{c.s.SEID, u.ID}); !slices.Contains(r.Cells, id) {
+			if id := (CellID{SEID: c.s.SEID, URRID: u.ID}); !slices.Contains(r.Cells, id) {
 				r.Cells = append(r.Cells, id)
 			}
 		}
 		if len(r.Cells) == 0 {
-			r.Cells = []CellID{{c.s.SEID, rest}}
+			r.Cells = []CellID{{SEID: c.s.SEID, URRID: rest}}
 		}
 	}
 }
@@ -135,11 +183,14 @@ func (s Session) CellIDs() []CellID {
 	var all []CellID
 	for i := range s.URRs {
 		if s.URRs[i].Celled {
-			all = append(all, CellID{s.SEID, s.URRs[i].ID})
+			all = append(all, CellID{SEID: s.SEID, URRID: s.URRs[i].ID})
+		}
+		if s.URRs[i].Drops {
+			all = append(all, CellID{s.SEID, s.URRs[i].ID, true})
 		}
 	}
 	if s.Rest {
-		all = append(all, CellID{s.SEID, rest})
+		all = append(all, CellID{SEID: s.SEID, URRID: rest})
 	}
 	return all
 }
@@ -149,12 +200,16 @@ func (s Session) CellIDs() []CellID {
 func (s Session) Cells() []Cell {
 	var all []Cell
 	for i := range s.URRs {
-		if u := &s.URRs[i]; u.Celled {
-			all = append(all, Cell{CellID{s.SEID, u.ID}, u.limits()})
+		u := &s.URRs[i]
+		if u.Celled {
+			all = append(all, Cell{CellID{SEID: s.SEID, URRID: u.ID}, u.limits(), u.informed(pfcp.MeasureBeforeQoS)})
+		}
+		if u.Drops {
+			all = append(all, Cell{ID: CellID{s.SEID, u.ID, true}})
 		}
 	}
 	if s.Rest {
-		all = append(all, Cell{ID: CellID{s.SEID, rest}})
+		all = append(all, Cell{ID: CellID{SEID: s.SEID, URRID: rest}})
 	}
 	return all
 }
@@ -176,8 +231,13 @@ func (s Session) Settle(counts Counts, now Time) Session {
 			moved = moved.plus(since(&u.Counted, cells[0]))
 			cells = cells[1:]
 		}
+		dropped := Volume{}
+		if u.Drops {
+			dropped = since(&u.Dropped, cells[0])
+			cells = cells[1:]
+		}
 		seen = seen || moved != Volume{}
-		u.advance(moved, now)
+		u.advance(moved, dropped != Volume{}, now)
 	}
 	if s.Rest {
 		next.Packets += cells[0].UplinkPackets + cells[0].DownlinkPackets
@@ -218,6 +278,9 @@ func (s Session) Recount(old Session, after Table, counts Counts) Session {
 	for i := range next.URRs {
 		u := &next.URRs[i]
 		u.Frozen = nil
+		u.Drops = u.Drops || u.detects() && slices.ContainsFunc(s.PDRs, func(p PDR) bool {
+			return slices.Contains(p.urrs(), u.ID) && s.drops(&p)
+		})
 		was, known := find(old.URRs, u.ID, idOfURR)
 		for n := range after {
 			e := &after[n]
@@ -225,8 +288,8 @@ func (s Session) Recount(old Session, after Table, counts Counts) Session {
 				continue
 			}
 			for _, r := range e.Rules {
-				u.Celled = u.Celled || slices.Contains(r.Cells, CellID{s.SEID, u.ID})
-				next.Rest = next.Rest || slices.Contains(r.Cells, CellID{s.SEID, rest})
+				u.Celled = u.Celled || slices.Contains(r.Cells, CellID{SEID: s.SEID, URRID: u.ID})
+				next.Rest = next.Rest || slices.Contains(r.Cells, CellID{SEID: s.SEID, URRID: rest})
 			}
 			b := counts.Of.Find(e.Key)
 			if b != nil && known && (old.counts(b, was) || slices.Contains(old.URRs[was].Frozen, e.Key)) {
@@ -276,7 +339,7 @@ func (s Session) LateCells(ids []CellID, now []Volume, final []pfcp.UsageReport)
 	for n, id := range ids {
 		at, ok := find(s.URRs, id.URRID, idOfURR)
 		r := lastOf(final, id.URRID)
-		if !ok || r == nil {
+		if !ok || r == nil || id.Dropped {
 			continue
 		}
 		if moved, ok := now[n].minus(s.URRs[at].Counted); ok && moved != (Volume{}) {

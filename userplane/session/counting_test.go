@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -88,7 +89,7 @@ func TestAURRMovesIntoACellAndOutOfIt(t *testing.T) {
 	send(0, 1000)
 	old := compile(t, l.s).Find(downlinkKey)
 	l.modify(bearer(), func() { l.send(old, 0, 300) }) // by the rules of before
-	require.Equal(t, []CellID{{9, 1}, {9, 2}}, l.s.CellIDs())
+	require.Equal(t, []CellID{{SEID: 9, URRID: 1}, {SEID: 9, URRID: 2}}, l.s.CellIDs())
 	require.True(t, compile(t, l.s).Find(downlinkKey).Celled)
 	require.False(t, compile(t, l.s).Find(uplinkKey).Celled)
 	require.Equal(t, l.s, reread(t, l.s))
@@ -215,4 +216,85 @@ func countsUnderModifications(t *testing.T, random *rand.Rand) {
 	if two {
 		require.Equal(t, octets(some), reported[2])
 	}
+}
+
+// What a FAR drops starts and stops traffic, and is no usage.
+func TestDroppedPacketsStartAndStopTraffic(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.MeasurementMethod |= pfcp.MeasureEvent
+		u.ReportingTriggers = pfcp.ReportStartOfTraffic | pfcp.ReportStopOfTraffic
+		u.InactivityDetectionTime = pfcp.Some(uint32(5))
+	})
+	require.Empty(t, l.s.Cells(), "none as long as nothing is dropped")
+	action := func(id pfcp.FARID, a pfcp.ApplyAction) {
+		l.modify(&pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{ID: id, ApplyAction: pfcp.Some(a)}}})
+	}
+	action(2, pfcp.ActionDrop)
+	dropped := CellID{SEID: 9, URRID: 1, Dropped: true}
+	require.Equal(t, []Cell{{ID: dropped}}, l.s.Cells())
+	down := compile(t, l.s).Find(downlinkKey)
+	require.Equal(t, []CellID{dropped}, down.Cells)
+	require.Empty(t, compile(t, l.s).Find(uplinkKey).Cells)
+	require.False(t, down.Celled, "what it counts as forwarded stands still where it is")
+
+	l.cells[dropped] = Volume{DownlinkOctets: 100, DownlinkPackets: 1}
+	r := l.one(time.Second)
+	require.Equal(t, pfcp.TriggerStartOfTraffic, r.Trigger)
+	require.Equal(t, volume(0, 0), r.Volume)
+	require.Equal(t, l.s, reread(t, l.s))
+	l.cells[dropped] = Volume{DownlinkOctets: 200, DownlinkPackets: 2}
+	require.Empty(t, l.after(4*time.Second))
+	require.Empty(t, l.after(4*time.Second))
+	require.Equal(t, l.now+Time(time.Second), l.s.Next(l.now, time.Minute))
+	require.Equal(t, pfcp.TriggerStopOfTraffic, l.one(time.Second).Trigger)
+
+	action(2, pfcp.ActionForward)
+	require.Empty(t, compile(t, l.s).Find(downlinkKey).Cells)
+	l.packets(10, 20)
+	r = l.one(time.Second)
+	require.Equal(t, pfcp.TriggerStartOfTraffic, r.Trigger)
+	require.Equal(t, volume(10, 20), r.Volume)
+	l.after(time.Hour)
+	action(2, pfcp.ActionDrop) // what the cell has counted before does not count again
+	require.Empty(t, l.after(time.Second))
+	l.cells[dropped] = Volume{DownlinkOctets: 300, DownlinkPackets: 3}
+	require.Len(t, l.after(time.Second), 1)
+}
+
+// A spent quota drops, too, but that starts no traffic.
+func TestWhatASpentQuotaDropsStartsNoTraffic(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers, u.VolumeQuota = pfcp.ReportStartOfTraffic|pfcp.ReportVolumeQuota, total(10)
+	})
+	l.packets(10, 0)
+	l.after(time.Second)
+	require.False(t, l.forwards())
+	for _, e := range compile(t, l.s) {
+		require.Equal(t, []CellID{{SEID: 9, URRID: 1}}, e.Cells)
+	}
+}
+
+func TestAMeasurementBeforeQoSIsInCellsThatCountWhatLimitsDrop(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.MeasurementInformation = pfcp.Some(pfcp.MeasureBeforeQoS)
+		u.ReportingTriggers, u.VolumeThreshold = pfcp.ReportVolumeThreshold, total(1000)
+	})
+	id := CellID{SEID: 9, URRID: 1}
+	require.Equal(t, []Cell{{ID: id, Limits: VolumeLimits{TotalThreshold: 1000}, BeforeQoS: true}}, l.s.Cells())
+	for _, e := range compile(t, l.s) {
+		require.True(t, e.Celled)
+		require.Equal(t, []CellID{id}, e.Cells)
+	}
+	l.packets(100, 200)
+	require.Empty(t, l.after(time.Second))
+	l.cells[id] = Volume{UplinkOctets: 100, UplinkPackets: 1, DownlinkOctets: 900, DownlinkPackets: 7}
+	require.Equal(t, volume(100, 900), l.one(time.Second).Volume)
+
+	l.update(pfcp.URRParameters{MeasurementInformation: pfcp.Some(pfcp.MeasurementInformation(0))})
+	require.False(t, compile(t, l.s).Find(uplinkKey).Celled)
+	require.False(t, l.s.Cells()[0].BeforeQoS)
+	l.packets(1, 2)
+	require.Empty(t, l.after(time.Second))
+	_, reports := l.s.Report([]pfcp.URRID{1}, TriggerImmediate, pfcp.Opt[uint32]{}, l.now)
+	require.Equal(t, volume(1, 2), reports[0].Volume)
 }

@@ -217,7 +217,7 @@ func TestStartAndStopOfAnApplicationNameIt(t *testing.T) {
 	s, err := establishWith(t, grants, req)
 	require.NoError(t, err)
 	at, _ := find(s.URRs, pfcp.URRID(2), idOfURR)
-	s.URRs[at].advance(Volume{DownlinkPackets: 1, DownlinkOctets: 100}, morning.add(1))
+	s.URRs[at].advance(Volume{DownlinkPackets: 1, DownlinkOctets: 100}, false, morning.add(1))
 	s, _ = s.Tick(morning.add(1))
 	require.Len(t, s.Unconfirmed, 1)
 	require.Equal(t, pfcp.TriggerStartOfTraffic, s.Unconfirmed[0].Trigger)

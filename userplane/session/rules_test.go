@@ -198,7 +198,7 @@ func TestWhatRulesCompileTo(t *testing.T) {
 					Remote:  cp.IPv4, RemoteTEID: 0xcc, Local: slice, Origin: Origin{SEID: 9, PDRID: 4, FARID: 3, Precedence: 255},
 				}
 				up.More = []Rule{more}
-				up.Celled, up.Cells, up.More[0].Cells = true, []CellID{{9, rest}}, []CellID{{9, 1}}
+				up.Celled, up.Cells, up.More[0].Cells = true, []CellID{{SEID: 9, URRID: rest}}, []CellID{{SEID: 9, URRID: 1}}
 				key := Key{Direction: Downlink, Local: slice, TEID: 0x1002}
 				*t = append(*t, Entry{Key: key, Rule: Rule{
 					Remote: remote, RemoteTEID: 0xaa, Local: slice,

@@ -661,10 +661,6 @@ func TestRefusals(t *testing.T) {
 			},
 			creation, pfcp.IEHeaderEnrichment, far(1),
 		},
-		"a measurement before QoS": {
-			func(r request) { r.CreateURRs[0].MeasurementInformation = pfcp.Some(pfcp.MeasureBeforeQoS) },
-			creation, pfcp.IEMeasurementInformation, urr(1),
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, _, err := Establish(bearer(row.change), 9, slice, DefaultLimits(), &counter{}, morning)

@@ -94,7 +94,8 @@ type Rule struct {
 	MBR        uint64  // kbit/s of the one QER whose limit is this rule's alone; 0: not limited by it
 	Meters     []Meter // limits that it shares. A packet passes when all allow it, and only then counts in any
 	// Cells are those of its URRs where several rules share the entry, or a URR has a quota. Any other needs none: what
-	// the entry counts is what its URRs count, and the packet touches no other memory for it.
+	// the entry counts is what its URRs count, and the packet touches no other memory for it. A rule whose FAR drops has
+	// those of its URRs that start and stop with dropped packets, too.
 	Cells []CellID
 
 	Origin Origin
@@ -157,10 +158,11 @@ type Meter struct {
 	MBR uint64 // kbit/s
 }
 
-// CellID names the cell that a URR counts in.
+// CellID names a cell that a URR counts in.
 type CellID struct {
-	SEID  pfcp.SEID
-	URRID pfcp.URRID
+	SEID    pfcp.SEID
+	URRID   pfcp.URRID
+	Dropped bool // it counts what FARs drop, and nothing else
 }
 
 // VolumeLimits are counts of a cell that matter. Each is absolute, in the cell's own count of octets since it was made; 0 is
@@ -173,8 +175,9 @@ type VolumeLimits struct {
 
 // Cell is a usage cell with its limits.
 type Cell struct {
-	ID     CellID
-	Limits VolumeLimits
+	ID        CellID
+	Limits    VolumeLimits
+	BeforeQoS bool // it counts what gates and policers drop, too
 }
 
 // Origin says which rules an entry came from. The data path only stores it, for the tables that people read.

@@ -23,6 +23,7 @@ type URR struct {
 	Start      Time // of the measurement
 	First      Time // packet of the measurement; 0: none
 	LastPacket Time // ever
+	Seen       Time // likewise, dropped ones that it starts and stops with, too
 	Running    Time // up to when time is measured; 0: it is not
 	Active     bool // traffic has started, and not stopped
 	Period     Time // when the next periodic report is due; 0: none
@@ -40,6 +41,8 @@ type URR struct {
 	Frozen  []Key  // that counted for it, and now have its cell do it
 	Celled  bool   // it has a cell
 	Counted Volume // of the cell
+	Drops   bool   // it has a cell for what FARs drop
+	Dropped Volume // of that
 }
 
 // servedTriggers are the Reporting Triggers, TS 29.244 8.2.19, that bring reports here.
@@ -62,8 +65,6 @@ func (u *URR) check() error {
 		return fault(pfcp.IEMeasurementMethod, "measurement method %#x is not served", uint8(u.Method))
 	case u.Triggers&^servedTriggers != 0:
 		return fault(pfcp.IEReportingTriggers, "reporting triggers %#x are not served", uint32(u.Triggers))
-	case p.MeasurementInformation.Value&pfcp.MeasureBeforeQoS != 0:
-		return fault(pfcp.IEMeasurementInformation, "measurement before QoS enforcement is not served")
 	case u.Triggers&pfcp.ReportPeriodic != 0 && p.MeasurementPeriod.Value == 0:
 		return missing(u.ID, pfcp.IEMeasurementPeriod)
 	case u.Triggers&pfcp.ReportVolumeThreshold != 0 && p.VolumeThreshold == (pfcp.Volume{}):
@@ -233,8 +234,9 @@ func numbers(p *pfcp.URRParameters) [12]*pfcp.Opt[uint32] {
 }
 
 // advance takes what was counted since the last time, and the time itself. When the monitoring time has come since, which
-// is looked at as it comes, what was counted is from before it.
-func (u *URR) advance(moved Volume, now Time) {
+// is looked at as it comes, what was counted is from before it. dropped: FARs have dropped packets, which are traffic but
+// no usage.
+func (u *URR) advance(moved Volume, dropped bool, now Time) {
 	splits := u.split(now)
 	packets := moved.UplinkPackets+moved.DownlinkPackets > 0
 	if u.informed(pfcp.MeasurementInactive) {
@@ -246,17 +248,20 @@ func (u *URR) advance(moved Volume, now Time) {
 	if u.Method&pfcp.MeasureDuration != 0 {
 		u.run(packets, now)
 	}
-	if !packets {
+	if !packets && !dropped {
 		return
 	}
 	to := &u.Now
 	if splits {
 		to = &u.Before
 	}
-	to.Volume = to.Volume.plus(moved)
-	u.LastPacket, u.Held = now, now
-	if u.First == 0 {
-		u.First = now
+	u.Seen = now
+	if packets {
+		to.Volume = to.Volume.plus(moved)
+		u.LastPacket, u.Held = now, now
+		if u.First == 0 {
+			u.First = now
+		}
 	}
 	if !u.Active && u.Method&pfcp.MeasureEvent != 0 {
 		to.Events++
@@ -361,7 +366,7 @@ func (u *URR) limited(unreported Measured) Measured {
 // traffic finds its start and its stop, which an Inactivity Detection Time without packets is.
 func (u *URR) traffic(now Time) (trigger uint32) {
 	idle := u.Parameters.InactivityDetectionTime.Value
-	fresh := u.LastPacket != 0 && (idle == 0 || now < u.LastPacket.add(idle))
+	fresh := u.Seen != 0 && (idle == 0 || now < u.Seen.add(idle))
 	switch {
 	case !u.Active && fresh:
 		u.Active = true
@@ -499,7 +504,7 @@ func (u *URR) next(now Time) (at Time, watched bool) {
 		}
 	}
 	if u.Active && p.InactivityDetectionTime.Value > 0 {
-		soonest(&at, u.LastPacket.add(p.InactivityDetectionTime.Value))
+		soonest(&at, u.Seen.add(p.InactivityDetectionTime.Value))
 	}
 	if u.Running != 0 {
 		left := func(limit pfcp.Opt[uint32], ran Time) {

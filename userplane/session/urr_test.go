@@ -386,7 +386,6 @@ func TestURRsThatCannotBeServed(t *testing.T) {
 	for name, change := range map[string]func(*pfcp.CreateURR){
 		"dropped downlink traffic":    func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportDroppedDownlink },
 		"MAC addresses":               func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportMACAddresses },
-		"a measurement before QoS":    func(u *pfcp.CreateURR) { u.MeasurementInformation = pfcp.Some(pfcp.MeasureBeforeQoS) },
 		"an unknown method":           func(u *pfcp.CreateURR) { u.MeasurementMethod = 8 },
 		"a period without its length": func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportPeriodic },
 		"a volume threshold of 0 octets": func(u *pfcp.CreateURR) {

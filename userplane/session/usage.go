@@ -63,7 +63,10 @@ func (s Session) Observes() bool { return s.InactivityTimer != 0 || len(s.URRs) 
 
 // Touches says whether a modification may change which packets a URR counts, or asks what it has counted: then the
 // session must be settled first.
-func Touches(req *pfcp.SessionModificationRequest) bool {
+func (s *Session) Touches(req *pfcp.SessionModificationRequest) bool {
+	if s.Detects() && slices.ContainsFunc(req.UpdateFARs, func(f pfcp.UpdateFAR) bool { return f.ApplyAction.Present }) {
+		return true // of packets that are dropped
+	}
 	return req.QueryAll || len(req.QueryURRs) > 0 || len(req.RemoveURRs) > 0 || len(req.UpdateURRs) > 0 || len(req.RemovePDRs) > 0 ||
 		len(req.CreatePDRs) > 0 || len(req.UpdatePDRs) > 0 || len(req.UpdateTrafficEndpoints) > 0 || len(req.RemoveTrafficEndpoints) > 0
 }

@@ -250,11 +250,16 @@ func TestTheLimitsOfACell(t *testing.T) {
 	c.DiffCells(l.s.Cells(), l.s.Cells())
 	require.True(t, c.Empty())
 	c.DiffCells(l.s.Cells(), nil)
-	require.Equal(t, []CellID{{9, 1}}, c.Removes)
+	require.Equal(t, []CellID{{SEID: 9, URRID: 1}}, c.Removes)
 }
 
 func TestWhichModificationsTouchTheCounts(t *testing.T) {
-	require.False(t, Touches(&pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{ID: 1}}}), "a handover does not")
-	require.True(t, Touches(&pfcp.SessionModificationRequest{QueryAll: true}))
-	require.True(t, Touches(&pfcp.SessionModificationRequest{RemovePDRs: []pfcp.PDRID{1}}))
+	s := newLife(t).s
+	wakes := &pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{ID: 1, ApplyAction: pfcp.Some(pfcp.ActionForward)}}}
+	require.False(t, s.Touches(&pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{ID: 1}}}), "a handover does not")
+	require.False(t, s.Touches(wakes))
+	require.True(t, s.Touches(&pfcp.SessionModificationRequest{QueryAll: true}))
+	require.True(t, s.Touches(&pfcp.SessionModificationRequest{RemovePDRs: []pfcp.PDRID{1}}))
+	s = newLife(t, func(u *pfcp.CreateURR) { u.ReportingTriggers = pfcp.ReportStartOfTraffic }).s
+	require.True(t, s.Touches(wakes), "what is dropped may be a start of traffic")
 }

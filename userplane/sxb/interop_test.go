@@ -111,7 +111,18 @@ func TestFree5GC(t *testing.T) {
 		ie.NewCreateBAR(ie.NewBARID(1), ie.NewDownlinkDataNotificationDelay(0)),
 		ie.NewPDNType(1),
 	}
+	// From v3.3 on: one URR before QoS enforcement and one after it, with packets.
+	for id, information := range map[uint32]uint8{1: 0x11, 2: 0x10} {
+		rules = append(rules, ie.NewCreateURR(
+			ie.NewURRID(id), ie.NewMeasurementMethod(0, 1, 0), ie.NewReportingTriggers(0x03, 0), ie.NewMeasurementInformation(information),
+			ie.NewMeasurementPeriod(time.Hour), ie.NewVolumeThreshold(7, 1000, 1000, 1000)))
+	}
+	for i := range 2 {
+		rules[i].Add(ie.NewURRID(1), ie.NewURRID(2))
+	}
 	seid, _ := cp.establish(1, rules...)
+	require.True(t, w.dp.cellsPut()[session.CellID{SEID: pfcp.SEID(seid), URRID: 1}].BeforeQoS)
+	require.False(t, w.dp.cellsPut()[session.CellID{SEID: pfcp.SEID(seid), URRID: 2}].BeforeQoS)
 	down := func() session.Entry { return w.dp.snapshot()[downlinkKey("172.16.1.1")] }
 	require.Equal(t, session.ActionNoHeader, down().Action, "never plain IP to the access side")
 	require.Contains(t, w.dp.snapshot(), uplinkKey(0x77))
@@ -217,6 +228,18 @@ func TestErGW(t *testing.T) {
 	require.Equal(t, pfcp.CauseAccepted, cause(t, r.Cause))
 	require.Len(t, r.UsageReport, 2)
 	w.consistent()
+
+	// What the rule of lowest precedence drops is the start of traffic that is asked for.
+	dropped := session.CellID{SEID: pfcp.SEID(seid), URRID: 9, Dropped: true}
+	w.dp.mu.Lock()
+	w.dp.cells[dropped] = session.Volume{UplinkOctets: 80, UplinkPackets: 1}
+	w.dp.mu.Unlock()
+	_, m := cp.receive(message.MsgTypeSessionReportRequest)
+	reports := m.(*message.SessionReportRequest).UsageReport
+	require.Len(t, reports, 1)
+	trigger, err := reports[0].UsageReportTrigger()
+	require.NoError(t, err)
+	require.EqualValues(t, 0x10, trigger[0], "START, TS 29.244 8.2.41")
 }
 
 func TestOAI(t *testing.T) {

@@ -48,7 +48,7 @@ func (sh *shard) beginModification(x *modification) (err error) {
 		return err
 	}
 	x.settled = s
-	touched := session.Touches(m) && (s.Observes() || len(m.CreateURRs) > 0)
+	touched := s.Touches(m) && (s.Observes() || len(m.CreateURRs) > 0)
 	if touched {
 		if x.settled, x.counts, err = sh.settle(s, x.before, x.l.now); err != nil {
 			return err

@@ -49,19 +49,19 @@ type fakeDataPath struct {
 	table    entries
 	usage    map[session.Key]session.Usage
 	cells    map[session.CellID]session.Volume
-	limits   map[session.CellID]session.VolumeLimits
-	injected []string                    // network instance and payload
-	ends     []session.Tunnel            // that got an end marker
-	before   func(session.Changes) error // called first; nil: nothing
-	settling func()                      // called by Settle; nil: nothing
-	fence    func(pfcp.SEID)             // told of sessions that drain
-	held     map[pfcp.SEID]bool          // that were not released
+	limits   map[session.CellID]session.Cell // as they were put
+	injected []string                        // network instance and payload
+	ends     []session.Tunnel                // that got an end marker
+	before   func(session.Changes) error     // called first; nil: nothing
+	settling func()                          // called by Settle; nil: nothing
+	fence    func(pfcp.SEID)                 // told of sessions that drain
+	held     map[pfcp.SEID]bool              // that were not released
 }
 
 func newDataPath() *fakeDataPath {
 	return &fakeDataPath{
 		table: entries{}, usage: map[session.Key]session.Usage{},
-		cells: map[session.CellID]session.Volume{}, limits: map[session.CellID]session.VolumeLimits{},
+		cells: map[session.CellID]session.Volume{}, limits: map[session.CellID]session.Cell{},
 		held: map[pfcp.SEID]bool{},
 	}
 }
@@ -86,7 +86,7 @@ func (d *fakeDataPath) Apply(c session.Changes) error {
 		if _, ok := d.cells[cell.ID]; !ok {
 			d.cells[cell.ID] = session.Volume{}
 		}
-		d.limits[cell.ID] = cell.Limits
+		d.limits[cell.ID] = cell
 	}
 	for _, e := range c.Puts {
 		if isDraining(e) && !isDraining(d.table[e.Key]) {
@@ -227,7 +227,7 @@ func (d *fakeDataPath) countBy(e session.Entry, key session.Key, packets, octets
 	}
 }
 
-func (d *fakeDataPath) limitsOf() map[session.CellID]session.VolumeLimits {
+func (d *fakeDataPath) cellsPut() map[session.CellID]session.Cell {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return maps.Clone(d.limits)
@@ -240,7 +240,7 @@ func (d *fakeDataPath) keepCells(want []session.Cell) {
 	cells := map[session.CellID]session.Volume{}
 	clear(d.limits)
 	for _, c := range want {
-		cells[c.ID], d.limits[c.ID] = d.cells[c.ID], c.Limits
+		cells[c.ID], d.limits[c.ID] = d.cells[c.ID], c
 	}
 	d.cells = cells
 }
@@ -250,8 +250,8 @@ func (d *fakeDataPath) keepCells(want []session.Cell) {
 func (d *fakeDataPath) exceeded() (all []pfcp.SEID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for id, l := range d.limits {
-		v := d.cells[id]
+	for id, c := range d.limits {
+		v, l := d.cells[id], c.Limits
 		for limit, octets := range map[uint64]uint64{
 			l.TotalThreshold: v.UplinkOctets + v.DownlinkOctets, l.TotalQuota: v.UplinkOctets + v.DownlinkOctets,
 		} {
@@ -391,7 +391,7 @@ func (w *world) sessions() []session.Session {
 // held is what the sessions say that the node must hold, and what it holds.
 type held struct {
 	Table                         entries
-	Limits                        map[session.CellID]session.VolumeLimits
+	Cells                         map[session.CellID]session.Cell
 	TEIDs, Addresses              int
 	NamingApplications, InJournal int
 }
@@ -399,7 +399,7 @@ type held struct {
 func (w *world) held() (want, have held) {
 	w.t.Helper()
 	defer w.pause()()
-	want = held{Table: entries{}, Limits: map[session.CellID]session.VolumeLimits{}}
+	want = held{Table: entries{}, Cells: map[session.CellID]session.Cell{}}
 	for _, sh := range w.edge.shards {
 		for s := range sh.sessions.each {
 			table, err := sh.table(s) // some may drain
@@ -408,7 +408,7 @@ func (w *world) held() (want, have held) {
 				want.Table[e.Key] = e
 			}
 			for _, c := range s.Cells() {
-				want.Limits[c.ID] = c.Limits
+				want.Cells[c.ID] = c
 			}
 			want.TEIDs += len(s.FTEIDs())
 			want.Addresses += len(s.Addresses)
@@ -418,7 +418,7 @@ func (w *world) held() (want, have held) {
 			}
 		}
 	}
-	have = held{Table: w.dp.snapshot(), Limits: w.dp.limitsOf()}
+	have = held{Table: w.dp.snapshot(), Cells: w.dp.cellsPut()}
 	stats := w.edge.Stats()
 	for _, slots := range stats.Slots {
 		have.TEIDs += slots.Live
