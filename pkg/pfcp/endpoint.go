@@ -292,6 +292,13 @@ func (e *Endpoint) answerable(peer netip.AddrPort, h Header, err error) bool {
 // send has a datagram written. Nobody may change b any more.
 func (e *Endpoint) send(b []byte, peer netip.AddrPort) { e.out.put(datagram{octets: b, peer: peer}) }
 
+// Hold has what is sent gathered until Release, so that it goes out by few calls of the kernel. It is for whoever answers many
+// requests one right after the other.
+func (e *Endpoint) Hold() { e.out.hold() }
+
+// Release is described at Hold.
+func (e *Endpoint) Release() { e.out.release() }
+
 func (e *Endpoint) countSent(sent, failed int) {
 	e.stats.sent.Add(uint64(sent))
 	e.stats.sendErrors.Add(uint64(failed))

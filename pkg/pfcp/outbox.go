@@ -26,7 +26,7 @@ type outbox struct {
 
 	mu      sync.Mutex
 	queue   []datagram
-	held    int  // readers in the middle of a batch: what is answered meanwhile goes out together
+	held    int  // who will release soon: what is put meanwhile goes out together
 	running bool // there is a goroutine
 
 	writing  sync.Mutex // guards what is below
@@ -67,7 +67,7 @@ func (o *outbox) put(d datagram) {
 	}
 }
 
-// hold begins a time in which datagrams are only gathered; release ends it.
+// hold begins a time in which datagrams are only gathered; release ends it, and writes what anybody has put.
 func (o *outbox) hold() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -77,7 +77,7 @@ func (o *outbox) hold() {
 func (o *outbox) release() {
 	o.mu.Lock()
 	o.held--
-	waiting := o.held == 0 && len(o.queue) > 0
+	waiting := len(o.queue) > 0
 	o.mu.Unlock()
 	if !waiting {
 		return

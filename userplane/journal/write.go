@@ -59,6 +59,12 @@ func (b *Batch) Delete(key Key) {
 // Reset empties the batch.
 func (b *Batch) Reset() { b.b = b.b[:0] }
 
+// Len is how many octets the batch has, and Cut takes back what was added since it had so many.
+func (b *Batch) Len() int { return len(b.b) }
+
+// Cut is described at Len.
+func (b *Batch) Cut(length int) { b.b = b.b[:length] }
+
 // Write appends the batch. When it returns nil, the batch survives the process; when it returns an error (no
 // space, a batch above 4 MiB), nothing of it was written.
 func (j *Journal) Write(b *Batch) error {

@@ -246,10 +246,10 @@ func parseRest(b []byte) (r restRecord, err error) {
 	return r, nil
 }
 
-// rest notes in the batch that addresses rest from now on. They are forgotten there when they have rested.
-func (sh *shard) rest(all []session.Address, now time.Time) {
+// putRest notes in a batch that addresses rest from now on. They are forgotten there when they have rested.
+func putRest(b *journal.Batch, all []session.Address, now time.Time) {
 	for _, a := range all {
-		sh.batch.Put(restKey(a), restRecord{a, now}.encode())
+		b.Put(restKey(a), restRecord{a, now}.encode())
 	}
 }
 

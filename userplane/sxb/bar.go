@@ -102,9 +102,9 @@ func (sh *shard) barsUpdated(seid pfcp.SEID, r *pfcp.SessionReportResponse, now 
 		return
 	}
 	next, extended := s.UpdateBARs(r.UpdateBARs)
-	if err := sh.record(&next); err != nil {
+	if form, err := sh.record(&next); err != nil {
 		sh.e.log.Error("updated BARs not recorded", "seid", uint64(seid), "err", err)
-	} else if err := sh.keep(&s, &next, true, now); err != nil {
+	} else if err := sh.keep(&s, &next, form, now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(seid), "err", err)
 	}
 	if !extended.Present {

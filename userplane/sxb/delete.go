@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/xepc/xepc/pkg/pfcp"
-	"github.com/xepc/xepc/userplane/journal"
 	"github.com/xepc/xepc/userplane/session"
 )
 
@@ -14,6 +13,7 @@ import (
 // the entries. Killed before the record, the next process forwards the packets again, and the duplicate of the request
 // ends the session with the same counts or later ones.
 func (sh *shard) delete(r *pfcp.Request) {
+	sh.commitOf(r.Header.SEID)
 	s, a, err := sh.owned(r)
 	if err != nil {
 		sh.e.refuse(r, 0, err)
@@ -32,10 +32,11 @@ func (sh *shard) delete(r *pfcp.Request) {
 			sh.e.refuse(r, 0, &pfcp.Error{Cause: pfcp.CauseSessionContextNotFound})
 			return
 		}
-		sh.try(r, s.CP.SEID, func() error { return sh.endSession(r, s, a, table) }, func() {
+		undo := func() {
 			a.unsaid()
 			sh.resume(s, table)
-		})
+		}
+		sh.try(r, s.CP.SEID, func() error { return sh.endSession(r, s, a, table, undo) }, undo)
 	}
 	if !s.Observes() {
 		end()
@@ -49,7 +50,7 @@ func (sh *shard) delete(r *pfcp.Request) {
 }
 
 // endSession makes the last usage reports of a session that has been stopped, and lets go of it.
-func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association, table session.Table) (err error) {
+func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association, table session.Table, undo func()) (err error) {
 	ended, now := s, time.Now()
 	if s.Observes() {
 		if ended, _, err = sh.settle(s, table, now); err != nil {
@@ -61,27 +62,19 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association, 
 		reports = append(slices.Clone(s.Unconfirmed), reports...)
 	}
 	answer := &pfcp.SessionDeletionResponse{Cause: pfcp.CauseAccepted, UsageReports: reports, Load: sh.e.loadFor(a), Overload: sh.e.overloadFor(a, now)}
-	sh.batch.Reset()
-	sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(s.SEID)})
-	sh.rest(s.Addresses, now)
-	if err := sh.putAnswer(r, s.SEID, s.CP.SEID, answer); err != nil {
-		return err
-	}
-	if err := sh.flush(); err != nil {
-		return err
-	}
-	changes := session.Diff(table, nil)
-	changes.DiffCells(s.Cells(), nil)
-	if err := sh.e.dp.Apply(changes); err != nil {
-		// The session is gone all the same; its entries drop packets, and the next start removes them.
-		sh.e.log.Error("entries of a deleted session stay in the data path", "seid", uint64(s.SEID), "err", err)
-	}
-	sh.drop(&s)
-	a.sessions.Add(-1)
-	sh.letGo(&s, nil, now)
-	sh.bury(s.SEID, now)
-	sh.accept(r, sh.answer)
-	return nil
+	return sh.commit(commit{r: r, cp: s.CP.SEID, before: &s, now: now, undo: undo, done: func(c *commit) {
+		changes := session.Diff(table, nil)
+		changes.DiffCells(s.Cells(), nil)
+		if err := sh.e.dp.Apply(changes); err != nil {
+			// The session is gone all the same; its entries drop packets, and the next start removes them.
+			sh.e.log.Error("entries of a deleted session stay in the data path", "seid", uint64(s.SEID), "err", err)
+		}
+		sh.drop(&s)
+		a.sessions.Add(-1)
+		sh.letGo(&s, nil, now)
+		sh.bury(s.SEID, now)
+		sh.accept(r, c.answer)
+	}}, answer)
 }
 
 // stopped are a session's entries that drop, so that they count no more.

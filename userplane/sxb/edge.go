@@ -7,7 +7,7 @@
 // together. Killed after the record, the next process finds the session, puts the entries in that are missing, and
 // gives the recorded answer to the duplicate of the request; killed before it, nothing has happened, and the
 // duplicate is a new request. Should the data path refuse, the old record is written again, and then the refusal
-// sent.
+// sent. Requests that a shard finds waiting at once are a group: one write makes all of their records durable.
 //
 // Ownership. A session belongs to one shard, chosen by its SEID, and to one association; the directory of
 // associations is an immutable value that only the keeper replaces. Shards and keeper never wait for each other.

@@ -48,6 +48,7 @@ type establishment struct {
 // a session of the same association, the new one takes its place, SEID included. owner is the association when the
 // request came.
 func (sh *shard) establish(r *pfcp.Request, m *pfcp.SessionEstablishmentRequest, owner uint32, seid, holder pfcp.SEID) {
+	sh.commitOf(holder)
 	if sh.waitsFor(holder, r, func(sh *shard) { sh.establish(r, m, owner, seid, holder) }) {
 		return
 	}
@@ -125,14 +126,18 @@ func (sh *shard) beginSession(x *establishment) (err error) {
 	return sh.commitSession(x, changes)
 }
 
-// commitSession makes the session durable and forwarding, and answers.
+// commitSession has the session become durable and forwarding.
 func (sh *shard) commitSession(x *establishment, changes session.Changes) error {
-	if err := sh.commit(x.r, x.old, &x.next, changes, x.next.CP.SEID, x.answer); err != nil {
-		return err
-	}
+	return sh.commit(commit{
+		r: x.r, cp: x.next.CP.SEID, before: x.old, next: &x.next, changes: changes, now: x.l.now,
+		undo: func() { sh.undoEstablishment(x) }, done: func(c *commit) { sh.endEstablishment(x, c) },
+	}, x.answer)
+}
+
+// endEstablishment takes the session over, and answers.
+func (sh *shard) endEstablishment(x *establishment, c *commit) {
 	x.made = true
-	answer := sh.answer
-	if err := sh.keep(x.old, &x.next, true, x.l.now); err != nil {
+	if err := sh.keep(x.old, &x.next, c.form, x.l.now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(x.seid), "err", err)
 	}
 	if x.old != nil {
@@ -142,9 +147,8 @@ func (sh *shard) commitSession(x *establishment, changes session.Changes) error 
 		sh.look(&x.next, nil, true)
 		sh.letGo(x.old, &x.next, x.l.now)
 	}
-	sh.accept(x.r, answer)
+	sh.accept(x.r, c.answer)
 	sh.sendReports(&x.next, x.l.now)
-	return nil
 }
 
 // beginReplacement stops the session whose place the new one takes. When it counts, its last packets are waited for.

@@ -136,12 +136,16 @@ func (sh *shard) goOn(over uint64) {
 			sh.unpause(p)
 		}
 	}
+	sh.flush()
 }
 
 // unpause does what has waited for a session, until that pauses again.
 func (sh *shard) unpause(p *pause) {
 	delete(sh.paused, p.seid)
-	for len(p.waiting) > 0 && sh.paused[p.seid] == nil {
+	for len(p.waiting) > 0 || p.due {
+		if sh.flush(); len(p.waiting) == 0 || sh.paused[p.seid] != nil {
+			break
+		}
 		w := p.waiting[0]
 		p.waiting = p.waiting[1:]
 		if w.request != nil {

@@ -206,7 +206,7 @@ func TestRequestsThatTheJournalHasNoRoomFor(t *testing.T) {
 	dir := t.TempDir()
 	testkit.Mount(t, "tmpfs", dir, "size=1m")
 	w := &world{t: t, dir: dir, boot: testBoot, dp: newDataPath(), change: []func(*Config){
-		impatient, pooled("172.16.9.0/28", ""),
+		impatient, pooled("172.16.9.0/28", ""), oneShard,
 	}}
 	w.start()
 	t.Cleanup(func() { w.kill() })
@@ -238,6 +238,15 @@ func TestRequestsThatTheJournalHasNoRoomFor(t *testing.T) {
 	noRoom(cp.modify(seid, ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(1))).Cause, "a modification")
 	noRoom(cp.modify(pool, ie.NewRemovePDR(ie.NewPDRID(2)), ie.NewRemovePDR(ie.NewPDRID(1))).Cause, "one that releases an address")
 	noRoom(cp.delete(seid).Cause, "a deletion")
+	requests := []message.Message{
+		cp.establishment(cp.next(), 3, addressless(chooseIPv4)...), cp.establishment(cp.next(), 1, bearer("172.16.1.3")...),
+		cp.modification(pool, apply(1)),
+	}
+	cp.together(requests...)()
+	for i, m := range cp.answers(requests...) {
+		require.Equal(t, []pfcp.Cause{pfcp.CauseNoResourcesAvailable}, causesOf(t, []message.Message{m}), i)
+	}
+	w.consistent()
 	noRoom(cp.provision(application("video", flowWeb)).Cause, "PFDs")
 	other := newControlPlane(t, w, "127.77.92.2", "other.example")
 	noRoom(other.setup().Cause, "an association")

@@ -161,7 +161,7 @@ func TestOMEC(t *testing.T) {
 	require.Equal(t, "172.16.1.1/32", table[uplinkKey(teid)].Sources[0].String(), "the session's own address is checked")
 	cp.modify(seid, ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(2), ie.NewUpdateForwardingParameters(
 		ie.NewDestinationInterface(ie.DstInterfaceAccess), none, outer(0xaa, remote.String()))))
-	require.Equal(t, session.ActionForward, w.dp.snapshot()[downlinkKey("172.16.1.1")].Action)
+	require.Equal(t, session.ActionForward, w.dp.settled(t)[downlinkKey("172.16.1.1")].Action)
 	w.consistent()
 
 	// Its deletion brings IEs that have no business there.

@@ -28,6 +28,7 @@ type modification struct {
 
 // modify answers a Session Modification Request, TS 29.244 6.3.3.
 func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
+	sh.commitOf(r.Header.SEID)
 	s, a, err := sh.owned(r)
 	if err != nil {
 		sh.e.refuse(r, 0, err)
@@ -107,8 +108,7 @@ func (sh *shard) endEntries(x *modification) error {
 	return sh.commitModification(x)
 }
 
-// commitModification makes the next session the session. When usage cells go, the last packets that count in them are
-// waited for before the answer leaves.
+// commitModification has the next session become the session.
 func (sh *shard) commitModification(x *modification) error {
 	drain(x.after, sh.drainsAfter(&x.s, &x.next))
 	changes := session.Diff(x.before, x.after)
@@ -117,12 +117,17 @@ func (sh *shard) commitModification(x *modification) error {
 	x.answer.UsageReports = append(x.asked, x.final...)
 	removes := changes.Removes
 	changes.Removes = nil
-	if err := sh.commit(x.r, &x.s, &x.next, changes, x.next.CP.SEID, x.answer); err != nil {
-		return err
-	}
+	return sh.commit(commit{
+		r: x.r, cp: x.next.CP.SEID, before: &x.s, next: &x.next, changes: changes, now: x.l.now,
+		undo: func() { sh.undoModification(x) }, done: func(c *commit) { sh.endModification(x, c, removes) },
+	}, x.answer)
+}
+
+// endModification makes the next session the session. When usage cells go, the last packets that count in them are
+// waited for before the answer leaves.
+func (sh *shard) endModification(x *modification, c *commit, removes []session.CellID) {
 	x.made = true
-	answer := sh.answer
-	if err := sh.keep(&x.s, &x.next, true, x.l.now); err != nil {
+	if err := sh.keep(&x.s, &x.next, c.form, x.l.now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(x.s.SEID), "err", err)
 	}
 	if rearms(x.m) {
@@ -131,20 +136,25 @@ func (sh *shard) commitModification(x *modification) error {
 	sh.look(&x.next, sh.drainsAfter(&x.s, &x.next), x.m.DropBuffered)
 	sh.letGo(&x.s, &x.next, x.l.now)
 	if len(removes) == 0 {
-		sh.accept(x.r, answer)
-		return nil
+		sh.accept(x.r, c.answer)
+		return
 	}
+	first := c.answer
 	sh.pause(x.s.SEID, x.r, func() {
-		if sh.endCells(x.settled, removes, x.final) && sh.sessions.has(x.s.SEID) {
-			x.answer.UsageReports = append(x.asked, x.final...)
-			if err := sh.write(x.r, &x.next, &x.next, x.next.CP.SEID, x.answer); err != nil {
-				sh.e.log.Error("last counts of removed URRs are in no record", "seid", uint64(x.s.SEID), "err", err)
-			}
-			answer = sh.answer
+		if !sh.endCells(x.settled, removes, x.final) || !sh.sessions.has(x.s.SEID) {
+			sh.accept(x.r, first)
+			return
 		}
-		sh.accept(x.r, answer)
+		x.answer.UsageReports = append(x.asked, x.final...)
+		err := sh.commit(commit{
+			r: x.r, cp: x.next.CP.SEID, before: &x.next, next: &x.next, now: x.l.now,
+			undo: func() {}, done: func(c *commit) { sh.accept(x.r, c.answer) },
+		}, x.answer)
+		if err != nil {
+			sh.e.log.Error("last counts of removed URRs are in no answer", "seid", uint64(x.s.SEID), "err", err)
+			sh.accept(x.r, first)
+		}
 	})
-	return nil
 }
 
 // undoModification leaves the session as it was, unless it is made.

@@ -54,9 +54,9 @@ func (sh *shard) tick(s session.Session, now time.Time) {
 	}
 	changes := session.Diff(table, after)
 	changes.DiffCells(s.Cells(), next.Cells())
-	recorded := !changes.Empty() || inactive || len(next.Unconfirmed) != len(s.Unconfirmed)
-	if recorded {
-		if err := sh.record(&next); err != nil {
+	var form []byte
+	if !changes.Empty() || inactive || len(next.Unconfirmed) != len(s.Unconfirmed) {
+		if form, err = sh.record(&next); err != nil {
 			sh.e.log.Error("report not made", "seid", uint64(s.SEID), "err", err)
 			sh.timers.set(s.SEID, session.At(now.Add(sh.e.cfg.ReportRetry)))
 			return
@@ -65,7 +65,7 @@ func (sh *shard) tick(s session.Session, now time.Time) {
 			sh.e.log.Error("a spent quota is not enforced", "seid", uint64(s.SEID), "err", err)
 		}
 	}
-	if err := sh.keep(&s, &next, recorded, now); err != nil {
+	if err := sh.keep(&s, &next, form, now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
 	}
 	if inactive {
@@ -89,15 +89,6 @@ func (e *Edge) LimitReached(seid pfcp.SEID) {
 	default:
 		e.stats.lostEvents.Add(1)
 	}
-}
-
-// record makes a session durable.
-func (sh *shard) record(s *session.Session) error {
-	sh.batch.Reset()
-	if err := sh.putSession(s); err != nil {
-		return err
-	}
-	return sh.flush()
 }
 
 // patience is how long a request of ours is on its way at most.
@@ -169,8 +160,8 @@ func (sh *shard) told(seid pfcp.SEID, answer pfcp.Message, err error) bool {
 	if ok && response.FSEID.Present && response.FSEID.Value != s.CP {
 		next := s
 		next.CP = response.FSEID.Value
-		if err := sh.record(&next); err == nil {
-			_ = sh.keep(&s, &next, true, time.Now())
+		if form, err := sh.record(&next); err == nil {
+			_ = sh.keep(&s, &next, form, time.Now())
 		}
 	}
 	return true
@@ -193,10 +184,10 @@ func (sh *shard) reported(seid pfcp.SEID, reports []pfcp.UsageReport, answer pfc
 		return
 	}
 	next := s.Confirm(reports)
-	if err := sh.record(&next); err != nil {
+	if _, err := sh.record(&next); err != nil {
 		sh.e.log.Error("confirmation not recorded: the reports are sent again after a restart", "seid", uint64(seid), "err", err)
 	}
-	if err := sh.keep(&s, &next, false, now); err != nil {
+	if err := sh.keep(&s, &next, nil, now); err != nil {
 		sh.e.log.Error("session not kept", "seid", uint64(seid), "err", err)
 	}
 	sh.tick(next, now) // what came due meanwhile

@@ -38,10 +38,10 @@ type shard struct {
 	settled chan struct{} // a round of the fence is over
 	later   bool          // the request in hand is not answered yet: it waits, or its session pauses
 
-	batch  journal.Batch // reused
-	octets []byte        // reused
+	group  group         // that is being made
+	spare  group         // reused
+	batch  journal.Batch // reused: what is written without a request
 	form   []byte        // reused: the record of the session that was put last
-	answer []byte        // that was put last
 	works  []portions
 	graves []grave                // of recorded answers, oldest first
 	rests  []grave                // of addresses that rest, oldest first
@@ -107,8 +107,7 @@ func (sh *shard) run(ctx context.Context) error {
 		}
 		select {
 		case w := <-sh.inbox:
-			sh.e.stats.waited(time.Since(w.queued))
-			sh.serve(w)
+			sh.serveGroup(w)
 		case <-sh.settled:
 			sh.goOn(sh.e.fence.over.Load())
 		case f := <-sh.commands:
@@ -169,84 +168,26 @@ func (sh *shard) table(s session.Session) (session.Table, error) {
 	return table, err
 }
 
-// commit makes a session and the answer to its request durable in one record, then forwards its packets. When it
-// fails, the session of before is what is durable and forwarded; had there been none, none is.
-func (sh *shard) commit(r *pfcp.Request, before, next *session.Session, changes session.Changes, cp pfcp.SEID, answer pfcp.Message) error {
-	if err := sh.write(r, before, next, cp, answer); err != nil {
-		return err
-	}
-	if changes.Empty() {
-		return nil
-	}
-	taken := false
-	defer func() { // also when our own code panics
-		if !taken {
-			sh.takeBack(before, next)
-		}
-	}()
-	err := sh.e.dp.Apply(changes)
-	taken = err == nil
-	return err
-}
-
-// takeBack makes durable what was before a request that is refused after its record was written.
-func (sh *shard) takeBack(before, next *session.Session) {
-	sh.batch.Reset()
-	sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(next.SEID)})
-	for _, a := range gone(before, next) {
-		sh.batch.Delete(restKey(a))
-	}
-	var err error
-	if before == nil {
-		sh.batch.Delete(journal.Key{Kind: kindSession, ID: uint64(next.SEID)})
-	} else {
-		err = sh.putSession(before)
-	}
-	if err == nil {
-		err = sh.e.journal.Write(&sh.batch)
-	}
-	if err != nil {
-		sh.e.log.Error("refused session stays in the journal until the next change", "seid", uint64(next.SEID), "err", err)
-	}
-}
-
-func (sh *shard) write(r *pfcp.Request, before, next *session.Session, cp pfcp.SEID, answer pfcp.Message) error {
-	sh.batch.Reset()
-	sh.rest(gone(before, next), time.Now())
-	if err := sh.putSession(next); err != nil {
-		return err
-	}
-	if err := sh.putAnswer(r, next.SEID, cp, answer); err != nil {
-		return err
-	}
-	return sh.flush()
-}
-
-// flush writes the batch; that there is no room is the control plane's to hear.
-func (sh *shard) flush() error {
-	if err := sh.e.journal.Write(&sh.batch); err != nil {
-		return &pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable, Err: err}
-	}
-	return nil
-}
-
-func (sh *shard) putSession(s *session.Session) (err error) {
+// record makes a session durable, and returns its record, which is good until the next one.
+func (sh *shard) record(s *session.Session) (form []byte, err error) {
 	if sh.form, err = s.AppendBinary(sh.form[:0]); err != nil {
-		return err
+		return nil, err
 	}
+	sh.batch.Reset()
 	sh.batch.Put(journal.Key{Kind: kindSession, ID: uint64(s.SEID)}, sh.form)
-	return nil
+	return sh.form, sh.e.journal.Write(&sh.batch)
 }
 
-// keep takes a session over as it is from now on; before is nil for a new one. recorded says that it is what was put
-// into the journal last.
-func (sh *shard) keep(before, next *session.Session, recorded bool, now time.Time) (err error) {
-	if !recorded {
+// keep takes a session over as it is from now on; before is nil for a new one. form is the record of next; nil: there is
+// none yet.
+func (sh *shard) keep(before, next *session.Session, form []byte, now time.Time) (err error) {
+	if form == nil {
 		if sh.form, err = next.AppendBinary(sh.form[:0]); err != nil {
 			return err
 		}
+		form = sh.form
 	}
-	sh.sessions.put(next.SEID, sh.form)
+	sh.sessions.put(next.SEID, form)
 	if before == nil {
 		sh.e.fseids.set(next.Owner, next.CP, next.SEID)
 	} else if before.CP != next.CP {
@@ -274,7 +215,7 @@ func (sh *shard) keep(before, next *session.Session, recorded bool, now time.Tim
 // begin takes a session over that the journal brought. What came due while nobody looked is looked at at once.
 func (sh *shard) begin(s *session.Session, now time.Time) error {
 	sh.e.gbr.set(pfcp.BitRate{}, s.GBR()) // promised by the process before
-	err := sh.keep(nil, s, false, now)
+	err := sh.keep(nil, s, nil, now)
 	if s.Next(session.At(now), sh.e.cfg.Poll) != 0 || len(s.Unconfirmed) > 0 {
 		sh.timers.set(s.SEID, session.At(now))
 	}
@@ -292,26 +233,6 @@ func (sh *shard) drop(s *session.Session) {
 	sh.timers.set(s.SEID, 0)
 	delete(sh.indications, s.SEID)
 	delete(sh.named, s.SEID)
-}
-
-func (sh *shard) putAnswer(r *pfcp.Request, seid, cp pfcp.SEID, answer pfcp.Message) error {
-	octets, err := r.Encode(cp, answer)
-	if err != nil {
-		return err
-	}
-	sh.answer = octets
-	record := responseRecord{peer: r.Peer, sequence: r.Header.Sequence, given: time.Now(), octets: octets}
-	sh.octets = record.append(sh.octets[:0])
-	sh.batch.Put(journal.Key{Kind: kindResponse, ID: uint64(seid)}, sh.octets)
-	return nil
-}
-
-// accept sends an answer that was recorded.
-func (sh *shard) accept(r *pfcp.Request, answer []byte) {
-	sh.e.stats.answered(r.Header.Type, pfcp.CauseAccepted)
-	if err := r.RespondWith(answer); err != nil {
-		sh.e.log.Error("response not sent", "peer", r.Peer.String(), "to", r.Header.Type.String(), "err", err)
-	}
 }
 
 // try does a step of what a request asks for. When it fails, undo has all be as it was, and the request is refused.
@@ -389,7 +310,7 @@ func (sh *shard) purge(seids []pfcp.SEID) {
 		sh.batch.Delete(journal.Key{Kind: kindResponse, ID: uint64(seid)})
 		sh.drop(&s)
 	}
-	sh.rest(addresses, now)
+	putRest(&sh.batch, addresses, now)
 	if err := sh.e.journal.Write(&sh.batch); err != nil {
 		sh.e.log.Error("removed sessions stay in the journal", "sessions", len(seids), "err", err)
 	}
@@ -458,18 +379,19 @@ func (sh *shard) change(s *session.Session, next session.Session, failed func(er
 
 // putChange records a session that was changed, and changes its entries from those before to those after.
 func (sh *shard) putChange(s *session.Session, next session.Session, before, after session.Table, now time.Time) error {
-	if err := sh.record(&next); err != nil {
+	form, err := sh.record(&next)
+	if err != nil {
 		return err
 	}
 	changes := session.Diff(before, after)
 	changes.DiffCells(s.Cells(), next.Cells())
 	if err := sh.e.dp.Apply(changes); err != nil {
-		if undo := sh.record(s); undo != nil {
+		if _, undo := sh.record(s); undo != nil {
 			sh.e.log.Error("a change that was not made stays in the journal until the next", "seid", uint64(s.SEID), "err", undo)
 		}
 		return err
 	}
-	return sh.keep(s, &next, false, now)
+	return sh.keep(s, &next, form, now)
 }
 
 // bury remembers to forget the recorded answer of a session that is gone.

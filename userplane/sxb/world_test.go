@@ -280,6 +280,21 @@ func (d *fakeDataPath) octets(key session.Key) uint64 {
 	return d.usage[key].Octets
 }
 
+// settled are the entries when none drains any more: a control plane may hear of its modification before that.
+func (d *fakeDataPath) settled(t *testing.T) (table entries) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		table = d.snapshot()
+		for _, e := range table {
+			if isDraining(e) {
+				return false
+			}
+		}
+		return true
+	}, patience, time.Millisecond)
+	return table
+}
+
 func (d *fakeDataPath) snapshot() entries {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -508,18 +523,23 @@ func (c *controlPlane) encode(m message.Message) []byte {
 // receive returns the next message of a type; heartbeats of the UP function that come between are passed over.
 func (c *controlPlane) receive(want uint8) ([]byte, message.Message) {
 	c.t.Helper()
+	for {
+		if b, m := c.receiveAny(); m.MessageType() == want {
+			return b, m
+		}
+	}
+}
+
+// receiveAny returns the next message.
+func (c *controlPlane) receiveAny() ([]byte, message.Message) {
+	c.t.Helper()
 	b := make([]byte, 1<<16)
 	require.NoError(c.t, c.conn.SetReadDeadline(time.Now().Add(patience)))
-	for {
-		n, _, err := c.conn.ReadFromUDPAddrPort(b)
-		require.NoError(c.t, err, "waiting for message type %d", want)
-		if b[1] != want {
-			continue
-		}
-		m, err := message.Parse(b[:n])
-		require.NoError(c.t, err)
-		return b[:n], m
-	}
+	n, _, err := c.conn.ReadFromUDPAddrPort(b)
+	require.NoError(c.t, err, "waiting for a message")
+	m, err := message.Parse(b[:n])
+	require.NoError(c.t, err)
+	return b[:n], m
 }
 
 // drain throws away what has arrived.
