@@ -10,7 +10,7 @@ import (
 )
 
 // CodecVersion is the version of the octets that AppendBinary makes. It rises with every change to them.
-const CodecVersion = 12
+const CodecVersion = 13
 
 // errMalformed is what a record that AppendBinary did not make ends with.
 var errMalformed = errors.New("malformed session record")

@@ -217,6 +217,11 @@ func (w *encoder) state(s *Session) {
 	for i := range s.Unconfirmed {
 		w.usageReport(&s.Unconfirmed[i])
 	}
+	w.uint(uint64(len(s.Leaving)))
+	for i := range s.Leaving {
+		w.uint(uint64(s.Leaving[i].URRID))
+		w.volume(&s.Leaving[i].Counted)
+	}
 }
 
 func (r *decoder) state(s *Session) {
@@ -229,6 +234,11 @@ func (r *decoder) state(s *Session) {
 	s.InactivityTimer, s.LastPacket, s.Packets, s.Inactive = r.u32(), r.time(), r.uint(), r.bool()
 	s.Watches, s.Rest = list(r, r.uint), r.bool()
 	s.Unconfirmed = list(r, r.usageReport)
+	s.Leaving = list(r, func() (l Leaving) {
+		l.URRID = pfcp.URRID(r.u32())
+		r.volume(&l.Counted)
+		return l
+	})
 }
 
 // stamps are the times of a report that are written alike.

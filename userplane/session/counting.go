@@ -334,20 +334,37 @@ func (s Session) Late(old Session, settled, now Counts, final []pfcp.UsageReport
 	return next
 }
 
-// LateCells adds what cells that go have counted since s was settled to the last reports of their URRs.
-func (s Session) LateCells(ids []CellID, now []Volume, final []pfcp.UsageReport) (changed bool) {
-	for n, id := range ids {
-		at, ok := find(s.URRs, id.URRID, idOfURR)
-		r := lastOf(final, id.URRID)
-		if !ok || r == nil || id.Dropped {
-			continue
-		}
-		if moved, ok := now[n].minus(s.URRs[at].Counted); ok && moved != (Volume{}) {
-			add(r, moved)
-			changed = true
+// Leaving is the cell of a URR that was removed, and what it had counted when the last report was made.
+type Leaving struct {
+	URRID   pfcp.URRID
+	Counted Volume
+}
+
+// Leave says of cells that are to be removed what they had counted when s was settled, which LateCells wants to know.
+func (s Session) Leave(removes []CellID) (leaving []Leaving) {
+	for _, id := range removes {
+		if at, ok := find(s.URRs, id.URRID, idOfURR); ok && !id.Dropped {
+			leaving = append(leaving, Leaving{id.URRID, s.URRs[at].Counted})
 		}
 	}
-	return changed
+	return leaving
+}
+
+// LeavingIDs are the cells that leave.
+func (s Session) LeavingIDs() (ids []CellID) {
+	for _, l := range s.Leaving {
+		ids = append(ids, CellID{SEID: s.SEID, URRID: l.URRID})
+	}
+	return ids
+}
+
+// LateCells adds what the cells that leave have counted since to the last reports of their URRs.
+func (s Session) LateCells(now []Volume, final []pfcp.UsageReport) {
+	for n, l := range s.Leaving {
+		if r := lastOf(final, l.URRID); r != nil {
+			add(r, since(&l.Counted, now[n]))
+		}
+	}
 }
 
 // lastOf is the last report of a URR; nil: there is none.

@@ -35,6 +35,7 @@ type Session struct {
 	Rest            bool               // there is a cell for rules without URRs
 	Inactive        bool               // as the control plane was told
 	Unconfirmed     []pfcp.UsageReport // reports that the control plane has not confirmed
+	Leaving         []Leaving          // cells whose last packets are in no report yet
 }
 
 // PDR is a packet detection rule, TS 29.244 5.2.1, with its PDI flattened into it.

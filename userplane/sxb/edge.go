@@ -84,6 +84,7 @@ type Edge struct {
 	fence     *fence
 	directory atomic.Pointer[directory]
 	replays   atomic.Pointer[replays] // nil once they are outdated
+	leaving   []pfcp.SEID             // sessions that the process before had in the middle of a modification
 	load      load
 	overload  overload
 	gbr       guaranteed
@@ -243,6 +244,9 @@ func (e *Edge) restore(state *State, now time.Time) Restored {
 		if err := e.shard(s.SEID).begin(&s, now); err != nil {
 			e.log.Error("session not kept", "seid", uint64(s.SEID), "err", err)
 		}
+		if len(s.Leaving) > 0 {
+			e.leaving = append(e.leaving, s.SEID)
+		}
 		r.Sessions++
 		r.Entries += len(table)
 	}
@@ -309,7 +313,11 @@ func (e *Edge) Entries() iter.Seq[session.Entry] {
 func (e *Edge) Cells(yield func(session.Cell) bool) {
 	for _, sh := range e.shards {
 		for s := range sh.sessions.each {
-			for _, c := range s.Cells() {
+			cells := s.Cells()
+			for _, id := range s.LeavingIDs() {
+				cells = append(cells, session.Cell{ID: id})
+			}
+			for _, c := range cells {
 				if !yield(c) {
 					return
 				}
@@ -329,6 +337,7 @@ func (e *Edge) Close() error { return e.endpoint.Close() }
 
 // Run serves until ctx ends. The sessions stay as they are.
 func (e *Edge) Run(ctx context.Context) error {
+	e.endLeaving()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, sh := range e.shards {
 		g.Go(func() error { return sh.run(ctx) })

@@ -10,6 +10,7 @@ import (
 	"github.com/wmnsk/go-pfcp/message"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/session"
 )
 
 // slowPrograms has programs keep packets in hand: Settle tells that it waits, and goes on when it is let.
@@ -251,4 +252,76 @@ func TestStoppedWhileADeletionWaits(t *testing.T) {
 	requireUsage(t, m.(*message.SessionDeletionResponse).UsageReport, 100, 0)
 	require.Empty(t, w.sessions())
 	w.consistent()
+}
+
+// Killed while the cell of a URR that was removed waits for its last packets, before the rules were changed, or before the cell
+// was taken away: the duplicate of the modification gets all that was counted, once.
+func TestKilledWhileACellLeaves(t *testing.T) {
+	for name, at := range map[string]func(session.Changes) bool{
+		"before the change of the rules": func(c session.Changes) bool { return len(c.Puts) > 0 },
+		"before the last look":           nil,
+		"before the cell is taken away":  func(c session.Changes) bool { return len(c.Removes) > 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, oneShard)
+			cp := newControlPlane(t, w, "127.77.98.1", "pgwc.example")
+			cp.setup()
+			seid, teid := cp.establish(2, measured("172.16.1.2", ie.NewMeasurementMethod(0, 1, 0), ie.NewReportingTriggers(0, 1), ie.NewVolumeQuota(1, 1<<40, 0, 0))...)
+			w.dp.count(uplinkKey(teid), 1, 100)
+			entry := w.dp.snapshot()[uplinkKey(teid)]
+			require.True(t, entry.Celled)
+			inHand := func(octets uint64) {
+				w.dp.mu.Lock()
+				defer w.dp.mu.Unlock()
+				w.dp.countBy(entry, entry.Key, 1, octets)
+			}
+			waits, let := slowPrograms(w)
+			reached, end := make(chan struct{}), make(chan struct{})
+			if at != nil {
+				w.dp.hook(func(c session.Changes) error {
+					if !at(c) {
+						return nil
+					}
+					close(reached)
+					<-end
+					return errKilled
+				})
+			}
+			modification := cp.encode(message.NewSessionModificationRequest(0, 0, seid, cp.next(), 0,
+				ie.NewRemoveURR(ie.NewURRID(1)), ie.NewUpdatePDR(ie.NewPDRID(1), ie.NewURRID(0)), ie.NewUpdatePDR(ie.NewPDRID(2), ie.NewURRID(0)),
+				ie.NewCreateURR(ie.NewURRID(0), ie.NewMeasurementMethod(0, 1, 0), ie.NewReportingTriggers(0, 0))))
+			cp.send(modification)
+			switch name {
+			case "before the change of the rules":
+				<-reached
+				quickPrograms(w)
+				inHand(11)
+				killStuck(w, end)
+			case "before the last look":
+				<-waits
+				quickPrograms(w)
+				inHand(11)
+				w.dp.hook(func(session.Changes) error { return errKilled })
+				killStuck(w, let)
+			default:
+				<-waits
+				quickPrograms(w)
+				inHand(11)
+				let <- struct{}{}
+				<-reached
+				killStuck(w, end)
+			}
+			for range 2 { // and killed again
+				w.start()
+				w.consistent()
+				require.NotContains(t, w.dp.cellsPut(), session.CellID{SEID: pfcp.SEID(seid), URRID: 1})
+				cp.drain()
+				cp.send(modification)
+				_, m := cp.receive(message.MsgTypeSessionModificationResponse)
+				require.Equal(t, pfcp.CauseAccepted, cause(t, m.(*message.SessionModificationResponse).Cause))
+				requireUsage(t, m.(*message.SessionModificationResponse).UsageReport, 111, 0)
+				w.kill()
+			}
+		})
+	}
 }

@@ -117,6 +117,7 @@ func (sh *shard) commitModification(x *modification) error {
 	x.answer.UsageReports = append(x.asked, x.final...)
 	removes := changes.Removes
 	changes.Removes = nil
+	x.next.Leaving = x.settled.Leave(removes)
 	return sh.commit(commit{
 		r: x.r, cp: x.next.CP.SEID, before: &x.s, next: &x.next, changes: changes, now: x.l.now,
 		undo: func() { sh.undoModification(x) }, done: func(c *commit) { sh.endModification(x, c, removes) },
@@ -140,21 +141,7 @@ func (sh *shard) endModification(x *modification, c *commit, removes []session.C
 		return
 	}
 	first := c.answer
-	sh.pause(x.s.SEID, x.r, func() {
-		if !sh.endCells(x.settled, removes, x.final) || !sh.sessions.has(x.s.SEID) {
-			sh.accept(x.r, first)
-			return
-		}
-		x.answer.UsageReports = append(x.asked, x.final...)
-		err := sh.commit(commit{
-			r: x.r, cp: x.next.CP.SEID, before: &x.next, next: &x.next, now: x.l.now,
-			undo: func() {}, done: func(c *commit) { sh.accept(x.r, c.answer) },
-		}, x.answer)
-		if err != nil {
-			sh.e.log.Error("last counts of removed URRs are in no answer", "seid", uint64(x.s.SEID), "err", err)
-			sh.accept(x.r, first)
-		}
-	})
+	sh.pause(x.s.SEID, x.r, func() { sh.endCells(x, removes, first) })
 }
 
 // undoModification leaves the session as it was, unless it is made.
@@ -184,18 +171,39 @@ func (sh *shard) letGo(old, next *session.Session, now time.Time) {
 	sh.restOver(addresses, now)
 }
 
-// endCells removes cells that no rule counts in any more. What they have counted since they were settled goes into the
-// last reports; changed says that there was something.
-func (sh *shard) endCells(settled session.Session, removes []session.CellID, final []pfcp.UsageReport) (changed bool) {
-	volumes, err := sh.e.dp.Volumes(removes)
+// endCells removes cells that no rule counts in any more, and answers. What they have counted since the last reports were made
+// goes into these, and into the record. Killed before that, the next process does it: see endLeaving. first is the answer that
+// was recorded without.
+func (sh *shard) endCells(x *modification, removes []session.CellID, first []byte) {
+	answer := func(octets []byte) {
+		if err := sh.e.dp.Apply(session.Changes{Removes: removes}); err != nil {
+			sh.e.log.Error("usage cells of removed URRs stay in the data path", "seid", uint64(x.s.SEID), "err", err)
+		}
+		sh.accept(x.r, octets)
+	}
+	if len(x.next.Leaving) == 0 || !sh.sessions.has(x.s.SEID) {
+		answer(first)
+		return
+	}
+	volumes, err := sh.e.dp.Volumes(x.next.LeavingIDs())
 	if err == nil {
-		changed = settled.LateCells(removes, volumes, final)
-		err = sh.e.dp.Apply(session.Changes{Removes: removes})
+		x.next.LateCells(volumes, x.final)
+		x.next.Leaving = nil
+		x.answer.UsageReports = append(x.asked, x.final...)
+		err = sh.commit(commit{
+			r: x.r, cp: x.next.CP.SEID, before: &x.next, next: &x.next, now: x.l.now, undo: func() {},
+			done: func(c *commit) {
+				if err := sh.keep(&x.next, &x.next, c.form, x.l.now); err != nil {
+					sh.e.log.Error("session not kept", "seid", uint64(x.s.SEID), "err", err)
+				}
+				answer(c.answer)
+			},
+		}, x.answer)
 	}
 	if err != nil {
-		sh.e.log.Error("usage cells of removed URRs stay in the data path", "seid", uint64(settled.SEID), "err", err)
+		sh.e.log.Error("last counts of removed URRs are in no answer", "seid", uint64(x.s.SEID), "err", err)
+		answer(first)
 	}
-	return changed
 }
 
 // recount has the URRs of a session with other rules than old, which was settled with counts, count in its own, which
