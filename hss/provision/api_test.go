@@ -207,6 +207,25 @@ func TestChangesOfAProfile(t *testing.T) {
 	require.Empty(t, b.told.take())
 	b.refused(502, "nobody", http.MethodPost, "/sims/"+imsi1+"/location", "")
 	require.Equal(t, Nodes{3}, ok[Nodes](b, http.MethodPost, "/reset", ""))
+	require.Equal(t, Nodes{4}, ok[Nodes](b, http.MethodPost, "/reset", `{"imsis":["99970"],"reset_ids":["site-1"]}`))
+	b.refused(400, "imsis[0]", http.MethodPost, "/reset", `{"imsis":["9997x"]}`)
+}
+
+func TestServingOverTheAPI(t *testing.T) {
+	b := newBed(t)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, `,"serving":{"rfsp":7,"restrictions":["5gc"]}`))
+	got := ok[subscriber.Subscriber](b, http.MethodPatch, "/sims/"+imsi1, `{"serving":{"usage_type":0,"rfsp":null,
+		"trace":{"plmn":"999-70","id":"000001","nodes":"02","events":"03","collector":"192.0.2.9"}}}`).Profile.Serving
+	require.EqualValues(t, 0, *got.UsageType)
+	require.Zero(t, got.RFSP)
+	require.Equal(t, []subscriber.Restriction{subscriber.No5GC}, got.Restrictions)
+	require.Equal(t, "192.0.2.9", got.Trace.Collector.String())
+	b.refused(400, "serving.rfsp", http.MethodPatch, "/sims/"+imsi1, `{"serving":{"rfsp":257}}`)
+	ok[Template](b, http.MethodPut, "/templates/meter", `{"apns":[{"name":"internet","pgw":{"ipv4":"192.0.2.1"}}],"serving":{"rfsp":9,"usage_type":3}}`)
+	whole := ok[subscriber.Subscriber](b, http.MethodPatch, "/sims/"+imsi1, `{"template":"meter","apns":null}`).Profile
+	require.EqualValues(t, 9, whole.Serving.RFSP, "the template's")
+	require.EqualValues(t, 0, *whole.Serving.UsageType, "the SIM's own")
+	require.Equal(t, "192.0.2.1", whole.APNs[0].Gateway.IPv4.String())
 }
 
 func TestNoChangeIsLostWhenItCannotBeTold(t *testing.T) {

@@ -118,6 +118,16 @@ func columns() []column {
 				return string(j)
 			},
 		},
+		{
+			name: "serving", set: func(s *NewSIM, cell string) error { return json.Unmarshal([]byte(cell), &s.Serving) },
+			get: func(sub subscriber.Subscriber) string {
+				if sub.Profile.Serving.IsZero() {
+					return ""
+				}
+				j, _ := json.Marshal(sub.Profile.Serving) // plain data: it cannot fail
+				return string(j)
+			},
+		},
 		hidden(textColumn("algorithm", func(s *NewSIM) *string { return (*string)(&s.Algorithm) })),
 		hidden(textColumn("k", func(s *NewSIM) *string { return (*string)(&s.K) })),
 		hidden(textColumn("opc", func(s *NewSIM) *string { return (*string)(&s.OPc) })),

@@ -116,7 +116,7 @@ func newBed(t testing.TB) *bed {
 	server := httptest.NewServer(b.service.Handler(b.service.Bearer, Network{
 		Peers:  func() any { return []string{} },
 		Locate: func(context.Context, identity.IMSI, bool) (any, error) { return nil, errors.New("nobody") },
-		Reset:  func(context.Context) (int, error) { return 3, nil },
+		Reset:  func(_ context.Context, s subscriber.Scope) (int, error) { return 3 + len(s.IMSIs), nil },
 
 		Equipment: func(_ context.Context, imei string) (any, error) { return imei, nil },
 	}))

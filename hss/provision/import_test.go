@@ -161,7 +161,9 @@ func TestEveryColumnComesBack(t *testing.T) {
 		PLMNs: []string{"001-01"}, RATs: subscriber.RATs(), Charging: "0800", AMF: "b9b9", Barring: subscriber.Barrings(), OIReplacement: "mvno.mnc001.mcc001.gprs",
 		IMEILock: subscriber.IMEILock{IMEIs: []string{"35609204079300"}, TACs: []string{"35609204-35609209"}, Learn: true, Absent: subscriber.RefuseAbsent},
 		IoT:      subscriber.IoT{PeriodicTAU: 1, ActiveTime: &active, DLBuffering: &packets, EDRX: []subscriber.EDRX{{RAT: subscriber.LTEM, Cycle: 9}}},
+		Serving:  subscriber.Serving{UsageType: &active, RFSP: 3, Restrictions: subscriber.Restrictions(), ResetIDs: []string{"a, b"}},
 	}
+	p.APNs[1].Gateway = subscriber.Gateway{Host: "pgw1.example", Realm: "example"}
 	var names, cells []string
 	for _, c := range columns() {
 		if c.get != nil {
@@ -187,7 +189,7 @@ func TestDumpAndRestore(t *testing.T) {
 	ok[EquipmentResult](b, http.MethodPost, "/equipment", `{"list":"black","ranges":["990","35609204-35609209"]}`)
 	require.NoError(t, b.store.SawNode(ctx, store.Node{Host: "mme1", Realm: "visited", Via: "dra1"}))
 	gateway := subscriber.Gateway{Host: "pgw1"}
-	require.NoError(t, b.store.PutGateway(ctx, imsi2, "internet", gateway))
+	require.NoError(t, b.store.PutGateways(ctx, imsi2, map[string]subscriber.Gateway{"internet": gateway}))
 	for _, node := range []string{"mme1", "mme2"} {
 		_, err := b.store.Advance(ctx, imsi2, node, 1, nil, time.Now())
 		require.NoError(t, err)

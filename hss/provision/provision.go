@@ -72,7 +72,7 @@ type Teller interface {
 type Network struct {
 	Peers  func() any                                                               // open peers
 	Locate func(ctx context.Context, imsi identity.IMSI, current bool) (any, error) // asks the serving nodes
-	Reset  func(ctx context.Context) (int, error)                                   // tells every node that registrations were lost
+	Reset  func(ctx context.Context, scope subscriber.Scope) (int, error)           // tells every node that registrations were lost
 
 	Equipment func(ctx context.Context, imei string) (any, error) // says on which list a device is
 }

@@ -385,12 +385,23 @@ func (r routes) operation(network Network) {
 		v.audit(ctx, "repair", "", "", err)
 		return job, err
 	})
-	handle(r, op("reset", http.MethodPost, "/reset", Admin, "Tell every node that registrations were lost (RSR), after a restore or a loss of records"), func(ctx context.Context, _ *struct{}) (Nodes, error) {
-		n, err := network.Reset(ctx)
-		err = refusal("nodes", err)
-		v.audit(ctx, "reset", "", fmt.Sprintf("%d nodes", n), err)
-		return Nodes{Nodes: n}, err
-	})
+	handle(r, op("reset", http.MethodPost, "/reset", Admin, "Tell every node that registrations were lost (RSR), after a restore or a loss of records, of all SIMs or of some"),
+		func(ctx context.Context, in *struct {
+			Body *subscriber.Scope `required:"false"`
+		},
+		) (Nodes, error) {
+			var scope subscriber.Scope
+			if in.Body != nil {
+				scope = *in.Body
+			}
+			if err := scope.Validate(); err != nil {
+				return Nodes{}, bad("%v", err)
+			}
+			n, err := network.Reset(ctx, scope)
+			err = refusal("nodes", err)
+			v.audit(ctx, "reset", strings.Join(slices.Concat(scope.IMSIs, scope.ResetIDs), " "), fmt.Sprintf("%d nodes", n), err)
+			return Nodes{Nodes: n}, err
+		})
 	handle(r, op("kek-rotate", http.MethodPost, "/kek/rotate", Admin, "Seal the keys of all SIMs with the active key-encryption key, behind this request"), func(ctx context.Context, _ *struct{}) (Job, error) {
 		job, err := v.startRotation()
 		v.audit(ctx, "kek.rotate", v.store.ActiveKEK(), "", err)

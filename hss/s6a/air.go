@@ -12,6 +12,9 @@ import (
 	"github.com/xepc/xepc/pkg/identity"
 )
 
+// Bits of AIR-Flags, TS 29.272 7.3.201.
+const airUsageType uint32 = 1 << 0 // Send UE Usage Type: with vectors or without
+
 // authenticationRequest is an AIR, TS 29.272 5.2.3.1.
 type authenticationRequest struct {
 	imsi          identity.IMSI
@@ -20,6 +23,7 @@ type authenticationRequest struct {
 	plmn          identity.PLMN
 	plmnOctets    [3]byte // as received
 	eutran, utran int     // vectors wanted of each kind, cut to the most that we give
+	usageType     bool    // UE-Usage-Type is wanted
 	resync        *resynchronisation
 	simSEQ        *uint64 // what a checked AUTS says
 }
@@ -48,7 +52,9 @@ func (s *Server) parseAIR(req diameter.Request) (r authenticationRequest, err er
 			return r, err
 		}
 	}
-	if r.eutran+r.utran == 0 { // the ABNF calls both optional, but then there is nothing to answer
+	flags, _ := req.First(airFlags)
+	r.usageType = flags.Unsigned()&airUsageType != 0
+	if r.eutran+r.utran == 0 && !r.usageType { // the ABNF calls both optional, but then there is nothing to answer
 		return r, &diameter.Error{
 			Code: diameter.MissingAVP, Failed: []diameter.AVP{requestedEUTRAN.Group()}, Err: errors.New("no kind of vector is asked for"),
 		}
@@ -104,18 +110,30 @@ func (s *Server) authenticate(ctx context.Context, asked []authenticationRequest
 			asks = append(asks, store.Ask{IMSI: r.imsi, Node: r.node, Count: r.eutran + r.utran, SIMSEQ: r.simSEQ})
 		}
 	}
-	given := s.store.AdvanceAll(ctx, asks, s.now())
+	runs := s.store.AdvanceAll(ctx, asks, s.now())
 	for i := range asked {
 		r := &results[i]
 		if r.Err != nil {
 			continue
 		}
 		var info diameter.AVP
-		if info, r.Err = vectors(&given[0], &asked[i]); r.Err == nil {
+		if info, r.Err = vectors(&runs[0], &asked[i]); r.Err == nil && asked[i].eutran+asked[i].utran > 0 {
 			r.AVPs = []diameter.AVP{info}
 		}
-		given = given[1:]
+		if r.Err == nil && asked[i].usageType {
+			r.Err = s.addUsageType(ctx, asked[i].imsi, r)
+		}
+		runs = runs[1:]
 	}
+}
+
+// addUsageType adds UE-Usage-Type to an answer when the SIM has one. It reads the record again, which few nodes cause.
+func (s *Server) addUsageType(ctx context.Context, imsi identity.IMSI, r *diameter.Result) error {
+	sub, _, err := s.store.Get(ctx, imsi)
+	if err == nil {
+		r.AVPs = append(r.AVPs, givenAVP(ueUsageType, sub.Profile.Serving.UsageType)...)
+	}
+	return err
 }
 
 // resynchronise checks the AUTS of those that have one, and gives them the SIM's SEQ, TS 33.102 6.3.5. What the SIM has not

@@ -20,17 +20,24 @@ const (
 
 	odbAllAPN, odbHPLMNAPN, odbVPLMNAPN = 1, 2, 4
 	locationRetrieval, partialPurge     = 0x10000000, 0x20000000
+	regSub, traceFeature                = 1 << 9, 1 << 10
+
+	resetIDFeature, dedicatedCores, removalOfMSISDN, secondaryNR, unlicensedRAT = 1 << 17, 1 << 20, 1 << 23, 1 << 27, 1 << 28 // of list 2
 )
 
 // ulrWith makes a ULR of a node that supports those features of list 1; 0: it says nothing.
 func (m *mme) ulrWith(supported uint32) *diam.Message {
 	req := m.ulr(2)
 	if supported != 0 {
-		m.add(req, avp.SupportedFeatures, avp.Mbit|avp.Vbit, diameter.Vendor3GPP, group(
-			diam.NewAVP(avp.VendorID, avp.Mbit, 0, datatype.Unsigned32(diameter.Vendor3GPP)),
-			tgpp(avp.FeatureListID, datatype.Unsigned32(1)), tgpp(avp.FeatureList, datatype.Unsigned32(supported))))
+		m.addFeatures(req, 1, supported)
 	}
 	return req
+}
+
+func (m *mme) addFeatures(req *diam.Message, list, supported uint32) {
+	m.add(req, avp.SupportedFeatures, avp.Mbit|avp.Vbit, diameter.Vendor3GPP, group(
+		diam.NewAVP(avp.VendorID, avp.Mbit, 0, datatype.Unsigned32(diameter.Vendor3GPP)),
+		tgpp(avp.FeatureListID, datatype.Unsigned32(list)), tgpp(avp.FeatureList, datatype.Unsigned32(supported))))
 }
 
 // A node that supports a category of barring is told of it; at another the SIM may not register.
@@ -83,7 +90,11 @@ func TestFeaturesThatWeSupport(t *testing.T) {
 	h.add(internet())
 	m := dialMME(t, h.address, mme1)
 	answer := find(t, m.exchange(m.ulrWith(0xffffffff)), avp.SupportedFeatures)
-	require.Equal(t, datatype.Unsigned32(odbAllAPN|odbHPLMNAPN|odbVPLMNAPN|locationRetrieval|partialPurge), in(answer, avp.FeatureList))
+	require.Equal(t, datatype.Unsigned32(odbAllAPN|odbHPLMNAPN|odbVPLMNAPN|regSub|traceFeature|locationRetrieval|partialPurge), in(answer, avp.FeatureList))
+	ulr := m.ulr(2)
+	m.addFeatures(ulr, 2, 0xffffffff)
+	answer = find(t, m.exchange(ulr), avp.SupportedFeatures)
+	require.Equal(t, datatype.Unsigned32(resetIDFeature|dedicatedCores|removalOfMSISDN|secondaryNR|unlicensedRAT), in(answer, avp.FeatureList))
 }
 
 func TestBarringReachesTheNode(t *testing.T) {
@@ -148,15 +159,20 @@ func TestWithdrawalIsToldWithADSR(t *testing.T) {
 		p.IoT.EDRX = []subscriber.EDRX{{RAT: subscriber.LTEM, Cycle: 2}}
 	})
 	idr := m.expect(319)
-	require.Equal(t, []uint32{13, avpOI, 1691}, codes(find(t, idr, avp.SubscriptionData)))
+	require.Equal(t, []uint32{avpOI, 13, 1691}, codes(find(t, idr, avp.SubscriptionData)))
 	m.send(idr.Answer(2001))
 	h.requireTold("IDR", "done", 1)
 	h.change(func(p *subscriber.Profile) {
 		p.IoT.EDRX = []subscriber.EDRX{{RAT: subscriber.LTEM, Cycle: 2, Window: new(uint8(1))}}
 	})
 	idr = m.expect(319)
-	require.Equal(t, []uint32{1691, 1701}, codes(find(t, idr, avp.SubscriptionData)), "a window is told with its cycle")
+	require.Equal(t, []uint32{1701}, codes(find(t, idr, avp.SubscriptionData)))
 	m.send(idr.Answer(2001))
 	h.requireTold("IDR", "done", 2)
+	h.change(func(p *subscriber.Profile) { p.IoT.EDRX = []subscriber.EDRX{{RAT: subscriber.LTEM, Cycle: 2}} })
+	dsr := m.expect(320)
+	require.Equal(t, datatype.Unsigned32(1<<28), find(t, dsr, avp.DSRFlags), "paging time window")
+	m.send(dsr.Answer(2001))
+	h.requireTold("DSR", "done", 6)
 	m.requireResult(m.exchange(m.air(1, 0, nil)), 2001) // nothing else comes
 }

@@ -42,14 +42,12 @@ func pdp(id uint32, a subscriber.APN) diameter.AVP {
 		}
 	}
 	c = append(c, qosSubscribed.Octets(bestEffort), vplmnDynamic.Unsigned(dynamicNotAllowed), serviceSelection.Text(string(a.Name)))
-	if a.Charging != "" {
-		c = append(c, chargingAttributes.Text(a.Charging))
-	}
+	c = append(c, textAVP(chargingAttributes, a.Charging)...)
 	if a.PDNType == subscriber.IPv4v6 {
 		c = append(c, extPDPType.Octets(pdpIPv4v6))
 		if a.StaticIPv6.IsValid() {
 			c = append(c, extPDPAddress.Address(a.StaticIPv6))
 		}
 	}
-	return pdpContext.Group(append(append(c, rates(a.AMBR)), oi(a.OIReplacement)...)...)
+	return pdpContext.Group(append(append(c, rates(a.AMBR)), textAVP(apnOIReplacement, a.OIReplacement)...)...)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/xepc/xepc/hss/store"
@@ -30,9 +29,9 @@ type notification struct {
 	imei        string // "" when the device has not changed
 	reachable   bool
 	removeSMS   bool
-	deleteAll   bool // of the PDN-GW identities
-	apn         string
-	gateway     subscriber.Gateway // zero when none is notified
+	deleteAll   bool               // of the PDN-GW identities
+	apn         string             // "": nothing is said of its PDN-GW
+	gateway     subscriber.Gateway // zero: it has none any more
 }
 
 func parseNOR(req diameter.Request) (n notification, err error) {
@@ -59,21 +58,30 @@ func parseNOR(req diameter.Request) (n notification, err error) {
 		return n, &diameter.Error{Code: diameter.MissingAVP, Failed: []diameter.AVP{serviceSelection.Text("")}, Err: errors.New("a PDN-GW without its APN")}
 	}
 	n.apn = strings.ToLower(apn.Text())
-	n.gateway = gatewayOf(agent)
+	n.gateway = gatewayOf(req.AVPs)
+	if err := n.gateway.Validate(); err != nil {
+		return n, invalid(agent, err)
+	}
 	return n, nil
 }
 
-// gatewayOf reads MIP6-Agent-Info, RFC 5447 4.2.1.
-func gatewayOf(agent diameter.AVP) (g subscriber.Gateway) {
+// gatewayOf reads MIP6-Agent-Info (RFC 5447 4.2.1) and Visited-Network-Identifier; zero when they name no PDN-GW.
+func gatewayOf(avps []diameter.AVP) (g subscriber.Gateway) {
+	agent, _ := diameter.First(avps, mip6AgentInfo)
 	for _, a := range agent.Members {
-		switch {
-		case a.Is(mipHomeAgentAddress) && a.Address().IsValid():
-			g.Addresses = append(g.Addresses, a.Address())
+		switch ip := a.Address(); {
+		case a.Is(mipHomeAgentAddress) && ip.Is4():
+			g.IPv4 = ip
+		case a.Is(mipHomeAgentAddress) && ip.Is6():
+			g.IPv6 = ip
 		case a.Is(mipHomeAgentHost):
 			host, _ := diameter.First(a.Members, diameter.DestinationHost)
 			realm, _ := diameter.First(a.Members, diameter.DestinationRealm)
 			g.Host, g.Realm = host.Text(), realm.Text()
 		}
+	}
+	if network, ok := diameter.First(avps, visitedNetwork); ok && !g.IsZero() {
+		g.Network = network.Text()
 	}
 	return g
 }
@@ -154,11 +162,11 @@ func (s *Server) noteGateway(ctx context.Context, sub subscriber.Subscriber, n n
 			return err
 		}
 	}
-	if n.gateway.IsZero() {
+	if n.apn == "" {
 		return nil
 	}
-	if !slices.ContainsFunc(sub.Profile.APNs, func(a subscriber.APN) bool { return strings.EqualFold(string(a.Name), n.apn) }) {
+	if !sub.Profile.HasAPN(n.apn) {
 		return &subscriber.Refusal{Cause: subscriber.UnknownEPSSubscription, Err: errors.New("a PDN-GW for an APN that the SIM has not")}
 	}
-	return s.store.PutGateway(ctx, n.imsi, n.apn, n.gateway)
+	return s.store.PutGateways(ctx, n.imsi, map[string]subscriber.Gateway{n.apn: n.gateway})
 }

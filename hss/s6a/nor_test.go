@@ -52,7 +52,7 @@ func TestNotificationsAreStored(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	require.Equal(t, "pgw1."+ourRealm, all["internet"].Host)
-	require.Equal(t, "10.20.2.2", all["internet"].Addresses[0].String())
+	require.Equal(t, "10.20.2.2", all["internet"].IPv4.String())
 
 	require.True(t, h.subscriber().MME.Reachable.IsZero())
 	a.requireResult(a.exchange(a.nor(map[uint32]datatype.Type{avp.NORFlags: datatype.Unsigned32(1 << 3)})), 2001)

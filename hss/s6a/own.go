@@ -69,7 +69,7 @@ func (s *Server) Run(ctx context.Context, peers Peers) error {
 // Tell keeps what the serving nodes are to be told of a change, and sends it as soon as they can be reached, by this
 // instance or another. Doing it twice tells nobody twice.
 func (s *Server) Tell(ctx context.Context, c subscriber.Change) error {
-	for _, r := range c.Requests(mustGo) {
+	for _, r := range c.Requests(subscriber.Rules{Cancels: mustGo, Differ: differ}) {
 		if err := s.keep(ctx, r); err != nil {
 			return err
 		}
@@ -107,15 +107,15 @@ func (s *Server) hurry(pending ...store.Pending) {
 	}
 }
 
-// Reset sends an RSR to every node that has ever asked us anything: registrations were lost, TS 29.272 5.2.4.1 and
-// TS 23.007 5.
-func (s *Server) Reset(ctx context.Context) (int, error) {
+// Reset sends an RSR to every node that has ever asked us anything: registrations were lost, of all SIMs or of those meant by
+// scope, TS 29.272 5.2.4.1 and TS 23.007 5.
+func (s *Server) Reset(ctx context.Context, scope subscriber.Scope) (int, error) {
 	nodes, err := s.store.Nodes(ctx)
 	if err != nil {
 		return 0, err
 	}
 	for _, n := range nodes {
-		if err := s.keep(ctx, subscriber.Request{Kind: subscriber.Reset, Host: n.Host, Realm: n.Realm}); err != nil {
+		if err := s.keep(ctx, subscriber.Request{Kind: subscriber.Reset, Host: n.Host, Realm: n.Realm, Scope: scope}); err != nil {
 			return 0, err
 		}
 	}
@@ -227,15 +227,10 @@ var errPointless = errors.New("the node does not serve the SIM, or there is noth
 const (
 	clrFlagS6a    uint32 = 1 << 0 // CLR-Flags, 7.3.152: the registration over S6a is meant
 	dsrFlagAPNs   uint32 = 1 << 3 // DSR-Flags, 7.3.25: PDN subscription contexts withdrawal
+	dsrFlagTrace  uint32 = 1 << 8 // trace data withdrawal, with the Trace-Reference
 	dsrFlagPDPs   uint32 = 1 << 6 // PDP contexts withdrawal, for an SGSN that was given those
 	modifiedAdded uint32 = 1      // All-APN-Configurations-Included-Indicator, 7.3.33
 )
-
-// dsrFlagsOf are the bits of DSR-Flags that withdraw parts, TS 29.272 7.3.25.
-var dsrFlagsOf = map[subscriber.Part]uint32{
-	subscriber.PartCharging: 1 << 2, subscriber.PartOI: 1 << 10, subscriber.PartPeriodicTAU: 1 << 14, subscriber.PartDLBuffering: 1 << 19,
-	subscriber.PartMSISDN: 1 << 23, subscriber.PartActiveTime: 1 << 29, subscriber.PartEDRX: 1 << 30,
-}
 
 // content makes the message of a request, from what the SIM is now.
 func (s *Server) content(ctx context.Context, p store.Pending) (diameter.Outgoing, error) {
@@ -260,6 +255,10 @@ func (s *Server) content(ctx context.Context, p store.Pending) (diameter.Outgoin
 		return o, nil
 	case subscriber.Reset:
 		o.Command = commandRSR
+		for _, beginning := range p.Scope.IMSIs {
+			o.AVPs = append(o.AVPs, userID.Text(beginning))
+		}
+		o.AVPs = append(o.AVPs, resetIDs(p.Scope.ResetIDs)...)
 		return o, nil
 	case subscriber.Insert, subscriber.Delete:
 	}
@@ -270,33 +269,35 @@ func (s *Server) content(ctx context.Context, p store.Pending) (diameter.Outgoin
 	if err != nil {
 		return o, err
 	}
-	if r, ok := sub.Sides()[p.Side]; !ok || !strings.EqualFold(r.Host, p.Host) {
+	r, ok := sub.Sides()[p.Side]
+	if !ok || !strings.EqualFold(r.Host, p.Host) {
 		return o, errPointless
 	}
+	v := view{Profile: sub.Profile, node: r, side: p.Side}
 	if p.Kind == subscriber.Insert {
-		data := changedParts(sub.Profile, p.Side, p.Parts)
-		if len(data.Members) == 0 { // withdrawn meanwhile, for which there is a DSR
+		gateways, err := s.store.Gateways(ctx, p.IMSI)
+		if err != nil {
+			return o, err
+		}
+		v.gateways = gateways
+		data := changedParts(v, p.Parts)
+		if len(data) == 0 { // withdrawn meanwhile, for which there is a DSR
 			return o, errPointless
 		}
 		o.Command = commandIDR
-		o.AVPs = append(o.AVPs, data)
+		o.AVPs = append(o.AVPs, data...)
 		return o, nil
 	}
 	o.Command = commandDSR
-	return withdrawal(o, sub.Profile, p.Request)
+	return withdrawal(o, v, p.Request)
 }
 
 // withdrawal completes a DSR with what is still withdrawn: parts by DSR-Flags, APNs by their context identifiers.
-func withdrawal(o diameter.Outgoing, p subscriber.Profile, r subscriber.Request) (diameter.Outgoing, error) {
-	var flags uint32
-	for _, part := range r.Parts {
-		if !p.Has(part) {
-			flags |= dsrFlagsOf[part]
-		}
-	}
+func withdrawal(o diameter.Outgoing, v view, r subscriber.Request) (diameter.Outgoing, error) {
+	flags := withdrawals(v, r.Parts)
 	var contexts []diameter.AVP
 	for _, id := range r.Contexts {
-		if int(id) > len(p.APNs) {
+		if int(id) > len(v.APNs) {
 			contexts = append(contexts, contextIdentifier.Unsigned(id))
 		}
 	}
@@ -310,6 +311,9 @@ func withdrawal(o diameter.Outgoing, p subscriber.Profile, r subscriber.Request)
 		return o, errPointless
 	}
 	o.AVPs = append(append(o.AVPs, dsrFlags.Unsigned(flags)), contexts...)
+	if flags&dsrFlagTrace != 0 && r.Trace != nil {
+		o.AVPs = append(o.AVPs, traceReferenceOf(*r.Trace))
+	}
 	return o, nil
 }
 

@@ -466,7 +466,7 @@ func TestResetGoesToEveryKnownNode(t *testing.T) {
 	a, b := dialMME(t, h.address, mme1), dialMME(t, h.address, mme2)
 	a.requireResult(a.exchange(a.ulr(2)), 2001)
 	b.requireResult(b.exchange(b.ulr(0)), 2001)
-	n, err := h.server.Reset(context.Background())
+	n, err := h.server.Reset(context.Background(), subscriber.Scope{})
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
 	for _, m := range []*mme{a, b} {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/hss/subscriber"
 )
 
 // resetOnce is how long a loss is not told again: every instance sees it.
@@ -37,7 +38,7 @@ func (s *Server) watchForLoss(ctx context.Context) {
 	if mine, err := s.store.Once(ctx, "reset", resetOnce); err != nil || !mine {
 		return
 	}
-	told, err := s.Reset(ctx)
+	told, err := s.Reset(ctx, subscriber.Scope{})
 	s.log.Warn("Redis has lost its last writes: the nodes are told to update locations (RSR)", "nodes", told, "err", err)
 }
 

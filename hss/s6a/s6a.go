@@ -183,20 +183,37 @@ func challenge() (r [16]byte) {
 const (
 	featureLocation     uint32 = 1 << 28 // State/Location-Information-Retrieval: we ask with an IDR
 	featurePartialPurge uint32 = 1 << 29 // PUR-Flags say which side of a combined node has purged
+	featureZones        uint32 = 1 << 9  // regional subscription
+	featureTrace        uint32 = 1 << 10
+)
+
+// Features of Feature-List-ID 2 that we support, table 7.3.10/2.
+const (
+	featureResetIDs      uint32 = 1 << 17
+	featureDCN           uint32 = 1 << 20 // dedicated core networks
+	featureNoMSISDN      uint32 = 1 << 23 // an MSISDN can be withdrawn
+	featureSecondaryNR   uint32 = 1 << 27 // Extended-Max-Requested-BW, and NR beside E-UTRAN can be forbidden
+	featureUnlicensedRAT uint32 = 1 << 28 // the same of unlicensed spectrum
 )
 
 // featureBarring are those of operator determined barring of packet services.
-func featureBarring() uint32 { return subscriber.BarringBits(subscriber.Barrings()) }
+func featureBarring() uint32 {
+	bits, _ := subscriber.BarringBits(subscriber.PacketBarrings())
+	return bits
+}
 
 // features are those of each Feature-List-ID that we support; all others are answered as not supported.
 func features(list uint32) uint32 {
-	if list == 1 {
-		return featureLocation | featurePartialPurge | featureBarring()
+	switch list {
+	case 1:
+		return featureBarring() | featureZones | featureTrace | featureLocation | featurePartialPurge
+	case 2:
+		return featureResetIDs | featureDCN | featureNoMSISDN | featureSecondaryNR | featureUnlicensedRAT
 	}
 	return 0
 }
 
-// featuresOf are those of a list of 3GPP's that the node supports.
+// featuresOf are those of a list of 3GPP's that both the node and we support.
 func featuresOf(req diameter.Request, list uint32) (bits uint32) {
 	for _, a := range req.AVPs {
 		if !a.Is(supportedFeatures) {
@@ -209,7 +226,7 @@ func featuresOf(req diameter.Request, list uint32) (bits uint32) {
 			bits |= theirs.Unsigned()
 		}
 	}
-	return bits
+	return bits & features(list)
 }
 
 // supported answers each Supported-Features of the request with the features that both sides have, TS 29.229 7.2.1.

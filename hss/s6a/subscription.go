@@ -1,7 +1,9 @@
 package s6a
 
 import (
+	"encoding/hex"
 	"math"
+	"net/netip"
 	"slices"
 
 	"github.com/xepc/xepc/hss/subscriber"
@@ -18,125 +20,81 @@ const (
 	dynamicNotAllowed    uint32 = 0 // VPLMN-Dynamic-Address-Allowed, 7.3.38: home routed only, the PGW is ours
 	preemptionEnabled    uint32 = 0 // Pre-emption-Capability and -Vulnerability, TS 29.212 5.3.46 and 5.3.47
 	preemptionDisabled   uint32 = 1
+	allocatedStatically  uint32 = 0 // PDN-GW-Allocation-Type, 7.3.44
+	allocatedDynamically uint32 = 1
+	restrictedForFeature uint32 = 0      // Roaming-Restricted-Due-To-Unsupported-Feature, 7.3.61
+	no5GC                uint32 = 1 << 1 // of Core-Network-Restrictions, 7.3.230
 )
 
 // Bits of Access-Restriction-Data, TS 29.272 7.3.31.
 const (
 	noUTRAN        uint32 = 1 << 0
 	noGERAN        uint32 = 1 << 1
+	noGAN          uint32 = 1 << 2
 	noHSPA         uint32 = 1 << 3
 	noWBEUTRAN     uint32 = 1 << 4 // LTE-M included
 	noNBIoT        uint32 = 1 << 6
+	noNR           uint32 = 1 << 10 // in the 5G system
 	noLTEM         uint32 = 1 << 11
 	noWBEUTRANOnly uint32 = 1 << 12 // LTE-M excepted
+
+	noAccess = noUTRAN | noGERAN | noGAN | noHSPA | noWBEUTRAN | noNBIoT | noNR
 )
 
-// subscription makes Subscription-Data, TS 29.272 7.3.2, for the node of that side. With pdp an SGSN is given
-// GPRS-Subscription-Data too.
-func subscription(p subscriber.Profile, side subscriber.Side, pdp bool) diameter.AVP {
-	data := slices.Concat(barring(p), number(p), []diameter.AVP{networkAccessMode.Unsigned(onlyPacket)}, access(p), oi(p.OIReplacement),
-		[]diameter.AVP{rates(p.AMBR)}, charging(p))
-	if len(p.APNs) > 0 {
-		data = append(data, apns(p, allAPNConfigurations, places(p)))
-		if pdp && side == subscriber.SGSN {
-			data = append(data, gprs(p))
-		}
-	}
-	return subscriptionData.Group(append(data, timers(p.IoT)...)...)
+// restrictionBits are the bits of what a profile may name beside RATs.
+var restrictionBits = map[subscriber.Restriction]uint32{
+	subscriber.NoGAN: noGAN, subscriber.NoNon3GPP: 1 << 5, subscriber.NoEnhancedCoverage: 1 << 7, subscriber.NoSecondaryNR: 1 << 8,
+	subscriber.NoUnlicensed: 1 << 9, subscriber.NoNR: noNR,
 }
 
-// changedParts makes the Subscription-Data of an IDR, TS 29.272 5.2.2.1: those parts of what the SIM has now.
-func changedParts(p subscriber.Profile, side subscriber.Side, parts []subscriber.Part) diameter.AVP {
-	var data []diameter.AVP
-	var changed []uint32
-	all := false
-	for _, part := range parts {
-		switch part {
-		case subscriber.PartMSISDN:
-			data = append(data, number(p)...)
-		case subscriber.PartAMBR:
-			data = append(data, rates(p.AMBR))
-		case subscriber.PartAccess:
-			data = append(data, accessRestriction.Unsigned(restrictions(p)))
-		case subscriber.PartBarring:
-			data = append(data, barring(p)...)
-		case subscriber.PartCharging:
-			data = append(data, charging(p)...)
-		case subscriber.PartOI:
-			data = append(data, oi(p.OIReplacement)...)
-		case subscriber.PartPeriodicTAU:
-			data = append(data, timers(subscriber.IoT{PeriodicTAU: p.IoT.PeriodicTAU})...)
-		case subscriber.PartActiveTime:
-			data = append(data, timers(subscriber.IoT{ActiveTime: p.IoT.ActiveTime})...)
-		case subscriber.PartDLBuffering:
-			data = append(data, timers(subscriber.IoT{DLBuffering: p.IoT.DLBuffering})...)
-		case subscriber.PartEDRX:
-			data = append(data, timers(subscriber.IoT{EDRX: p.IoT.EDRX})...)
-		case subscriber.AllAPNs:
-			all = true
-		default:
-			if id, ok := part.Context(); ok && int(id) <= len(p.APNs) {
-				changed = append(changed, id)
-			}
-		}
-	}
-	switch {
-	case all && len(p.APNs) > 0:
-		data = append(data, apns(p, allAPNConfigurations, places(p)))
-	case len(changed) > 0:
-		data = append(data, apns(p, modifiedAdded, changed))
-	}
-	if side == subscriber.SGSN && len(p.APNs) > 0 && (all || len(changed) > 0) {
-		data = append(data, gprs(p)) // the SGSN may have been given PDP contexts: they are all replaced
-	}
-	return subscriptionData.Group(data...)
-}
-
-// barring makes Subscriber-Status, and Operator-Determined-Barring when something is barred: with service granted it is left
-// out, and what was barred before is no longer (7.3.29).
-func barring(p subscriber.Profile) []diameter.AVP {
-	if len(p.Barring) == 0 {
+// barring makes Subscriber-Status, and what is barred when something is: with service granted that is left out, and what was
+// barred before is no longer (7.3.29).
+func barring(v view) []diameter.AVP {
+	packet, home := subscriber.BarringBits(v.Barring)
+	if packet|home == 0 {
 		return []diameter.AVP{subscriberStatus.Unsigned(serviceGranted)}
 	}
-	return []diameter.AVP{subscriberStatus.Unsigned(serviceBarred), operatorBarring.Unsigned(subscriber.BarringBits(p.Barring))}
+	all := []diameter.AVP{subscriberStatus.Unsigned(serviceBarred)}
+	if packet != 0 {
+		all = append(all, operatorBarring.Unsigned(packet))
+	}
+	if home != 0 {
+		all = append(all, hplmnODB.Unsigned(home))
+	}
+	return all
 }
 
-// oi makes APN-OI-Replacement, 7.3.32; none when there is none.
-func oi(replacement string) []diameter.AVP {
-	if replacement == "" {
+// textAVP makes an AVP of text; none of none.
+func textAVP(def *diameter.AVPDef, value string) []diameter.AVP {
+	if value == "" {
 		return nil
 	}
-	return []diameter.AVP{apnOIReplacement.Text(replacement)}
+	return []diameter.AVP{def.Text(value)}
 }
 
-// number makes MSISDN, TS 29.329 6.3.2; none when the SIM has none.
-func number(p subscriber.Profile) []diameter.AVP {
-	if p.MSISDN == "" {
+// numberAVP makes an AVP of a number; none of 0.
+func numberAVP(def *diameter.AVPDef, value uint32) []diameter.AVP {
+	if value == 0 {
 		return nil
 	}
-	return []diameter.AVP{msisdn.Octets(identity.EncodeTBCD(string(p.MSISDN)))}
+	return []diameter.AVP{def.Unsigned(value)}
 }
 
-// charging makes 3GPP-Charging-Characteristics of the SIM; none when it has none.
-func charging(p subscriber.Profile) []diameter.AVP {
-	if p.Charging == "" {
+// givenAVP makes an AVP of a number; none of nil.
+func givenAVP[T uint32 | int32](def *diameter.AVPDef, value *T) []diameter.AVP {
+	if value == nil {
 		return nil
 	}
-	return []diameter.AVP{chargingAttributes.Text(p.Charging)}
-}
-
-// access makes Access-Restriction-Data; none when all are allowed.
-func access(p subscriber.Profile) []diameter.AVP {
-	if bits := restrictions(p); bits != 0 {
-		return []diameter.AVP{accessRestriction.Unsigned(bits)}
-	}
-	return nil
+	return []diameter.AVP{def.Unsigned(uint32(*value))}
 }
 
 // restrictions are the accesses that the SIM may not use, as TS 29.272 7.3.31 has them.
 func restrictions(p subscriber.Profile) (bits uint32) {
+	for _, r := range p.Serving.Restrictions {
+		bits |= restrictionBits[r]
+	}
 	if len(p.RATs) == 0 {
-		return 0
+		return bits
 	}
 	may := func(r subscriber.RAT) bool { return slices.Contains(p.RATs, r) }
 	for rat, bit := range map[subscriber.RAT]uint32{
@@ -157,29 +115,44 @@ func restrictions(p subscriber.Profile) (bits uint32) {
 	return bits
 }
 
-// timers make what lets a device sleep.
-func timers(t subscriber.IoT) []diameter.AVP {
+// cores are the bits of Core-Network-Restrictions, 7.3.230.
+func cores(p subscriber.Profile) uint32 {
+	if slices.Contains(p.Serving.Restrictions, subscriber.No5GC) {
+		return no5GC
+	}
+	return 0
+}
+
+// adjacent makes Adjacent-Access-Restriction-Data, 7.3.187, for networks that the SIM could be handed over to: where it may be,
+// it may use what it may here; where it may not be, nothing.
+func adjacent(v view) []diameter.AVP {
 	var all []diameter.AVP
-	if t.PeriodicTAU != 0 {
-		all = append(all, periodicTAU.Unsigned(t.PeriodicTAU))
+	for _, plmn := range v.adjacent {
+		bits := restrictions(v.Profile)
+		if !v.MayBeIn(plmn) {
+			bits = noAccess
+		}
+		if octets := plmn.Octets(); bits != 0 {
+			all = append(all, adjacentRestriction.Group(visitedPLMNID.Octets(octets[:]), accessRestriction.Unsigned(bits)))
+		}
 	}
-	if t.ActiveTime != nil {
-		all = append(all, activeTime.Unsigned(*t.ActiveTime))
-	}
-	if t.DLBuffering != nil {
-		all = append(all, dlBuffering.Unsigned(uint32(*t.DLBuffering)))
-	}
-	for _, e := range t.EDRX {
+	return all
+}
+
+// cycles make eDRX-Cycle-Length, 7.3.215, one for each RAT.
+func cycles(v view) []diameter.AVP {
+	var all []diameter.AVP
+	for _, e := range v.IoT.EDRX {
 		all = append(all, edrxCycleLength.Group(ratType.Unsigned(ratTypeOf(e.RAT)), edrxCycleValue.Octets([]byte{e.Cycle})))
 	}
-	return append(all, windows(t.EDRX)...)
+	return all
 }
 
 // windows make Paging-Time-Window, 7.3.226, one for each operation mode. The code is in the upper four bits (7.3.228).
-func windows(edrx []subscriber.EDRX) []diameter.AVP {
+func windows(v view) []diameter.AVP {
 	var all []diameter.AVP
 	var told []uint32
-	for _, e := range edrx {
+	for _, e := range v.IoT.EDRX {
 		if mode := e.RAT.OperationMode(); e.Window != nil && !slices.Contains(told, mode) {
 			told = append(told, mode)
 			all = append(all, pagingTimeWindow.Group(operationMode.Unsigned(mode), pagingWindowLength.Octets([]byte{*e.Window << 4})))
@@ -188,9 +161,85 @@ func windows(edrx []subscriber.EDRX) []diameter.AVP {
 	return all
 }
 
+// zones make Regional-Subscription-Zone-Code, 7.3.52, of the network that the node is in. A node that does not know regional
+// subscription is to let the SIM be nowhere (7.3.61).
+func zones(v view) []diameter.AVP {
+	if v.node.Features&featureZones == 0 {
+		return nil
+	}
+	var all []diameter.AVP
+	for _, code := range v.Serving.ZonesIn(v.node.PLMN) {
+		all = append(all, zoneCode.Octets(octets(code)))
+	}
+	return all
+}
+
+func roaming(v view) []diameter.AVP {
+	if v.node.Features&featureZones != 0 || len(v.Serving.ZonesIn(v.node.PLMN)) == 0 {
+		return nil
+	}
+	return []diameter.AVP{roamingRestricted.Unsigned(restrictedForFeature)}
+}
+
+// usage makes UE-Usage-Type, 7.3.202, for a node that knows dedicated core networks.
+func usage(v view) []diameter.AVP {
+	if v.node.Features2&featureDCN == 0 {
+		return nil
+	}
+	return givenAVP(ueUsageType, v.Serving.UsageType)
+}
+
+// resets make Reset-ID, 7.3.184, for a node that knows them.
+func resets(v view) []diameter.AVP {
+	if v.node.Features2&featureResetIDs == 0 {
+		return nil
+	}
+	return resetIDs(v.Serving.ResetIDs)
+}
+
+func resetIDs(ids []string) []diameter.AVP {
+	var all []diameter.AVP
+	for _, id := range ids {
+		all = append(all, resetID.Octets([]byte(id)))
+	}
+	return all
+}
+
+// trace makes Trace-Data, 7.3.63, for a node that traces.
+func trace(v view) []diameter.AVP {
+	t := v.Serving.Trace
+	if t == nil || v.node.Features&featureTrace == 0 {
+		return nil
+	}
+	members := []diameter.AVP{
+		traceReferenceOf(*t), traceDepth.Unsigned(uint32(t.Depth)), traceNodes.Octets(octets(t.Nodes)), traceEvents.Octets(octets(t.Events)),
+		traceCollector.Address(t.Collector),
+	}
+	if t.Interfaces != "" {
+		members = append(members, traceInterfaces.Octets(octets(t.Interfaces)))
+	}
+	if t.OMC != "" {
+		members = append(members, omcID.Octets(octets(t.OMC)))
+	}
+	return []diameter.AVP{traceData.Group(members...)}
+}
+
+// traceReferenceOf makes Trace-Reference, 7.3.64: network and Trace ID.
+func traceReferenceOf(t subscriber.Trace) diameter.AVP {
+	plmn, _ := identity.ParsePLMN(t.PLMN) // checked when it was provisioned
+	reference := plmn.Octets()
+	return traceReference.Octets(append(reference[:], octets(t.ID)...))
+}
+
+// octets are those of hexadecimal digits, which were checked when they were provisioned.
+func octets(digits string) []byte {
+	b, _ := hex.DecodeString(digits)
+	return b
+}
+
 // places are the context identifiers of all APNs.
-func places(p subscriber.Profile) []uint32 {
-	all := make([]uint32, len(p.APNs))
+func places(v view) []uint32 {
+	all := make([]uint32, len(v.APNs))
 	for i := range all {
 		all[i] = uint32(i + 1)
 	}
@@ -198,16 +247,18 @@ func places(p subscriber.Profile) []uint32 {
 }
 
 // apns makes APN-Configuration-Profile, 7.3.34, with the APNs at those places; 1 is the default's.
-func apns(p subscriber.Profile, included uint32, ids []uint32) diameter.AVP {
+func apns(v view, included uint32, ids []uint32) diameter.AVP {
 	members := []diameter.AVP{contextIdentifier.Unsigned(1), allAPNsIncluded.Unsigned(included)}
 	for _, id := range ids {
-		members = append(members, apn(id, p.APNs[id-1]))
+		a := v.APNs[id-1]
+		members = append(members, apn(id, a, v.gateways[string(a.Name)]))
 	}
 	return apnProfile.Group(members...)
 }
 
-// apn makes APN-Configuration, 7.3.35. id is its Context-Identifier; 1 is the default's.
-func apn(id uint32, a subscriber.APN) diameter.AVP {
+// apn makes APN-Configuration, 7.3.35. id is its Context-Identifier; 1 is the default's. The PDN-GW is the one that is fixed, else
+// the one that was notified.
+func apn(id uint32, a subscriber.APN, notified subscriber.Gateway) diameter.AVP {
 	config := []diameter.AVP{contextIdentifier.Unsigned(id)}
 	if a.StaticIPv4.IsValid() {
 		config = append(config, servedPartyIP.Address(a.StaticIPv4))
@@ -229,10 +280,31 @@ func apn(id uint32, a subscriber.APN) diameter.AVP {
 		vplmnDynamic.Unsigned(dynamicNotAllowed),
 		rates(a.AMBR),
 	)
-	if a.Charging != "" {
-		config = append(config, chargingAttributes.Text(a.Charging))
+	config = slices.Concat(config, textAVP(chargingAttributes, a.Charging), textAVP(apnOIReplacement, a.OIReplacement))
+	switch {
+	case !a.Gateway.IsZero():
+		config = append(config, agentInfo(a.Gateway), allocationType.Unsigned(allocatedStatically))
+	case !notified.IsZero():
+		config = append(config, agentInfo(notified), allocationType.Unsigned(allocatedDynamically))
+		if notified.Network != "" {
+			config = append(config, visitedNetwork.Octets([]byte(notified.Network)))
+		}
 	}
-	return apnConfiguration.Group(append(config, oi(a.OIReplacement)...)...)
+	return apnConfiguration.Group(config...)
+}
+
+// agentInfo makes MIP6-Agent-Info, 7.3.45 and RFC 5447 4.2.1.
+func agentInfo(g subscriber.Gateway) diameter.AVP {
+	var members []diameter.AVP
+	for _, ip := range []netip.Addr{g.IPv4, g.IPv6} {
+		if ip.IsValid() {
+			members = append(members, mipHomeAgentAddress.Address(ip))
+		}
+	}
+	if g.Host != "" {
+		members = append(members, mipHomeAgentHost.Group(diameter.DestinationRealm.Text(g.Realm), diameter.DestinationHost.Text(g.Host)))
+	}
+	return mip6AgentInfo.Group(members...)
 }
 
 func pdnTypeOf(t subscriber.PDNType) uint32 { // 7.3.62

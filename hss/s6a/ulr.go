@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/xepc/xepc/hss/store"
@@ -42,6 +44,8 @@ type locationRequest struct {
 	plmn         identity.PLMN
 	flags        uint32
 	registration subscriber.Registration
+	adjacent     []identity.PLMN               // networks beside the visited one
+	active       map[string]subscriber.Gateway // PDN-GWs of the APNs in use, by APN; nil: the node does not say
 }
 
 func (s *Server) parseULR(req diameter.Request) (r locationRequest, err error) {
@@ -60,17 +64,55 @@ func (s *Server) parseULR(req diameter.Request) (r locationRequest, err error) {
 	rat, _ := req.First(ratType)
 	r.registration = subscriber.Registration{
 		Host: req.Text(diameter.OriginHost), Realm: req.Text(diameter.OriginRealm), PLMN: r.plmn.String(),
-		RAT: ratOf(rat.Unsigned()), ODB: featuresOf(req, 1) & featureBarring(), At: s.now().UTC(),
+		RAT: ratOf(rat.Unsigned()), Features: featuresOf(req, 1), Features2: featuresOf(req, 2), At: s.now().UTC(),
 	}
 	if t, ok := req.First(terminalInformation); ok {
 		r.registration.IMEI = terminalIMEI(t)
 	}
+	if list, ok := req.First(adjacentPLMNs); ok {
+		r.adjacent = plmnsOf(list)
+	}
+	r.active = activeAPNs(req)
 	if sms, ok := req.First(mmeNumberForSMS); ok {
 		if r.registration.SMS, err = identity.DecodeTBCD(sms.Data); err != nil {
 			return r, invalid(sms, err)
 		}
 	}
 	return r, nil
+}
+
+// maxAdjacent bounds Adjacent-PLMNs, TS 29.272 7.3.186.
+const maxAdjacent = 50
+
+// plmnsOf reads Adjacent-PLMNs; what is no network is left out.
+func plmnsOf(list diameter.AVP) (all []identity.PLMN) {
+	for _, a := range list.Members {
+		if !a.Is(visitedPLMNID) || len(a.Data) != 3 || len(all) == maxAdjacent {
+			continue
+		}
+		if plmn, err := identity.PLMNFromOctets([3]byte(a.Data)); err == nil {
+			all = append(all, plmn)
+		}
+	}
+	return all
+}
+
+// activeAPNs reads Active-APN, TS 29.272 7.3.127: a node says which PDN-GWs its APNs have when we may have lost that.
+func activeAPNs(req diameter.Request) map[string]subscriber.Gateway {
+	var all map[string]subscriber.Gateway
+	for _, a := range req.AVPs {
+		if !a.Is(activeAPN) {
+			continue
+		}
+		if all == nil {
+			all = map[string]subscriber.Gateway{}
+		}
+		name, _ := diameter.First(a.Members, serviceSelection)
+		if g := gatewayOf(a.Members); !g.IsZero() && g.Validate() == nil {
+			all[strings.ToLower(name.Text())] = g
+		}
+	}
+	return all
 }
 
 // ratTypes are those of RAT-Type, TS 29.212 5.3.31, that profiles name.
@@ -117,10 +159,30 @@ func (s *Server) updateLocation(ctx context.Context, req diameter.Request) ([]di
 		flags |= ulaMMEForSMS
 	}
 	avps := append(supported(req), ulaFlags.Unsigned(flags))
+	gateways, err := s.gateways(ctx, r, profile)
+	if err != nil {
+		return nil, s.asAnswer(err, r.registration.Realm, tryElsewhere())
+	}
 	if r.flags&ulrSkipSubscriberData == 0 {
-		avps = append(avps, subscription(profile, r.side, r.flags&ulrGPRSData != 0))
+		v := view{Profile: profile, node: r.registration, side: r.side, gateways: gateways, adjacent: r.adjacent}
+		avps = append(avps, subscription(v, r.flags&ulrGPRSData != 0)...)
 	}
 	return avps, nil
+}
+
+// gateways are the PDN-GWs of the SIM's APNs to be told; those that the node says it has are stored in the place of what was known.
+func (s *Server) gateways(ctx context.Context, r locationRequest, p subscriber.Profile) (map[string]subscriber.Gateway, error) {
+	switch {
+	case r.active == nil && r.flags&ulrSkipSubscriberData != 0:
+		return nil, nil
+	case r.active == nil:
+		return s.store.Gateways(ctx, r.imsi)
+	}
+	maps.DeleteFunc(r.active, func(name string, _ subscriber.Gateway) bool { return !p.HasAPN(name) })
+	if err := s.store.DropGateways(ctx, r.imsi); err != nil {
+		return nil, err
+	}
+	return r.active, s.store.PutGateways(ctx, r.imsi, r.active)
 }
 
 // register decides by the profile and swaps the registration, over again when the record changes in between. A node that

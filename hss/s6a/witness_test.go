@@ -133,7 +133,7 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 		p.Charging, p.MSISDN, p.IoT, p.APNs = "", "", subscriber.IoT{}, p.APNs[:1]
 	})
 	told(320, 1)
-	_, err = h.server.Reset(t.Context())
+	_, err = h.server.Reset(t.Context(), subscriber.Scope{})
 	require.NoError(t, err)
 	told(322, 1)
 	located := make(chan error, 1)

@@ -137,12 +137,13 @@ type storedRegistration struct {
 	At        int64          `json:"t,omitempty"` // milliseconds since 1970
 	Purged    bool           `json:"x,omitempty"`
 	Reachable int64          `json:"n,omitempty"` // milliseconds since 1970
-	ODB       uint32         `json:"o,omitempty"`
+	Features  uint32         `json:"o,omitempty"`
+	Features2 uint32         `json:"f,omitempty"`
 }
 
 func encodeRegistration(r subscriber.Registration) (string, error) {
 	w := storedRegistration{
-		Host: r.Host, PLMN: r.PLMN, RAT: r.RAT, IMEI: r.IMEI, SMS: r.SMS, Purged: r.Purged, ODB: r.ODB,
+		Host: r.Host, PLMN: r.PLMN, RAT: r.RAT, IMEI: r.IMEI, SMS: r.SMS, Purged: r.Purged, Features: r.Features, Features2: r.Features2,
 		At: milliseconds(r.At), Reachable: milliseconds(r.Reachable),
 	}
 	if r.Realm != realmOf(r.Host) {
@@ -172,7 +173,7 @@ func decodeRegistration(text string) (r subscriber.Registration, err error) {
 		return r, decode(text, &r)
 	}
 	r = subscriber.Registration{
-		Host: w.Host, Realm: realmOf(w.Host), PLMN: w.PLMN, RAT: w.RAT, IMEI: w.IMEI, SMS: w.SMS, Purged: w.Purged, ODB: w.ODB,
+		Host: w.Host, Realm: realmOf(w.Host), PLMN: w.PLMN, RAT: w.RAT, IMEI: w.IMEI, SMS: w.SMS, Purged: w.Purged, Features: w.Features, Features2: w.Features2,
 		At: timeOf(w.At), Reachable: timeOf(w.Reachable),
 	}
 	if w.Realm != nil {

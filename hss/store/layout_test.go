@@ -121,7 +121,7 @@ func TestScriptsKeepWhatTheyDoNotChange(t *testing.T) {
 func TestRegistrationComesBackAsItWasStored(t *testing.T) {
 	full := subscriber.Registration{
 		Host: "mme1.epc.mnc001.mcc001.3gppnetwork.org", Realm: "epc.mnc001.mcc001.3gppnetwork.org", PLMN: "001-01", RAT: subscriber.EUTRAN,
-		IMEI: "3534900698733190", SMS: "49170", ODB: 7, At: epoch.Add(1234 * time.Millisecond), Purged: true, Reachable: epoch,
+		IMEI: "3534900698733190", SMS: "49170", Features: 7, Features2: 1 << 17, At: epoch.Add(1234 * time.Millisecond), Purged: true, Reachable: epoch,
 	}
 	hub := full
 	hub.Realm = "hub.example"

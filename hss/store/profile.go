@@ -33,6 +33,8 @@ type storedProfile struct {
 	IoT      *subscriber.IoT `json:"z,omitempty"`
 	Barring  string          `json:"d,omitempty"`
 	OI       string          `json:"u,omitempty"`
+
+	Serving *subscriber.Serving `json:"v,omitempty"`
 }
 
 type storedAPN struct {
@@ -45,6 +47,7 @@ type storedAPN struct {
 	IPv6     netip.Addr         `json:"6,omitzero"`
 	Charging string             `json:"c,omitempty"`
 	OI       string             `json:"o,omitempty"`
+	Gateway  subscriber.Gateway `json:"g,omitzero"`
 }
 
 const (
@@ -74,10 +77,13 @@ func encodeProfile(p subscriber.Profile) ([]byte, error) {
 	if !p.IoT.IsZero() {
 		w.IoT = &p.IoT
 	}
+	if !p.Serving.IsZero() {
+		w.Serving = &p.Serving
+	}
 	for _, a := range p.APNs {
 		s := storedAPN{
 			Name: a.Name, PDNType: a.PDNType, QCI: a.QCI, ARP: a.ARP.Priority, AMBR: encodeRates(a.AMBR),
-			IPv4: a.StaticIPv4, IPv6: a.StaticIPv6, Charging: a.Charging, OI: a.OIReplacement,
+			IPv4: a.StaticIPv4, IPv6: a.StaticIPv6, Charging: a.Charging, OI: a.OIReplacement, Gateway: a.Gateway,
 		}
 		if a.ARP.Capability {
 			s.ARP |= arpCapability
@@ -120,9 +126,12 @@ func decodeProfile(text string) (subscriber.Profile, error) {
 	if w.IoT != nil {
 		p.IoT = *w.IoT
 	}
+	if w.Serving != nil {
+		p.Serving = *w.Serving
+	}
 	for _, s := range w.APNs {
 		p.APNs = append(p.APNs, subscriber.APN{
-			Name: s.Name, PDNType: s.PDNType, QCI: s.QCI, AMBR: decodeRates(s.AMBR), StaticIPv4: s.IPv4, StaticIPv6: s.IPv6, Charging: s.Charging, OIReplacement: s.OI,
+			Name: s.Name, PDNType: s.PDNType, QCI: s.QCI, AMBR: decodeRates(s.AMBR), StaticIPv4: s.IPv4, StaticIPv6: s.IPv6, Charging: s.Charging, OIReplacement: s.OI, Gateway: s.Gateway,
 			ARP: subscriber.ARP{Priority: s.ARP & (arpCapability - 1), Capability: s.ARP&arpCapability != 0, Vulnerable: s.ARP&arpVulnerable != 0},
 		})
 	}

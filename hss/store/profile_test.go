@@ -20,12 +20,17 @@ func full() subscriber.Profile {
 			{
 				Name: "internet", PDNType: subscriber.IPv4v6, QCI: 7, ARP: subscriber.ARP{Priority: 15, Capability: true}, AMBR: subscriber.Bitrates{Downlink: 1},
 				StaticIPv4: netip.MustParseAddr("10.0.0.1"), StaticIPv6: netip.MustParseAddr("2001:db8::"), Charging: "0800", OIReplacement: "a.mnc001.mcc001.gprs",
+				Gateway: subscriber.Gateway{Host: "pgw1.example", Realm: "example", IPv4: netip.MustParseAddr("192.0.2.2"), IPv6: netip.MustParseAddr("2001:db8::2")},
 			},
 			{Name: "meters", ARP: subscriber.ARP{Priority: 1, Vulnerable: true}},
 		},
 		PLMNs: []string{"001-01", "262-002"}, RATs: subscriber.RATs(), Charging: "0400", AMF: "b9b9", Barring: subscriber.Barrings(), OIReplacement: "mnc001.mcc001.gprs",
 		IMEILock: subscriber.IMEILock{IMEIs: []string{"35609204079300", "35609204079301"}, TACs: []string{"35609204", "35609204-35609209"}, Learn: true, Absent: subscriber.RefuseAbsent},
-		IoT:      subscriber.IoT{PeriodicTAU: 86400, ActiveTime: &active, EDRX: []subscriber.EDRX{{RAT: subscriber.LTEM, Cycle: 9, Window: new(uint8(3))}}, DLBuffering: &packets},
+		IoT:      subscriber.IoT{PeriodicTAU: 86400, ActiveTime: &active, EDRX: []subscriber.EDRX{{RAT: subscriber.LTEM, Cycle: 9, Window: new(uint8(3))}}, DLBuffering: &packets, ServiceGap: 60},
+		Serving: subscriber.Serving{
+			UsageType: &active, RFSP: 256, Restrictions: subscriber.Restrictions(), Zones: []subscriber.Zones{{PLMN: "001-01", Codes: []string{"0001", "ffff"}}},
+			Trace: &subscriber.Trace{PLMN: "999-70", ID: "000001", Nodes: "01", Events: "02", Collector: netip.MustParseAddr("192.0.2.1")}, ResetIDs: []string{"site 1"},
+		},
 	}
 }
 

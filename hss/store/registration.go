@@ -50,19 +50,29 @@ func (s *Store) EditRegistration(ctx context.Context, imsi identity.IMSI, side s
 	return ErrChanged
 }
 
-// The PDN-GWs of a SIM's APNs are a hash beside its record: pgw:{IMSI}, APN → JSON of subscriber.Gateway.
+// The PDN-GWs of a SIM's APNs are a hash beside its record: pgw:{IMSI}, APN → JSON of subscriber.Gateway. They belong to its
+// registrations, and go with the last.
 
 func gatewayKey(imsi identity.IMSI) string { return "pgw:{" + string(imsi) + "}" }
 
-// PutGateway stores which PDN-GW serves an APN.
-func (s *Store) PutGateway(ctx context.Context, imsi identity.IMSI, apn string, g subscriber.Gateway) error {
-	j, err := json.Marshal(g)
-	if err != nil {
-		return fmt.Errorf("encoding a PDN-GW: %w", err)
-	}
+// PutGateways stores which PDN-GWs serve those APNs; a zero one is none any more.
+func (s *Store) PutGateways(ctx context.Context, imsi identity.IMSI, all map[string]subscriber.Gateway) error {
 	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
-	return unavailable(s.redis.HSet(ctx, gatewayKey(imsi), apn, j).Err())
+	pipe := s.redis.Pipeline()
+	for apn, g := range all {
+		if g.IsZero() {
+			pipe.HDel(ctx, gatewayKey(imsi), apn)
+			continue
+		}
+		j, err := json.Marshal(g)
+		if err != nil {
+			return fmt.Errorf("encoding a PDN-GW: %w", err)
+		}
+		pipe.HSet(ctx, gatewayKey(imsi), apn, j)
+	}
+	_, err := pipe.Exec(ctx)
+	return unavailable(err)
 }
 
 // DropGateways forgets the PDN-GWs of a SIM.

@@ -87,7 +87,7 @@ func (s *Store) Keep(ctx context.Context, p Pending) (bool, error) {
 		side = string(p.Side)
 	}
 	answer, err := s.batcher.do(call{
-		script: s.request, keys: []string{key(identity.IMSI(p.tag())), outKey(p.tag())},
+		script: s.request, keys: []string{key(identity.IMSI(p.tag())), outKey(p.tag()), gatewayKey(identity.IMSI(p.tag()))},
 		args: []any{p.ID(), j, side, strings.ToLower(p.Host)},
 	})
 	if err != nil {

@@ -89,10 +89,5 @@ func (s *Store) Restore(ctx context.Context, v Saved) error {
 	}
 	s.moved(ctx, v.IMSI, "", v.MME.Host)
 	s.moved(ctx, v.IMSI, "", v.SGSN.Host)
-	for apn, g := range v.Gateways {
-		if err := s.PutGateway(ctx, v.IMSI, apn, g); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.PutGateways(ctx, v.IMSI, v.Gateways)
 }

@@ -7,8 +7,9 @@ import (
 	"slices"
 )
 
-// Barring is a category of operator determined barring of packet services, TS 23.015 and TS 29.272 7.3.30. A node that
-// supports the category is told and enforces it; at another the SIM may not register.
+// Barring is a category of operator determined barring, TS 23.015: of packet services (TS 29.272 7.3.30), which a node that
+// supports the category is told and enforces, and with which a SIM may not register at another; or specific to the home
+// network (7.3.22), whose meaning is as agreed with the host, and which every node is told.
 type Barring string
 
 // Barring values.
@@ -16,28 +17,41 @@ const (
 	BarAll      Barring = "all"       // all packet services
 	BarHPLMNAPN Barring = "hplmn_apn" // access points of the home network while roaming: all of ours, which are home routed
 	BarVPLMNAPN Barring = "vplmn_apn" // access points of the visited network while roaming
+	BarHPLMN1   Barring = "hplmn_1"   // HPLMN specific barring of type 1
+	BarHPLMN2   Barring = "hplmn_2"
+	BarHPLMN3   Barring = "hplmn_3"
+	BarHPLMN4   Barring = "hplmn_4"
 )
 
-// Barrings are all that a profile may name, in the order of their bits.
-func Barrings() []Barring { return []Barring{BarAll, BarHPLMNAPN, BarVPLMNAPN} }
+// PacketBarrings are the categories of packet services, in the order of their bits.
+func PacketBarrings() []Barring { return []Barring{BarAll, BarHPLMNAPN, BarVPLMNAPN} }
 
-// Bit is the place of the category in Operator-Determined-Barring (TS 29.272 7.3.30), and of the feature to support it in
-// Feature-List 1 (7.3.10).
-func (b Barring) Bit() uint32 { return 1 << slices.Index(Barrings(), b) }
+// homeBarrings are those specific to the home network, in the order of their bits.
+func homeBarrings() []Barring { return []Barring{BarHPLMN1, BarHPLMN2, BarHPLMN3, BarHPLMN4} }
 
-// BarringBits are the bits of categories together.
-func BarringBits(all []Barring) (bits uint32) {
+// Barrings are all that a profile may name.
+func Barrings() []Barring { return append(PacketBarrings(), homeBarrings()...) }
+
+// BarringBits are categories together: as bits of Operator-Determined-Barring (TS 29.272 7.3.30), which are those of the
+// features to support them in Feature-List 1 too (7.3.10); and as bits of HPLMN-ODB (7.3.22).
+func BarringBits(all []Barring) (packet, home uint32) {
+	return bitsIn(PacketBarrings(), all), bitsIn(homeBarrings(), all)
+}
+
+func bitsIn(order, all []Barring) (bits uint32) {
 	for _, b := range all {
-		bits |= b.Bit()
+		if i := slices.Index(order, b); i >= 0 {
+			bits |= 1 << i
+		}
 	}
 	return bits
 }
 
-// barred says whether a node that supports those categories (bits) would let the SIM have what is barred; the error is a
+// barred says whether a node that supports those features of list 1 would let the SIM have what is barred; the error is a
 // *Refusal with the Error-Diagnostic of the first that it does not support, TS 29.272 5.2.1.1.3.
 func (p Profile) barred(supported uint32) error {
 	for _, b := range p.Barring {
-		if supported&b.Bit() == 0 {
+		if bit, _ := BarringBits([]Barring{b}); bit&^supported != 0 {
 			r := refusal(ReasonBarred, "the node does not support barring of %s", b)
 			r.Diagnostic = map[Barring]Diagnostic{BarAll: ODBAllAPN, BarHPLMNAPN: ODBHPLMNAPN, BarVPLMNAPN: ODBVPLMNAPN}[b]
 			return r

@@ -11,7 +11,8 @@ type IoT struct {
 	PeriodicTAU uint32  `json:"periodic_tau,omitempty" yaml:"periodic_tau" doc:"Subscribed-Periodic-RAU-TAU-Timer in seconds, TS 29.272 7.3.134"`
 	ActiveTime  *uint32 `json:"active_time,omitempty"  yaml:"active_time"  doc:"Active-Time in seconds before power saving, TS 29.128; 0 is a time too"`
 	EDRX        []EDRX  `json:"edrx,omitempty"         yaml:"edrx"         doc:"eDRX-Cycle-Length for each RAT"`
-	DLBuffering *int32  `json:"dl_buffering,omitempty" yaml:"dl_buffering" doc:"DL-Buffering-Suggested-Packet-Count: packets that the SGW should keep for a sleeping device; 0 none, -1 as the SGW likes (TS 29.272 7.3.184)"`
+	DLBuffering *int32  `json:"dl_buffering,omitempty" yaml:"dl_buffering" doc:"DL-Buffering-Suggested-Packet-Count: packets that the SGW should keep for a sleeping device; 0 none, -1 as the SGW likes (TS 29.272 7.3.188)"`
+	ServiceGap  uint32  `json:"service_gap,omitempty"  yaml:"service_gap"  doc:"Service-Gap-Time: seconds at least between two connections of the device, TS 23.401 4.3.17.9"`
 }
 
 // EDRX is the cycle of extended discontinuous reception over one RAT.
@@ -45,7 +46,7 @@ const maxActiveTime = 31 * 360
 
 // IsZero says that all is up to the serving network.
 func (t IoT) IsZero() bool {
-	return t.PeriodicTAU == 0 && t.ActiveTime == nil && len(t.EDRX) == 0 && t.DLBuffering == nil
+	return t.PeriodicTAU == 0 && t.ActiveTime == nil && len(t.EDRX) == 0 && t.DLBuffering == nil && t.ServiceGap == 0
 }
 
 // over fills what t leaves out from base.
@@ -61,6 +62,9 @@ func (t IoT) over(base IoT) IoT {
 	}
 	if t.DLBuffering == nil {
 		t.DLBuffering = base.DLBuffering
+	}
+	if t.ServiceGap == 0 {
+		t.ServiceGap = base.ServiceGap
 	}
 	return t
 }

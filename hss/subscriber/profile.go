@@ -60,7 +60,8 @@ type APN struct {
 	StaticIPv6 netip.Addr   `json:"static_ipv6,omitzero" yaml:"static_ipv6" doc:"the /64's address; left out: from the PGW's pool"`
 	Charging   string       `json:"charging,omitempty"   yaml:"charging"    doc:"3GPP-Charging-Characteristics, 4 hexadecimal digits"`
 
-	OIReplacement string `json:"oi_replacement,omitempty" yaml:"oi_replacement" doc:"APN-OI-Replacement of this APN, above the SIM's"`
+	OIReplacement string  `json:"oi_replacement,omitempty" yaml:"oi_replacement" doc:"APN-OI-Replacement of this APN, above the SIM's"`
+	Gateway       Gateway `json:"pgw,omitzero"             yaml:"pgw"            doc:"the PDN-GW that is fixed for this APN; left out: the serving network picks one by DNS"`
 }
 
 // Profile is what the operator has decided about a SIM. As stored it has only what is the SIM's own; Templates.Resolve
@@ -75,10 +76,11 @@ type Profile struct {
 	PLMNs    []string        `json:"plmns,omitempty"    yaml:"plmns"     doc:"networks where it may attach, as MCC-MNC; none: everywhere"`
 	RATs     []RAT           `json:"rats,omitempty"     yaml:"rats"      doc:"over which it may attach; none: all"`
 	Charging string          `json:"charging,omitempty" yaml:"charging"  doc:"3GPP-Charging-Characteristics of the SIM, 4 hexadecimal digits"`
-	Barring  []Barring       `json:"barring,omitempty"   yaml:"barring"   enum:"all,hplmn_apn,vplmn_apn" doc:"Operator-Determined-Barring, TS 29.272 7.3.30; none: service is granted"`
+	Barring  []Barring       `json:"barring,omitempty"   yaml:"barring"   enum:"all,hplmn_apn,vplmn_apn,hplmn_1,hplmn_2,hplmn_3,hplmn_4" doc:"Operator-Determined-Barring and HPLMN-ODB, TS 29.272 7.3.30 and 7.3.22; none: service is granted"`
 	AMF      string          `json:"amf,omitempty"      yaml:"amf"       doc:"authentication management field of vectors, 4 hexadecimal digits; the separation bit is set or cleared as the vector's kind wants"`
 	IMEILock IMEILock        `json:"imei_lock,omitzero" yaml:"imei_lock"`
 	IoT      IoT             `json:"iot,omitzero"       yaml:"iot"`
+	Serving  Serving         `json:"serving,omitzero"   yaml:"serving"`
 
 	OIReplacement string `json:"oi_replacement,omitempty" yaml:"oi_replacement" doc:"APN-OI-Replacement, TS 29.272 7.3.32: the domain in which serving nodes look for the PGW, …mncNNN.mccNNN.gprs; none: that of the IMSI"`
 }
@@ -146,9 +148,8 @@ func (p Profile) Validate() error {
 	if err := p.IMEILock.Validate(); err != nil {
 		faults = append(faults, under("imei_lock", err)...)
 	}
-	if err := p.IoT.Validate(); err != nil {
-		faults = append(faults, under("iot", err)...)
-	}
+	faults = append(faults, under("iot", p.IoT.Validate())...)
+	faults = append(faults, under("serving", p.Serving.Validate())...)
 	faults = append(faults, faultsOf(validateBarring(p.Barring))...)
 	faults = append(faults, faultsOf(validateOI(p.OIReplacement))...)
 	if p.Charging != "" && !isHex4(p.Charging) {
@@ -184,6 +185,11 @@ func (p Profile) Validate() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// HasAPN says whether the SIM may use that APN, in lower case.
+func (p Profile) HasAPN(name string) bool {
+	return slices.ContainsFunc(p.APNs, func(a APN) bool { return string(a.Name) == name })
 }
 
 // faultsOf are the errors that were joined in err; none when it is nil.
@@ -230,6 +236,12 @@ func (a APN) validate() error {
 		return fmt.Errorf("static_ipv6: given, but pdn_type is %s", a.PDNType)
 	case a.Charging != "" && !isHex4(a.Charging):
 		return fmt.Errorf("charging: %q, want 4 hexadecimal digits", a.Charging)
+	}
+	if a.Gateway.Network != "" {
+		return errors.New("pgw.network: is of a PGW that a node has notified")
+	}
+	if err := a.Gateway.Validate(); err != nil {
+		return fmt.Errorf("pgw.%w", err)
 	}
 	return validateOI(a.OIReplacement)
 }

@@ -1,9 +1,10 @@
 package subscriber
 
 import (
+	"errors"
 	"fmt"
-	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/xepc/xepc/pkg/identity"
@@ -31,46 +32,12 @@ const (
 	InitialAttach          Cancellation = 4
 )
 
-// Part is a part of the subscription that an Insert carries, or that a Delete withdraws.
+// Part is a part of the subscription that an Insert carries, or that a Delete withdraws. The edge that writes the messages
+// has their names, but for those of APNs.
 type Part string
 
-// Parts. A single APN is AllAPNs with a colon and its context identifier. Those of AMBR, access and barring are never
-// withdrawn: there is a value for none.
-const (
-	PartMSISDN      Part = "msisdn"
-	PartAMBR        Part = "ambr"
-	PartAccess      Part = "access"
-	PartBarring     Part = "barring"
-	PartCharging    Part = "charging"
-	PartOI          Part = "oi_replacement"
-	PartPeriodicTAU Part = "periodic_tau"
-	PartActiveTime  Part = "active_time"
-	PartDLBuffering Part = "dl_buffering"
-	PartEDRX        Part = "edrx"
-	AllAPNs         Part = "apns"
-)
-
-// Has says whether there is something to be sent of that part; else it is withdrawn.
-func (p Profile) Has(part Part) bool {
-	switch part {
-	case PartMSISDN:
-		return p.MSISDN != ""
-	case PartCharging:
-		return p.Charging != ""
-	case PartOI:
-		return p.OIReplacement != ""
-	case PartPeriodicTAU:
-		return p.IoT.PeriodicTAU != 0
-	case PartActiveTime:
-		return p.IoT.ActiveTime != nil
-	case PartDLBuffering:
-		return p.IoT.DLBuffering != nil
-	case PartEDRX:
-		return len(p.IoT.EDRX) > 0
-	default:
-		return true
-	}
-}
+// AllAPNs is the part that all APNs are; a single one is AllAPNs with a colon and its context identifier.
+const AllAPNs Part = "apns"
 
 // OneAPN is the part of the APN at that place, counted from 1: its Context-Identifier.
 func OneAPN(context uint32) Part { return Part(fmt.Sprintf("%s:%d", AllAPNs, context)) }
@@ -93,6 +60,38 @@ type Request struct {
 	Cancellation Cancellation  `json:"cancellation,omitempty"`
 	Parts        []Part        `json:"parts,omitempty"`    // of an Insert; of a Delete those that are withdrawn
 	Contexts     []uint32      `json:"contexts,omitempty"` // of a Delete: Context-Identifiers
+	Trace        *Trace        `json:"trace,omitempty"`    // of a Delete that ends it
+	Scope        Scope         `json:"scope,omitzero"`     // of a Reset
+}
+
+// Scope are the SIMs that a Reset is about, TS 29.272 5.2.4.1: those whose IMSI begins so and, when it names resources, that
+// depend on one of them. A node that knows no Reset-ID takes all whose IMSI begins so. The zero Scope are all SIMs.
+type Scope struct {
+	IMSIs    []string `json:"imsis,omitempty"     doc:"what the IMSIs begin with: MCC, MNC and more digits; none: all"`
+	ResetIDs []string `json:"reset_ids,omitempty" doc:"names of resources, as SIMs have them in serving.reset_ids"`
+}
+
+// IsZero says that all SIMs are meant.
+func (s Scope) IsZero() bool { return len(s.IMSIs)+len(s.ResetIDs) == 0 }
+
+const (
+	maxBeginnings  = 100 // bounds a message
+	leastBeginning = 5   // digits: MCC and MNC
+	mostBeginning  = 15
+)
+
+// Validate lists every fault, each beginning with its key.
+func (s Scope) Validate() error {
+	var faults []error
+	if len(s.IMSIs) > maxBeginnings {
+		faults = append(faults, fmt.Errorf("imsis: %d, at most %d", len(s.IMSIs), maxBeginnings))
+	}
+	for i, d := range s.IMSIs {
+		if len(d) < leastBeginning || len(d) > mostBeginning || !isDigits(d) {
+			faults = append(faults, fmt.Errorf("imsis[%d]: %q, want %d to %d digits", i, d, leastBeginning, mostBeginning))
+		}
+	}
+	return errors.Join(append(faults, ValidateResetIDs(s.ResetIDs))...)
 }
 
 // ID names the request among those about its SIM: the same thing to be told to the same node has the same name, so that
@@ -104,6 +103,12 @@ func (r Request) ID() string {
 	}
 	for _, c := range r.Contexts {
 		id += fmt.Sprintf("-%d", c)
+	}
+	for _, beginning := range r.Scope.IMSIs {
+		id += "+" + beginning
+	}
+	for _, resource := range r.Scope.ResetIDs {
+		id += "+" + strconv.Quote(resource)
 	}
 	return id
 }
@@ -157,26 +162,30 @@ func (s Subscriber) DropsSGSN(side Side, next Registration, single, initial bool
 	return side == MME && (single || initial) && !s.SGSN.IsZero() && !s.SGSN.at(next.Host)
 }
 
+// Rules are how a change is judged: whether a SIM may no longer be where it is registered, and which parts of what that node
+// is told are different, to be inserted and to be withdrawn.
+type Rules struct {
+	Cancels func(Subscriber, Registration) bool
+	Differ  func(before, after Profile, at Registration) (insert, withdraw []Part)
+}
+
 // Requests are what the nodes that serve the SIM are to be told of a change: a Cancel where it may not stay, else the
 // smallest message that does it.
-func (c Change) Requests(cancels func(Subscriber, Registration) bool) []Request {
+func (c Change) Requests(rules Rules) []Request {
 	var all []Request
 	for side, r := range c.Before.Sides() {
-		if c.Removed() || cancels(c.After, r) {
+		if c.Removed() || rules.Cancels(c.After, r) {
 			q := r.request(Cancel, c.IMSI, side)
 			q.Cancellation = SubscriptionWithdrawal
 			all = append(all, q)
 			continue
 		}
-		parts, gone := c.parts()
 		insert, withdraw := r.request(Insert, c.IMSI, side), r.request(Delete, c.IMSI, side)
-		withdraw.Contexts = gone
-		for _, p := range parts {
-			if c.After.Profile.Has(p) {
-				insert.Parts = append(insert.Parts, p)
-			} else {
-				withdraw.Parts = append(withdraw.Parts, p)
-			}
+		insert.Parts, withdraw.Parts = rules.Differ(c.Before.Profile, c.After.Profile, r)
+		apns, gone := apnChanges(c.Before.Profile.APNs, c.After.Profile.APNs)
+		insert.Parts, withdraw.Contexts = append(insert.Parts, apns...), gone
+		if c.After.Profile.Serving.Trace == nil {
+			withdraw.Trace = c.Before.Profile.Serving.Trace
 		}
 		if len(insert.Parts) > 0 {
 			all = append(all, insert)
@@ -189,37 +198,16 @@ func (c Change) Requests(cancels func(Subscriber, Registration) bool) []Request 
 	return all
 }
 
-// parts are those of the subscription that have changed, and the context identifiers that are gone. An APN is known to
-// the node by its place; when places have moved, it is sent them all.
-func (c Change) parts() (parts []Part, gone []uint32) {
-	before, after := c.Before.Profile, c.After.Profile
-	for _, p := range []struct {
-		part    Part
-		changed bool
-	}{
-		{PartMSISDN, before.MSISDN != after.MSISDN},
-		{PartAMBR, before.AMBR != after.AMBR},
-		{PartAccess, !slices.Equal(before.RATs, after.RATs)},
-		{PartBarring, BarringBits(before.Barring) != BarringBits(after.Barring)},
-		{PartCharging, before.Charging != after.Charging},
-		{PartOI, before.OIReplacement != after.OIReplacement},
-		{PartPeriodicTAU, before.IoT.PeriodicTAU != after.IoT.PeriodicTAU},
-		{PartActiveTime, !reflect.DeepEqual(before.IoT.ActiveTime, after.IoT.ActiveTime)},
-		{PartDLBuffering, !reflect.DeepEqual(before.IoT.DLBuffering, after.IoT.DLBuffering)},
-		{PartEDRX, !slices.EqualFunc(before.IoT.EDRX, after.IoT.EDRX, func(a, b EDRX) bool { return reflect.DeepEqual(a, b) })},
-	} {
-		if p.changed {
-			parts = append(parts, p.part)
-		}
-	}
-	was, is := before.APNs, after.APNs
+// apnChanges are the APNs that have changed, and the context identifiers that are gone. An APN is known to the node by its
+// place; when places have moved, it is sent them all.
+func apnChanges(was, is []APN) (parts []Part, gone []uint32) {
 	for i := range min(len(was), len(is)) {
 		if was[i].Name != is[i].Name {
-			return append(parts, AllAPNs), nil
+			return []Part{AllAPNs}, nil
 		}
 	}
 	for i, a := range is {
-		if i >= len(was) || !reflect.DeepEqual(was[i], a) {
+		if i >= len(was) || was[i] != a {
 			parts = append(parts, OneAPN(uint32(i+1)))
 		}
 	}

@@ -56,11 +56,14 @@ func (p Profile) MayRegister(plmn identity.PLMN, r Registration) (Verdict, error
 	if len(p.RATs) > 0 && !slices.Contains(p.RATs, r.RAT) {
 		return DeviceRefused, refusal(ReasonRAT, "RAT %q is not among the SIM's", r.RAT)
 	}
-	if err := p.barred(r.ODB); err != nil {
+	if err := p.barred(r.Features); err != nil {
 		return DeviceRefused, err
 	}
 	return p.MayUse(r.IMEI)
 }
+
+// MayBeIn says whether the SIM may be in that network.
+func (p Profile) MayBeIn(plmn identity.PLMN) bool { return p.Admission().allows(plmn) }
 
 // MayUse says whether the SIM may be in that device; the error is a *Refusal.
 func (p Profile) MayUse(imei string) (Verdict, error) {

@@ -24,10 +24,12 @@ type Registration struct {
 	PLMN   string    `json:"plmn"` // Visited-PLMN-Id as MCC-MNC
 	RAT    RAT       `json:"rat,omitempty"`
 	IMEI   string    `json:"imei,omitempty"`
-	ODB    uint32    `json:"odb,omitempty"` // bits of the Barrings that the node supports
 	SMS    string    `json:"sms,omitempty"` // E.164 number of the MME that takes SMS for the SIM
 	At     time.Time `json:"at"`
 	Purged bool      `json:"purged,omitempty"` // the node has dropped the subscriber (PUR)
+
+	Features  uint32 `json:"features,omitempty"`   // of Feature-List 1 that both the node and we support, TS 29.272 7.3.10
+	Features2 uint32 `json:"features_2,omitempty"` // of Feature-List 2
 
 	Reachable time.Time `json:"reachable,omitzero"` // when the node last said that the device can be reached (NOR)
 }

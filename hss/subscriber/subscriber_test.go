@@ -85,13 +85,29 @@ func TestProfileValidate(t *testing.T) {
 			{Name: "e", PDNType: IPv6, StaticIPv4: netip.MustParseAddr("10.0.0.1")},
 			{Name: "f", StaticIPv4: netip.MustParseAddr("2001:db8::1")},
 			{Name: "g", OIReplacement: "mnc01.mcc001.gprs"},
+			{Name: "h", Gateway: Gateway{Host: "pgw1.example"}},
+			{Name: "i", Gateway: Gateway{Host: "pgw 1", Realm: "example"}},
+			{Name: "j", Gateway: Gateway{IPv4: netip.MustParseAddr("2001:db8::1")}},
+			{Name: "k", Gateway: Gateway{Network: "mnc001.mcc001.3gppnetwork.org"}},
 		},
 		Barring: []Barring{"calls", BarAll, BarAll}, OIReplacement: "MNC001.mcc001.gprs",
+		Serving: Serving{
+			UsageType: new(uint32(256)), RFSP: 257, Restrictions: []Restriction{NoNR, "6g"},
+			Zones: []Zones{
+				{PLMN: "001-1", Codes: []string{"0001"}}, {PLMN: "001-01"}, {PLMN: "001-01", Codes: []string{"1"}},
+			},
+			Trace:    &Trace{PLMN: "999-70", ID: "0001", Depth: 9, Nodes: "", Interfaces: "0", Events: "zz"},
+			ResetIDs: []string{"a", "a", ""},
+		},
 	}.WithDefaults().Validate()
 	for _, key := range []string{
 		"msisdn", "status", "plmns[0]", "rats[0]", "apns[1].qci", "apns[1].name", "apns[2].name", "apns[3].arp.priority",
 		"apns[4].pdn_type", "apns[5].static_ipv6", "apns[6].charging", "apns[7].static_ipv4", "apns[8].static_ipv4",
 		"apns[9].oi_replacement", "barring[0]", "barring[2]", "oi_replacement",
+		"apns[10].pgw.realm", "apns[11].pgw.host", "apns[12].pgw.ipv4", "apns[13].pgw.network",
+		"serving.usage_type", "serving.rfsp", "serving.restrictions[1]", "serving.zones[0].plmn", "serving.zones[1].codes", "serving.zones[2].codes",
+		"serving.zones[2].plmn", "serving.trace.id", "serving.trace.depth", "serving.trace.nodes", "serving.trace.interfaces", "serving.trace.events",
+		"serving.trace.collector", "serving.reset_ids[1]", "serving.reset_ids[2]",
 	} {
 		require.True(t, strings.Contains("\n"+bad.Error(), "\n"+key+":"), "%s in\n%v", key, bad)
 	}

@@ -74,6 +74,7 @@ func (p Profile) over(base Profile) Profile {
 		p.IMEILock.IMEIs = devices
 	}
 	p.IoT = p.IoT.over(base.IoT)
+	p.Serving = p.Serving.over(base.Serving)
 	return p
 }
 
@@ -105,6 +106,9 @@ func (a APN) over(base APN) APN {
 	}
 	if a.OIReplacement == "" {
 		a.OIReplacement = base.OIReplacement
+	}
+	if a.Gateway == (Gateway{}) {
+		a.Gateway = base.Gateway
 	}
 	return a
 }

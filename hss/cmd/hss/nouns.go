@@ -454,9 +454,13 @@ func repairCommand() *cli.Command {
 
 func resetCommand() *cli.Command {
 	return &cli.Command{
-		Name: "reset", Usage: "tell every node that registrations were lost (RSR): after a restore, or a loss of records", Flags: reach(),
+		Name: "reset", Usage: "tell every node that registrations were lost (RSR): after a restore, or a loss of records",
+		Flags: append(reach(),
+			&cli.StringSliceFlag{Name: "imsi", Usage: "only of SIMs whose IMSI begins with these `DIGITS`; may be repeated"},
+			&cli.StringSliceFlag{Name: "reset-id", Usage: "only of SIMs that depend on the resource of this `NAME` (serving.reset_ids); may be repeated"}),
 		Action: func(c *cli.Context) error {
-			n, err := ask[provision.Nodes](c, http.MethodPost, "/reset", nil)
+			scope := subscriber.Scope{IMSIs: c.StringSlice("imsi"), ResetIDs: c.StringSlice("reset-id")}
+			n, err := ask[provision.Nodes](c, http.MethodPost, "/reset", scope)
 			if err != nil {
 				return err
 			}

@@ -1,5 +1,5 @@
 -- purge: marks the registrations of a node as purged.
--- KEYS[1] the record; ARGV Origin-Host in lower case, sides that it has purged
+-- KEYS[1] the record, KEYS[2] its PDN-GWs; ARGV Origin-Host in lower case, sides that it has purged
 -- Returns {'1' if it was the registered MME else '0', the same for the SGSN}; {} for an unknown SIM.
 local r = read(KEYS[1])
 if not r then
@@ -17,6 +17,7 @@ for i, side in ipairs({'mme', 'sgsn'}) do
     g[g.h and 'x' or 'purged'] = true
     r[side] = cjson.encode(g)
     write(KEYS[1], r)
+    free(r, KEYS[2])
     done[i] = '1'
   end
 end

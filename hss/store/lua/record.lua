@@ -123,3 +123,11 @@ local function holder(text)
   local g = cjson.decode(text)
   return string.lower(g.h or g.host) .. ((g.x or g.purged) and '!' or '')
 end
+
+-- Forgets the PDN-GWs of a SIM that no node serves any more.
+local function free(r, gateways)
+  local mme, sgsn = holder(r.mme), holder(r.sgsn)
+  if (mme == '' or string.sub(mme, -1) == '!') and (sgsn == '' or string.sub(sgsn, -1) == '!') then
+    redis.call('DEL', gateways)
+  end
+end

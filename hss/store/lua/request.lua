@@ -1,5 +1,5 @@
 -- request: keeps what a node is to be told; a CLR takes its registration away at the same time.
--- KEYS[1] the record, KEYS[2] its requests; ARGV id, request, side of a CLR or '', Origin-Host in lower case
+-- KEYS[1] the record, KEYS[2] its requests, KEYS[3] its PDN-GWs; ARGV id, request, side of a CLR or '', Origin-Host in lower case
 -- Returns {'done'}; {'waiting'} when it is there already; {'elsewhere'} when the registration is another node's by now.
 local r = ARGV[3] ~= '' and read(KEYS[1])
 if r and r[ARGV[3]] ~= '' then
@@ -9,6 +9,7 @@ if r and r[ARGV[3]] ~= '' then
   end
   r[ARGV[3]] = ''
   write(KEYS[1], r)
+  free(r, KEYS[3])
 end
 if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then
   return {'waiting'}
