@@ -9,7 +9,7 @@
 #include "reason.h"
 
 volatile const __u32 slices_buckets;
-volatile const __u32 blocks_buckets;
+volatile const __u32 blocks_cells; /* a mask */
 volatile const __u32 ports_buckets;
 volatile const __u32 teids_buckets; /* of a generation */
 volatile const __u32 hosts_buckets;
@@ -22,11 +22,6 @@ static __always_inline bool find_port(__u32 ifindex, __u32 vlan, struct where *a
 static __always_inline bool find_slice(__be32 address, struct where *at)
 {
 	return find_fronted(&slices, slices_buckets, 1ULL << 32 | address, at); /* never 0, which is a free cell's key */
-}
-
-static __always_inline bool find_block(__u32 instance, __be32 ue, struct where *at)
-{
-	return find(&blocks, blocks_buckets, (__u64)instance << 32 | bpf_ntohl(ue) >> 8, at);
 }
 
 static __always_inline bool find_teid(__u64 key, struct where *at)
@@ -108,74 +103,135 @@ static __always_inline struct entry *find_by_teid(const struct where *slice, __b
 	return e && READ_ONCE(e->key) == teid ? load_word(e, slot, f) : NULL;
 }
 
-static __always_inline struct entry *entry_at(__u32 slot, __be32 key, struct found *f)
+/* Whose entry is looked for. */
+struct ue {
+	__be32 key; /* of its entry */
+	__u32 octet; /* the last one of an IPv4 address or of an IPv6 /64 */
+	__be64 prefix; /* of its entry */
+	__u64 block;   /* its key in blocks */
+	__u64 host;    /* its key in hosts */
+};
+
+static __always_inline struct ue ue_of_ipv4(__u32 instance, __be32 address)
+{
+	__u32 a = bpf_ntohl(address);
+
+	return (struct ue){
+		.key = address,
+		.octet = a & 0xff,
+		.prefix = instance,
+		.block = (__u64)instance << 32 | a >> 8,
+		.host = (__u64)instance << 32 | a,
+	};
+}
+
+static __always_inline struct ue ue_of_ipv6(__u32 instance, __be64 prefix)
+{
+	__u64 half = bpf_be64_to_cpu(prefix);
+
+	return (struct ue){
+		.key = UE_PREFIX6 | instance << 8,
+		.octet = half & 0xff,
+		.prefix = prefix,
+		.block = block_key6(half, instance),
+		.host = prefix_key(half, instance),
+	};
+}
+
+static __always_inline struct entry *entry_at(__u32 slot, const struct ue *ue, struct found *f)
 {
 	struct entry *e = bpf_map_lookup_elem(&downlink, &slot);
 
-	return e && READ_ONCE(e->key) == key ? load_word(e, slot, f) : NULL;
+	return e && READ_ONCE(e->key) == ue->key && e->prefix == ue->prefix ? load_word(e, slot, f) : NULL;
 }
 
-/* find_route finds the longest prefix of a UE that contains the address. */
-static __always_inline struct entry *find_route(const struct route_key *key, struct found *f)
-{
-	__u32 *slot = bpf_map_lookup_elem(&routes, key);
-
-	struct entry *e;
-	__u32 at;
-
-	if (!slot)
-		return NULL;
-	at = *slot;
-	e = bpf_map_lookup_elem(&downlink, &at);
-	return e && READ_ONCE(e->key) ? load_word(e, at, f) : NULL;
-}
-
-/* find_ue4: around is set when the address lies beside UEs', in the same /24. */
-static __always_inline struct entry *find_ue4(__u32 instance, __be32 ue, struct found *f, bool *around)
+/* find_directly looks where most UEs are: in their own place in blocks, or in hosts. */
+static __always_inline struct entry *find_directly(const struct ue *ue, struct found *f)
 {
 	struct where at = {};
 	struct entry *e;
 
-	*around = find_block(instance, ue, &at);
-	if (likely(*around)) {
-		e = entry_at(at.value + (bpf_ntohl(ue) & 0xff), ue, f);
+	if (likely(find_home(&blocks, blocks_cells, ue->block, &at))) {
+		e = entry_at(at.value + ue->octet, ue, f);
 		if (likely(e))
 			return e;
 	}
-	if (find_host((__u64)instance << 32 | bpf_ntohl(ue), &at)) {
-		e = entry_at(at.value, ue, f);
-		if (e)
-			return e;
-	}
-	struct route_key key = { .bits = 8 * (4 + 16), .instance = bpf_htonl(instance) };
-
-	key.address[10] = key.address[11] = 0xff;
-	__builtin_memcpy(&key.address[12], &ue, 4);
-	return find_route(&key, f);
+	return find_host(ue->host, &at) ? entry_at(at.value, ue, f) : NULL;
 }
 
-static __always_inline struct entry *find_ue6(__u32 instance, const struct in6_addr *ue, struct found *f)
+/* An address that find_directly did not find. */
+struct stranger {
+	struct route_key route;
+	__u32 family; /* FILTER_IPV4 or FILTER_IPV6 */
+	__u32 around; /* is set when it lies beside UEs', in the same /24 */
+};
+
+enum {
+	NO_SLOT = -1,
+};
+
+/* slot_of looks for a UE whose block has another place, and for the longest prefix of one that contains the address. */
+__noinline int slot_of(struct stranger *s)
 {
-	struct route_key key = { .bits = 8 * (4 + 16), .instance = bpf_htonl(instance) };
+	struct route_key route;
 	struct where at = {};
+	struct found f;
+	__u32 *routed;
+	struct ue ue;
+
+	if (!s)
+		return NO_SLOT;
+	route = s->route; /* Linux 6.1 looks up by keys on the stack */
+	ue = s->family == FILTER_IPV4 ? ue_of_ipv4(bpf_ntohl(route.instance), *(__be32 *)&route.address[12]) :
+					ue_of_ipv6(bpf_ntohl(route.instance), *(__be64 *)route.address);
+	s->around = find_neighbour(&blocks, blocks_cells, ue.block, &at);
+	if (s->around && entry_at(at.value + ue.octet, &ue, &f))
+		return f.slot;
+	routed = bpf_map_lookup_elem(&routes, &route);
+	return routed ? *routed : NO_SLOT;
+}
+
+static __always_inline struct entry *find_stranger(struct stranger *s, struct found *f)
+{
+	__u32 slot = slot_of(s);
+	struct entry *e = bpf_map_lookup_elem(&downlink, &slot);
+
+	return e && READ_ONCE(e->key) ? load_word(e, slot, f) : NULL;
+}
+
+/* find_ue4: around is set when there is none, but the address lies beside UEs', in the same /24. */
+static __always_inline struct entry *find_ue4(__u32 instance, __be32 address, struct found *f, bool *around)
+{
+	struct ue ue = ue_of_ipv4(instance, address);
+	struct entry *e = find_directly(&ue, f);
+
+	*around = false;
+	if (likely(e))
+		return e;
+	struct stranger s = { .route = { .bits = 8 * (4 + 16), .instance = bpf_htonl(instance) }, .family = FILTER_IPV4 };
+
+	s.route.address[10] = s.route.address[11] = 0xff;
+	__builtin_memcpy(&s.route.address[12], &address, 4);
+	e = find_stranger(&s, f);
+	*around = s.around;
+	return e;
+}
+
+static __always_inline struct entry *find_ue6(__u32 instance, const struct in6_addr *address, struct found *f)
+{
 	struct entry *e;
 	__be64 prefix;
-	__u64 half;
 
-	__builtin_memcpy(key.address, ue, 16);
-	__builtin_memcpy(&prefix, ue, 8);
-	half = bpf_be64_to_cpu(prefix);
-	if (likely(find(&blocks, blocks_buckets, prefix_key(half >> 8, instance), &at))) {
-		e = entry_at(at.value + (half & 0xff), UE_PREFIX6, f);
-		if (likely(e && e->prefix == prefix))
-			return e;
-	}
-	if (find_host(prefix_key(half, instance), &at)) {
-		e = entry_at(at.value, UE_PREFIX6, f);
-		if (likely(e && e->prefix == prefix))
-			return e;
-	}
-	return find_route(&key, f);
+	__builtin_memcpy(&prefix, address, 8);
+	struct ue ue = ue_of_ipv6(instance, prefix);
+
+	e = find_directly(&ue, f);
+	if (likely(e))
+		return e;
+	struct stranger s = { .route = { .bits = 8 * (4 + 16), .instance = bpf_htonl(instance) }, .family = FILTER_IPV6 };
+
+	__builtin_memcpy(s.route.address, address, 16);
+	return find_stranger(&s, f);
 }
 
 /* check_flags says whether the entry's rules let packets through at all. */

@@ -13,7 +13,7 @@
 #include "kernel.h"
 
 enum layout {
-	LAYOUT = 11,
+	LAYOUT = 12,
 };
 
 /* ---- entries ---------------------------------------------------------------------------------------------- */
@@ -62,18 +62,19 @@ struct word {
 
 /* The rule of a key when there is one and it has no filters; else word names the rule set. One cache line. */
 struct entry {
-	__be32 key; /* 0: free. TEID, slot and generation: all of it must match. Or the UE: IPv4 address or enum ue_key */
+	__be32 key; /* 0: free. TEID, slot and generation: all of it must match. Or the UE's IPv4 address, or enum ue_key */
 	__u32 cell; /* index of cells, 0: none */
 	struct word word;
 	struct usage usage; /* of all rules, unless they count in cells */
 	struct meter meter;
-	__be64 prefix; /* of the UE, IPv6: by F-TEID the sources to check, 0: none; by UE what else must match */
+	__be64 prefix; /* by F-TEID the IPv6 /64 that sources are checked against, 0: none; by UE what else must match: an IPv6
+			* /64, or of an IPv4 address the number of its network instance */
 };
 
-/* Not IPv4 addresses of UEs, as they stand in the packet. */
+/* What stands in the place of an IPv4 address: its first octet, the lowest, would be 240 or more. */
 enum ue_key {
-	UE_PREFIX6 = 0xffffffff, /* an IPv6 /64: prefix */
-	UE_ROUTED = 0xfeffffff,  /* found by the longest prefix: nothing left to compare */
+	UE_PREFIX6 = 0xf0,	/* | number of the network instance << 8: an IPv6 /64, prefix */
+	UE_ROUTED = 0xfeffffff, /* found by the longest prefix: nothing left to compare */
 };
 
 /* One of several rules of a key, or one with filters. Immutable while an entry leads to it. One cache line. */

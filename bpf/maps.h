@@ -66,7 +66,7 @@ TABLE(meter_origins, struct meter_origin, 1);
 /* key: 1 << 32 | GTP-U service address, as it stands in the packet; of IPv6 see find_slice6() */
 TABLE(slices, struct bucket, 1);
 
-/* key: number of the network instance << 32 | UE address >> 8, in host order; of an IPv6 /56 see prefix_key() */
+/* key: number of the network instance << 32 | UE address >> 8, in host order; of an IPv6 /56 see block_key6() */
 TABLE(blocks, struct bucket, 1);
 
 /* key: VLAN << 32 | interface index */

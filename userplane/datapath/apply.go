@@ -130,7 +130,7 @@ func (d *Datapath) plan(changes session.Changes, overwrite bool) (*plan, error) 
 		switch {
 		case errors.Is(err, ErrUnknownSlice), errors.Is(err, ErrUnknownInstance), errors.Is(err, ErrInvalid):
 			continue // then it cannot be there
-		case ok && d.tables.keyAt(at) == wireKey(key) && !p.taken.has(at):
+		case ok && !p.taken.has(at):
 			p.deletes = append(p.deletes, at)
 		}
 	}
@@ -138,7 +138,7 @@ func (d *Datapath) plan(changes session.Changes, overwrite bool) (*plan, error) 
 }
 
 func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
-	c, err := compile(e)
+	c, err := d.tables.compile(e)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (d *Datapath) planRules(p *plan, next *put, e session.Entry, c compiled) (e
 		}
 		same = !next.fresh && old.Cell == next.cell && old.Prefix == c.prefix
 		if inUse && !same {
-			if c, err = compileAs(e, false); err != nil {
+			if c, err = d.tables.compileAs(e, false); err != nil {
 				return err
 			}
 		}
@@ -382,6 +382,9 @@ func (d *Datapath) write(w *put) {
 func (d *Datapath) clear(at place) {
 	e := d.tables.entry(at)
 	key, w := e.Key, loadWord(&e.Word)
+	if key == 0 { // it was named twice
+		return
+	}
 	d.storeKey(at, 0)
 	storeWord(&e.Word, pgwuWord{})
 	d.endDrain(at)
@@ -460,7 +463,7 @@ func (d *Datapath) Reconcile(want iter.Seq[session.Entry]) (Repairs, error) {
 func (d *Datapath) equal(at place, e session.Entry) bool {
 	raw := d.tables.entry(at)
 	w := loadWord(&raw.Word)
-	c, err := compileAs(e, w.Flags&flagSet == 0)
+	c, err := d.tables.compileAs(e, w.Flags&flagSet == 0)
 	if err != nil || *d.tables.origin(at) != c.origin || !d.equalRoutes(at, e) || !equalWatch(raw, e.Watch) {
 		return false
 	}
@@ -477,7 +480,7 @@ func (d *Datapath) equalRoutes(at place, e session.Entry) bool {
 		return true
 	}
 	n := len(e.Routes)
-	if wireKey(e.Key) == keyRouted {
+	if isRouted(e.Key) {
 		n++
 	}
 	for _, prefix := range e.Routes {

@@ -12,9 +12,9 @@ import (
 
 // compiled is an entry as the maps will have it, but for the numbers of peers, cells and meters.
 type compiled struct {
-	key     uint32 // as it stands in the packet: TEID or UE address, or enum ue_key
-	prefix  uint64 // network order in memory: see struct entry
-	plain   bool   // one rule that needs no set
+	key     uint32 // with prefix: whose it is, see struct entry
+	prefix  uint64
+	plain   bool // one rule that needs no set
 	rules   []compiledRule
 	filters []pgwuFilter // of a set; Rule is an index of rules
 	origin  pgwuOrigin
@@ -49,14 +49,15 @@ type copyTo struct {
 func (c *compiledRule) isSpecial() bool { return c.redirect != session.Redirect{} || len(c.copies) > 0 }
 
 // compile refuses what session.Compile never makes, with ErrInvalid.
-func compile(e session.Entry) (compiled, error) { return compileAs(e, true) }
+func (t *tables) compile(e session.Entry) (compiled, error) { return t.compileAs(e, true) }
 
 // compileAs: a rule that needs no set may have one all the same.
-func compileAs(e session.Entry, plain bool) (compiled, error) {
+func (t *tables) compileAs(e session.Entry, plain bool) (compiled, error) {
 	c := compiled{origin: originOf(e.Origin)}
-	if err := c.setKey(e); err != nil {
+	if err := checkKey(e.Key); err != nil {
 		return c, err
 	}
+	c.key, c.prefix = t.identity(e.Key)
 	for i, r := range e.Rules {
 		rule, err := compileRule(e.Key, r)
 		if err != nil {
@@ -109,28 +110,21 @@ const (
 	flagSet         = uint16(pgwuEntryFlagENTRY_SET)
 	flagCelled      = uint16(pgwuEntryFlagENTRY_CELLED)
 
-	keyPrefix6 = uint32(pgwuUeKeyUE_PREFIX6)
+	keyPrefix6 = uint32(pgwuUeKeyUE_PREFIX6) // the number of the network instance stands above it
 	keyRouted  = uint32(pgwuUeKeyUE_ROUTED)
 )
 
-// setKey settles what identifies the entry in its slot.
-func (c *compiled) setKey(e session.Entry) error {
-	if e.Key.Direction > session.Downlink {
-		return fmt.Errorf("%w: direction %d", ErrInvalid, e.Key.Direction)
-	}
-	if byTEID(e.Key) {
-		if e.Key.TEID == 0 {
+// checkKey refuses what no entry has for a key.
+func checkKey(key session.Key) error {
+	switch {
+	case key.Direction > session.Downlink:
+		return fmt.Errorf("%w: direction %d", ErrInvalid, key.Direction)
+	case byTEID(key):
+		if key.TEID == 0 {
 			return fmt.Errorf("%w: TEID 0", ErrInvalid)
 		}
-		c.key = teidOnWire(e.Key.TEID)
-		return nil
-	}
-	if !e.Key.UE.IsValid() || e.Key.UE.Addr().IsUnspecified() || e.Key.UE.Masked() != e.Key.UE {
-		return fmt.Errorf("%w: UE address %v", ErrInvalid, e.Key.UE)
-	}
-	c.key = wireKey(e.Key)
-	if c.key == keyPrefix6 {
-		c.prefix = upperHalf(e.Key.UE.Addr())
+	case !key.UE.IsValid() || key.UE.Addr().IsUnspecified() || key.UE.Masked() != key.UE:
+		return fmt.Errorf("%w: UE address %v", ErrInvalid, key.UE)
 	}
 	return nil
 }

@@ -131,9 +131,9 @@ type Datapath struct {
 	blockPool     *pool
 	blockKeys     []uint64       // by block: its key in the directory; 0: none
 	sweep         uint           // calls of Exceeded
-	singles       []uint32       // slots of blocks without addresses that are free
 	singlesIn     map[uint64]int // UEs outside of the block of their address, by its key
-	strays        uint32         // block in which the last slot for a foreign UE was found
+	occupied      uint32         // slots of UE addresses
+	lastFree      uint32         // slot that was taken for one that has no other
 	displaced     map[uint32]uint32
 	routes        map[route]uint32
 	framed        map[uint32][]route // by slot

@@ -14,6 +14,7 @@ import (
 const (
 	directoryFirst  = 0x9E3779B97F4A7C15
 	directorySecond = 0xD6E8FEB86659FD93
+	bucketCells     = len(pgwuBucket{}.Cells)
 )
 
 // directory is the writer's side of bpf/directory.h: a key stands in one of two buckets of four cells, or, when the
@@ -21,6 +22,7 @@ const (
 type directory struct {
 	table[pgwuBucket]
 	fronted bool
+	near    bool    // its keys are neighbours
 	grown   *uint32 // generations in use, less one, where the program reads it; nil: it does not grow
 	size    uint32  // buckets of a generation
 	keys    int     // since adopt
@@ -67,7 +69,17 @@ func growingBuckets(keys int) uint32 {
 
 // buckets returns the two buckets of key.
 func (d *directory) buckets(key uint64) [2]*pgwuBucket {
-	return [2]*pgwuBucket{&d.slots[d.index(key*directoryFirst)], &d.slots[d.index(key*directorySecond)]}
+	first := d.index(key * directoryFirst)
+	if d.near {
+		first = uint64(d.home(key)) / uint64(bucketCells)
+	}
+	return [2]*pgwuBucket{&d.slots[first], &d.slots[d.index(key*directorySecond)]}
+}
+
+// home is the number of the cell of a key among neighbours.
+func (d *directory) home(key uint64) uint32 {
+	first := uint64(directoryFirst)
+	return (uint32(key) + uint32(key>>32)*uint32(first)) % uint32(len(d.slots)*bucketCells)
 }
 
 func (d *directory) index(product uint64) uint64 {
@@ -209,6 +221,12 @@ func (d *directory) place(key uint64, value, aux uint32, settle func() error) er
 			return nil
 		}
 	}
+	if d.near {
+		if cell := &buckets[0].Cells[d.home(key)%uint32(bucketCells)]; atomic.LoadUint64(&cell.Key) == 0 {
+			store(cell, key, value, aux)
+			return nil
+		}
+	}
 	for _, bucket := range buckets {
 		if cell := free(bucket); cell != nil {
 			store(cell, key, value, aux)
@@ -305,7 +323,8 @@ func sliceKey(local netip.Addr) uint64 {
 // blockKey: of the /24 of an IPv4 address, or of the /56 of an IPv6 /64.
 func blockKey(instance uint32, ue netip.Prefix) uint64 {
 	if ue.Addr().Is6() {
-		return prefixKey(addressWords(ue.Addr())[0]>>8, instance)
+		half := addressWords(ue.Addr())[0]
+		return prefixKey(half>>40, instance)>>32<<32 | uint64(uint32(half>>8))
 	}
 	a := ue.Addr().As4()
 	return uint64(instance)<<32 | uint64(a[0])<<16 | uint64(a[1])<<8 | uint64(a[2])

@@ -28,7 +28,7 @@ func (d *Datapath) leave(changes session.Changes) leaving {
 	}
 	for _, key := range changes.Deletes {
 		at, ok, err := d.find(key)
-		if err != nil || !ok || d.tables.keyAt(at) != wireKey(key) {
+		if err != nil || !ok {
 			continue
 		}
 		if l.entries == nil {
@@ -78,7 +78,7 @@ func (d *Datapath) stale(at place, e *session.Entry) (stale []route) {
 func (d *Datapath) wantedRoutes(e *session.Entry) map[route]bool {
 	number := d.tables.numbers[e.Key.Instance]
 	wanted := map[route]bool{}
-	if wireKey(e.Key) == keyRouted {
+	if isRouted(e.Key) {
 		wanted[route{number, e.Key.UE}] = true
 	}
 	for _, prefix := range e.Routes {
@@ -186,17 +186,15 @@ func (d *Datapath) reserveBeside(p *plan, key session.Key) (at place, err error)
 		}
 		return at, err
 	}
-	if wireKey(key) == keyRouted {
-		if at, err = d.takeSingle(p, key); err != nil {
-			return at, err
-		}
-		return at, d.leadTo(p, route{d.tables.numbers[key.Instance], key.UE}, at.index)
+	if isRouted(key) {
+		return d.reserveRouted(p, key)
 	}
 	dirKey := hostKey(d.tables.numbers[key.Instance], key.UE)
 	if d.tables.hosts.find(dirKey) == nil {
 		return d.reserveHost(p, key)
 	}
-	if at, err = d.takeSingle(p, key); err == nil {
+	if at, err = d.freeSlot(p, key); err == nil {
+		d.occupy(p, at, key)
 		p.moves = append(p.moves, move{directory: &d.tables.hosts, key: dirKey, to: at.index})
 	}
 	return at, err

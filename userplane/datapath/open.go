@@ -144,7 +144,7 @@ func (c Config) size(maps *pgwuMapSpecs) {
 	maps.Downlink.MaxEntries, maps.DownlinkOrigin.MaxEntries = addresses, addresses
 	maps.Slices.MaxEntries = directoryBuckets(2*len(c.Slices)) + 1
 	maps.Services.MaxEntries = uint32(len(c.Slices))
-	maps.Blocks.MaxEntries = directoryBuckets(c.AddressBlocks)
+	maps.Blocks.MaxEntries = 1 << slotBits(int(directoryBuckets(c.AddressBlocks)))
 	maps.Ports.MaxEntries = directoryBuckets(maxPorts+c.MaxInstances+1) + 1 // those of the injector, too
 	maps.Teids.MaxEntries = growingBuckets(int(teids) / 8 * 3)              // of TEIDs at random, so many share a slot
 	maps.Hosts.MaxEntries = growingBuckets(int(addresses))
@@ -174,7 +174,7 @@ func (c Config) set(parts *pgwuSpecs) error {
 	hosts, _ := generations(parts.Hosts.MaxEntries)
 	return errors.Join(
 		parts.SlicesBuckets.Set(parts.Slices.MaxEntries-1), // the last is the front
-		parts.BlocksBuckets.Set(parts.Blocks.MaxEntries),
+		parts.BlocksCells.Set(parts.Blocks.MaxEntries*uint32(bucketCells)-1),
 		parts.TeidsBuckets.Set(teids),
 		parts.HostsBuckets.Set(hosts),
 		parts.PortsBuckets.Set(parts.Ports.MaxEntries-1),
@@ -309,38 +309,25 @@ func (d *Datapath) newIndices() {
 	d.meters = newSlab(placeMeter, uint32(len(t.meters.slots)))
 }
 
-// adoptSingles learns which blocks belong to no /24, and which of their slots are in use.
-func (d *Datapath) adoptSingles() {
-	used := map[uint32]bool{}
+// adoptUEs learns which slots of UE addresses are in use, and what leads to them.
+func (d *Datapath) adoptUEs() {
 	for cell := range d.tables.hosts.all {
-		instance, ue, ok := d.tables.hostOf(cell)
-		if !ok {
+		at := place{placeDownlink, cell.Value}
+		if number, ue, ok := d.tables.ueAt(at, d.tables.keyAt(at)); !ok || hostKey(number, ue) != cell.Key {
 			d.tables.hosts.remove(cell.Key)
-			continue
 		}
-		if d.blockKeys[cell.Value/blockSize] == 0 {
-			used[cell.Value] = true
-		}
-		d.singlesIn[blockKey(instance, ue)]++
 	}
 	for r, slot := range d.tables.loadRoutes() {
 		d.routes[r] = slot
 		d.framed[slot] = append(d.framed[slot], r)
-		if d.blockKeys[slot/blockSize] == 0 {
-			used[slot] = true
-		}
 	}
-	chunks := map[uint32]bool{}
-	for slot := range used {
-		chunks[slot/blockSize] = true
-	}
-	for block := range chunks {
-		d.blockPool.adopt(block)
-		d.blockPool.hold(block)
-		for i := range uint32(blockSize) {
-			if slot := block*blockSize + i; !used[slot] {
-				d.singles = append(d.singles, slot)
-			}
+	for slot := range uint32(len(d.tables.downlink.slots)) {
+		at := place{placeDownlink, slot}
+		key := d.tables.keyAt(at)
+		if number, ue, ok := d.tables.ueAt(at, key); ok {
+			d.count(at, number, ue)
+		} else if key != 0 {
+			d.occupied++
 		}
 	}
 }
@@ -363,7 +350,7 @@ func (d *Datapath) adoptEntries() {
 		d.blockPool.adopt(block)
 		d.blockKeys[block] = cell.Key
 	}
-	d.adoptSingles()
+	d.adoptUEs()
 	for i := range d.tables.peers.slots {
 		if key := peerOf(&d.tables.peers.slots[i]); key.remote.IsValid() {
 			d.peerPool.adopt(uint32(i))
@@ -371,9 +358,6 @@ func (d *Datapath) adoptEntries() {
 		}
 	}
 	for at := range d.tables.entries {
-		if at.kind == placeDownlink && d.blockKeys[at.index/blockSize] != 0 {
-			d.blockPool.hold(at.index / blockSize)
-		}
 		if w := loadWord(&d.tables.entry(at).Word); w.Flags&flagSet == 0 && w.Flags&flagTunnel != 0 && int(w.To) < len(d.peerKeys) {
 			d.peerPool.hold(uint32(w.To))
 		}

@@ -225,7 +225,7 @@ type pgwuInstance struct {
 type pgwuLayout uint32
 
 const (
-	pgwuLayoutLAYOUT pgwuLayout = 11
+	pgwuLayoutLAYOUT pgwuLayout = 12
 )
 
 type pgwuLimited uint32
@@ -506,7 +506,7 @@ type pgwuTypes struct {
 type pgwuUeKey uint32
 
 const (
-	pgwuUeKeyUE_PREFIX6 pgwuUeKey = 4294967295
+	pgwuUeKeyUE_PREFIX6 pgwuUeKey = 240
 	pgwuUeKeyUE_ROUTED  pgwuUeKey = 4278190079
 )
 
@@ -578,7 +578,7 @@ const (
 	pgwuMapUplink           = "uplink"
 	pgwuMapUplinkOrigin     = "uplink_origin"
 	pgwuProgPgwu            = "pgwu"
-	pgwuVarBlocksBuckets    = "blocks_buckets"
+	pgwuVarBlocksCells      = "blocks_cells"
 	pgwuVarClampIpv4        = "clamp_ipv4"
 	pgwuVarClampIpv6        = "clamp_ipv6"
 	pgwuVarHalfBurst        = "half_burst"
@@ -690,7 +690,7 @@ type pgwuMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type pgwuVariableSpecs struct {
-	BlocksBuckets    *ebpf.VariableSpec `ebpf:"blocks_buckets"`
+	BlocksCells      *ebpf.VariableSpec `ebpf:"blocks_cells"`
 	ClampIpv4        *ebpf.VariableSpec `ebpf:"clamp_ipv4"`
 	ClampIpv6        *ebpf.VariableSpec `ebpf:"clamp_ipv6"`
 	HalfBurst        *ebpf.VariableSpec `ebpf:"half_burst"`
@@ -815,7 +815,7 @@ func (m *pgwuMaps) Close() error {
 //
 // It can be passed to loadPgwuObjects or ebpf.CollectionSpec.LoadAndAssign.
 type pgwuVariables struct {
-	BlocksBuckets    *ebpf.Variable `ebpf:"blocks_buckets"`
+	BlocksCells      *ebpf.Variable `ebpf:"blocks_cells"`
 	ClampIpv4        *ebpf.Variable `ebpf:"clamp_ipv4"`
 	ClampIpv6        *ebpf.Variable `ebpf:"clamp_ipv6"`
 	HalfBurst        *ebpf.Variable `ebpf:"half_burst"`

@@ -60,7 +60,7 @@ func (d *Datapath) find(key session.Key) (at place, ok bool, err error) {
 			return at, false, fmt.Errorf("%w: %v", ErrUnknownSlice, key.Local)
 		}
 		at = place{placeUplink, slice.Base + uint32(key.TEID)&slice.Mask}
-		if d.tables.keyAt(at) == wireKey(key) {
+		if d.tables.holds(at, key) {
 			return at, true, nil
 		}
 		if cell := d.tables.teids.find(teidKey(slice.Base, key.TEID)); cell != nil {
@@ -72,10 +72,10 @@ func (d *Datapath) find(key session.Key) (at place, ok bool, err error) {
 	if !known {
 		return at, false, fmt.Errorf("%w: %q", ErrUnknownInstance, key.Instance)
 	}
-	if wireKey(key) == keyRouted {
+	if isRouted(key) {
 		slot, ok := d.routes[route{number, key.UE}]
 		at = place{placeDownlink, slot}
-		return at, ok && d.tables.keyAt(at) == keyRouted, nil // else it is a framed route of another entry
+		return at, ok && d.tables.holds(at, key), nil // else it is a framed route of another entry
 	}
 	if block := d.tables.blocks.find(blockKey(number, key.UE)); block != nil {
 		at = place{placeDownlink, block.Value + lastOctet(key.UE)}
@@ -94,10 +94,10 @@ func (d *Datapath) reserve(p *plan, key session.Key) (place, error) {
 	switch {
 	case byTEID(key):
 		return d.reserveTEID(p, key)
-	case wireKey(key) == keyRouted:
+	case isRouted(key):
 		return d.reserveRouted(p, key)
 	}
-	return d.reserveInBlock(p, key)
+	return d.reserveUE(p, key)
 }
 
 // reserveTEID takes the slot that the TEID names, or another of the slice through the directory.
@@ -139,37 +139,40 @@ const (
 	denseHosts  = 8  // an address block is made when a /24, or a /56 of IPv6, has that many UEs
 )
 
-// reserveInBlock takes the address's slot in the block of its /24 or /56, and makes that where it is worth it.
-func (d *Datapath) reserveInBlock(p *plan, key session.Key) (place, error) {
+// reserveUE takes the slot that an address has in the block of its /24 or /56, which is made where it is worth it, or any other.
+func (d *Datapath) reserveUE(p *plan, key session.Key) (at place, err error) {
 	number := d.tables.numbers[key.Instance]
-	dirKey := blockKey(number, key.UE)
-	block := d.tables.blocks.find(dirKey)
-	if block == nil {
-		eager := max(eagerBlocks, len(d.blockPool.refs)/eagerPart)
-		if d.blockPool.held < eager || d.singlesIn[dirKey] >= denseHosts {
-			err := d.makeBlock(p, dirKey)
-			if err != nil && !errors.Is(err, ErrTableFull) {
-				return place{}, err
-			}
-			block = d.tables.blocks.find(dirKey)
+	block, err := d.blockOf(p, blockKey(number, key.UE))
+	if err != nil {
+		return at, err
+	}
+	if block != nil {
+		at = place{placeDownlink, block.Value + lastOctet(key.UE)}
+		if d.isFree(p, at) {
+			d.occupy(p, at, key)
+			return at, nil
 		}
 	}
-	if block == nil {
-		return d.reserveHost(p, key)
-	}
-	at := place{placeDownlink, block.Value + lastOctet(key.UE)}
-	if d.tables.keyAt(at) != 0 || p.taken.has(at) { // a stray has it
-		return d.reserveHost(p, key)
-	}
-	index := at.index / blockSize
-	d.blockPool.hold(index) // the entry's own reference
-	p.undo = append(p.undo, func() { d.blockPool.release(index) })
-	return at, nil
+	return d.reserveHost(p, key)
 }
 
-// reserveHost takes a slot of no block, which the directory of hosts leads to.
+// blockOf is the block of that key; nil: it has none.
+func (d *Datapath) blockOf(p *plan, key uint64) (*pgwuCell, error) {
+	if block := d.tables.blocks.find(key); block != nil {
+		return block, nil
+	}
+	if d.blockPool.held >= max(eagerBlocks, len(d.blockPool.refs)/eagerPart) && d.singlesIn[key] < denseHosts {
+		return nil, nil
+	}
+	if err := d.makeBlock(p, key); err != nil && !errors.Is(err, ErrTableFull) {
+		return nil, err
+	}
+	return d.tables.blocks.find(key), nil
+}
+
+// reserveHost takes a slot that the directory of hosts leads to.
 func (d *Datapath) reserveHost(p *plan, key session.Key) (place, error) {
-	at, err := d.takeSingle(p, key)
+	at, err := d.freeSlot(p, key)
 	if err != nil {
 		return at, err
 	}
@@ -177,85 +180,73 @@ func (d *Datapath) reserveHost(p *plan, key session.Key) (place, error) {
 	if err := d.tables.hosts.insert(dirKey, at.index, 0, d.grace.barrier); err != nil {
 		return at, err
 	}
-	block := blockKey(d.tables.numbers[key.Instance], key.UE)
-	d.singlesIn[block]++
-	p.undo = append(p.undo, func() {
-		d.tables.hosts.remove(dirKey)
-		d.forgetSingle(block)
-	})
+	p.undo = append(p.undo, func() { d.tables.hosts.remove(dirKey) })
+	d.occupy(p, at, key)
 	return at, nil
-}
-
-// forgetSingle: block is the key that its address's block would have.
-func (d *Datapath) forgetSingle(block uint64) {
-	if d.singlesIn[block]--; d.singlesIn[block] == 0 {
-		delete(d.singlesIn, block)
-	}
 }
 
 func (d *Datapath) reserveRouted(p *plan, key session.Key) (place, error) {
-	at, err := d.takeSingle(p, key)
+	at, err := d.freeSlot(p, key)
 	if err != nil {
 		return at, err
 	}
+	d.occupy(p, at, key)
 	return at, d.leadTo(p, route{d.tables.numbers[key.Instance], key.UE}, at.index)
 }
 
-// takeSingle takes a slot of a block that belongs to no addresses; when there is none left, one of any other.
-func (d *Datapath) takeSingle(p *plan, key session.Key) (place, error) {
-	if len(d.singles) == 0 {
-		block, reused, ok := d.blockPool.take()
-		if !ok {
-			return d.takeStray(p, key)
-		}
-		if err := d.emptyBlock(block, reused); err != nil {
-			return place{}, err
-		}
-		d.blockPool.hold(block) // for good
-		for i := range uint32(blockSize) {
-			d.singles = append(d.singles, block*blockSize+i)
-		}
-	}
-	at := place{placeDownlink, d.singles[0]}
-	if d.singles = d.singles[1:]; len(d.singles) == 0 {
-		d.singles = nil
-	}
-	p.undo = append(p.undo, func() { d.singles = append(d.singles, at.index) })
-	return at, nil
-}
+func (d *Datapath) isFree(p *plan, at place) bool { return d.tables.keyAt(at) == 0 && !p.taken.has(at) }
 
-// takeStray takes a free slot of a block that belongs to other addresses, so that no pattern of addresses leaves slots
-// unused. Never the one of its own last octet: the program compares addresses, and would take it for the one of that address
-// in another network instance.
-func (d *Datapath) takeStray(p *plan, key session.Key) (place, error) {
-	blocks := uint32(len(d.blockKeys))
+// freeSlot is any slot that is free, but the one that the address would have in a block. From the top: blocks begin at the
+// bottom.
+func (d *Datapath) freeSlot(p *plan, key session.Key) (at place, err error) {
+	slots := uint32(len(d.tables.downlink.slots))
 	for _, rested := range []bool{true, false} { // one that rests would have to be waited for
-		for n := range blocks {
-			block := (d.strays + n) % blocks
-			if d.blockKeys[block] == 0 || d.blockPool.refs[block] >= blockSize {
-				continue
-			}
-			if at, ok := d.freeSlot(p, key, block, rested); ok {
-				d.strays = block
-				d.blockPool.hold(block)
-				p.undo = append(p.undo, func() { d.blockPool.release(block) })
+		for n := uint32(0); n < slots && d.occupied < slots; n++ {
+			d.lastFree = (d.lastFree + slots - 1) % slots
+			at = place{placeDownlink, d.lastFree}
+			if d.isFree(p, at) && (isRouted(key) || isStray(at, key.UE)) && (!rested || !d.grace.rests(at)) {
 				return at, nil
 			}
 		}
 	}
-	return place{}, fmt.Errorf("%w: all %d slots of UE addresses are in use", ErrTableFull, blocks*blockSize)
+	return at, fmt.Errorf("%w: all %d slots of UE addresses are in use", ErrTableFull, slots)
 }
 
-// freeSlot is a free slot of a block for a stray; rested: none that rests.
-func (d *Datapath) freeSlot(p *plan, key session.Key, block uint32, rested bool) (at place, ok bool) {
-	for i := range uint32(blockSize) {
-		at = place{placeDownlink, block*blockSize + i}
-		own := wireKey(key) != keyRouted && i == lastOctet(key.UE)
-		if !own && d.tables.keyAt(at) == 0 && !p.taken.has(at) && (!rested || !d.grace.rests(at)) {
-			return at, true
-		}
+// isStray says whether an entry is not in the block of its address.
+func isStray(at place, ue netip.Prefix) bool { return at.index%blockSize != lastOctet(ue) }
+
+// occupy takes a slot into account, until the plan is undone or leave.
+func (d *Datapath) occupy(p *plan, at place, key session.Key) {
+	if isRouted(key) {
+		d.occupied++
+		p.undo = append(p.undo, func() { d.occupied-- })
+		return
 	}
-	return at, false
+	number := d.tables.numbers[key.Instance]
+	d.count(at, number, key.UE)
+	p.undo = append(p.undo, func() { d.discount(at, number, key.UE) })
+}
+
+// count takes the entry of an address into account: its block is held, or it is one outside of it. discount undoes that.
+func (d *Datapath) count(at place, number uint32, ue netip.Prefix) {
+	d.occupied++
+	if isStray(at, ue) {
+		d.singlesIn[blockKey(number, ue)]++
+		return
+	}
+	d.blockPool.hold(at.index / blockSize)
+}
+
+func (d *Datapath) discount(at place, number uint32, ue netip.Prefix) {
+	d.occupied--
+	if !isStray(at, ue) {
+		d.blockPool.release(at.index / blockSize)
+		return
+	}
+	block := blockKey(number, ue)
+	if d.singlesIn[block]--; d.singlesIn[block] == 0 {
+		delete(d.singlesIn, block)
+	}
 }
 
 // addRoute has a prefix lead to a slot of downlink.
@@ -326,31 +317,16 @@ func (d *Datapath) vacate(at place, key uint32) {
 	for _, r := range append([]route(nil), d.framed[at.index]...) {
 		d.removeRoute(r)
 	}
-	block := at.index / blockSize
-	inBlock := d.blockKeys[block] != 0
-	if inBlock {
-		d.blockPool.release(block)
-	} else {
-		d.singles = append(d.singles, at.index)
-	}
-	if key == keyRouted {
+	number, ue, ok := d.tables.ueAt(at, key)
+	if !ok {
+		d.occupied--
 		return
 	}
-	ue := d.tables.ueAt(at, key)
-	if inBlock && !isStray(at, ue) {
-		return
+	if cell := d.tables.hosts.find(hostKey(number, ue)); cell != nil && cell.Value == at.index {
+		d.tables.hosts.remove(cell.Key)
 	}
-	for number := range d.tables.names {
-		if cell := d.tables.hosts.find(hostKey(number, ue)); cell != nil && cell.Value == at.index {
-			d.tables.hosts.remove(hostKey(number, ue))
-			d.forgetSingle(blockKey(number, ue))
-			break
-		}
-	}
+	d.discount(at, number, ue)
 }
-
-// isStray says whether an entry in a block of addresses is there for want of another slot: see takeStray.
-func isStray(at place, ue netip.Prefix) bool { return at.index%blockSize != lastOctet(ue) }
 
 func (d *Datapath) vacateTEID(at place, key uint32) {
 	for slice := range d.tables.allServices {

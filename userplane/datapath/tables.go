@@ -62,7 +62,7 @@ func mapInto[T any](all *tables, t *table[T], m *ebpf.Map, protection int) error
 }
 
 func mapTables(maps *pgwuMaps, protection int) (*tables, error) {
-	t := &tables{slices: directory{fronted: true}, ports: directory{fronted: true}, instanceMap: maps.Instances, routeMap: maps.Routes}
+	t := &tables{slices: directory{fronted: true}, ports: directory{fronted: true}, blocks: directory{near: true}, instanceMap: maps.Instances, routeMap: maps.Routes}
 	err := errors.Join(
 		mapInto(t, &t.uplink, maps.Uplink, protection),
 		mapInto(t, &t.downlink, maps.Downlink, protection),
@@ -191,17 +191,46 @@ func (t *tables) origin(at place) *pgwuOrigin {
 	return &t.downlinkOrigin.slots[at.index]
 }
 
-// wireKey is what keyAt returns when key's entry is there.
-func wireKey(key session.Key) uint32 {
+// identity is what key and prefix of an entry are, by which the program knows it.
+func (t *tables) identity(key session.Key) (wire uint32, prefix uint64) {
+	number := t.numbers[key.Instance]
 	switch {
 	case byTEID(key):
-		return teidOnWire(key.TEID)
-	case isHost4(key.UE):
-		return onWire(key.UE.Addr())
-	case isPrefix6(key.UE):
-		return keyPrefix6
+		return teidOnWire(key.TEID), 0
+	case isRouted(key):
+		return keyRouted, 0
+	case key.UE.Addr().Is6():
+		return keyPrefix6 | number<<8, upperHalf(key.UE.Addr())
 	}
-	return keyRouted
+	return onWire(key.UE.Addr()), uint64(number)
+}
+
+// holds says whether a place holds the entry of that key.
+func (t *tables) holds(at place, key session.Key) bool {
+	wire, prefix := t.identity(key)
+	return t.keyAt(at) == wire && (byTEID(key) || t.entry(at).Prefix == prefix)
+}
+
+// ueAt is whose entry a place of downlink holds, or has just held, by its key; false when it is nobody's or has been found
+// by the longest prefix.
+func (t *tables) ueAt(at place, key uint32) (instance uint32, ue netip.Prefix, ok bool) {
+	prefix := t.entry(at).Prefix
+	switch {
+	case key == 0 || key == keyRouted:
+		return 0, ue, false
+	case key&0xff == keyPrefix6:
+		return key >> 8, prefix64(prefix), true
+	}
+	return uint32(prefix), session.UE(fromWire(key)), true
+}
+
+// isRouted says whether the key's entry is found by the longest prefix: it is that of neither an IPv4 address that a UE may
+// have (RFC 1112 4) nor an IPv6 /64.
+func isRouted(key session.Key) bool {
+	if byTEID(key) || isPrefix6(key.UE) {
+		return false
+	}
+	return !isHost4(key.UE) || key.UE.Addr().As4()[0] >= 240
 }
 
 // isPrefix6 says whether a UE's prefix is the one that IPv6 UEs have: found by a directory, not by the longest prefix.
@@ -449,24 +478,9 @@ func (t *tables) downlinkEntries(yield func(place, session.Entry) bool) {
 		slices.SortFunc(e.Routes, func(a, b netip.Prefix) int { return b.Bits() - a.Bits() })
 		return !t.decode(at, &e) || yield(at, e)
 	}
-	for block := range t.blocks.all {
-		for slot := block.Value; slot < block.Value+blockSize && int(slot) < len(t.downlink.slots); slot++ {
-			at := place{placeDownlink, slot}
-			key := t.keyAt(at)
-			if key == 0 || key == keyRouted {
-				continue
-			}
-			ue := t.ueAt(at, key)
-			if isStray(at, ue) {
-				continue // the directory of hosts leads there
-			}
-			if instance, ok := t.instanceOf(block.Key, ue, blockKey); ok && !give(instance, ue, slot) {
-				return
-			}
-		}
-	}
-	for host := range t.hosts.all {
-		if instance, ue, ok := t.hostOf(host); ok && !give(instance, ue, host.Value) {
+	for slot := range uint32(len(t.downlink.slots)) {
+		at := place{placeDownlink, slot}
+		if instance, ue, ok := t.ueAt(at, t.keyAt(at)); ok && !give(instance, ue, slot) {
 			return
 		}
 	}
@@ -475,48 +489,6 @@ func (t *tables) downlinkEntries(yield func(place, session.Entry) bool) {
 			return
 		}
 	}
-}
-
-// hostOf is whose a cell of hosts is.
-func (t *tables) hostOf(c *pgwuCell) (instance uint32, ue netip.Prefix, ok bool) {
-	if int(c.Value) >= len(t.downlink.slots) {
-		return 0, ue, false
-	}
-	at := place{placeDownlink, c.Value}
-	key := t.keyAt(at)
-	if key == 0 || key == keyRouted {
-		return 0, ue, false
-	}
-	ue = t.ueAt(at, key)
-	instance, ok = t.instanceOf(c.Key, ue, hostKey)
-	return instance, ue, ok
-}
-
-// ueAt is whose entry a place holds, by its key, which is not keyRouted.
-func (t *tables) ueAt(at place, key uint32) netip.Prefix {
-	if key == keyPrefix6 {
-		return prefix64(t.entry(at).Prefix)
-	}
-	return session.UE(fromWire(key))
-}
-
-// holds says whether a place holds the entry of a UE, which may be another network instance's.
-func (t *tables) holds(at place, key session.Key) bool {
-	wire := t.keyAt(at)
-	return wire == wireKey(key) && t.ueAt(at, wire) == key.UE
-}
-
-// instanceOf is the network instance in whose directory an address has that key. Those of IPv6 do not say it themselves.
-func (t *tables) instanceOf(key uint64, ue netip.Prefix, keyOf func(uint32, netip.Prefix) uint64) (uint32, bool) {
-	if ue.Addr().Is4() {
-		return uint32(key >> 32), keyOf(uint32(key>>32), ue) == key
-	}
-	for number := range t.names {
-		if keyOf(number, ue) == key {
-			return number, true
-		}
-	}
-	return 0, false
 }
 
 // allServices yields the slices.
