@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 )
@@ -47,7 +49,14 @@ func newClient() (*client, error) {
 	}
 	for range 256 {
 		c.out = append(c.out, ipv4.Message{Buffers: [][]byte{nil}})
-		c.in = append(c.in, ipv4.Message{Buffers: [][]byte{make([]byte, 2048)}})
+		c.in = append(c.in, ipv4.Message{Buffers: [][]byte{make([]byte, 1<<16)}, OOB: make([]byte, unix.CmsgSpace(4))})
+	}
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1) })
+	}
+	if err != nil {
+		return c, err
 	}
 	return c, c.associate()
 }
@@ -131,8 +140,7 @@ func (c *client) read(s step) (answered int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, m := range c.in[:k] {
-		b := m.Buffers[0][:m.N]
+	for _, b := range c.datagrams(k) {
 		if len(b) < 16 || b[0]&1 == 0 || b[1] != s.template.octets[1]+1 {
 			continue // a heartbeat of the edge's
 		}
@@ -143,6 +151,18 @@ func (c *client) read(s step) (answered int, err error) {
 		answered++
 	}
 	return answered, nil
+}
+
+// datagrams are those of the messages that were read: the kernel hands answers of one size over together (UDP_GRO).
+func (c *client) datagrams(messages int) (all [][]byte) {
+	for _, m := range c.in[:messages] {
+		b, size := m.Buffers[0][:m.N], m.N
+		if m.NN >= unix.CmsgLen(4) {
+			size = int(binary.NativeEndian.Uint32(m.OOB[unix.CmsgLen(0):]))
+		}
+		all = slices.AppendSeq(all, slices.Chunk(b, max(size, 1)))
+	}
+	return all
 }
 
 // ieOf returns the value of the first IE of a type in a session message.
