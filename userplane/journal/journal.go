@@ -80,41 +80,69 @@ type Journal struct {
 }
 
 type segment struct {
-	number uint64
+	number uint32
 	path   string
 	file   *os.File // nil unless it is the last
 	size   int64
 }
 
-// place is where a live value stands.
+// place is where a live value stands. The zero one is nowhere.
 type place struct {
-	segment     uint64
-	offset      int64 // of the value in the file
-	size, whole int32 // of the value; of the operation
+	segment     uint32
+	offset      uint32 // of the value in the file
+	size, whole uint32 // of the value; of the operation
 }
 
-// index says where the live values stand: by kind, then by id, for a map of plain numbers is twice as fast.
-type index map[uint8]map[uint64]place
-
-func (x index) get(key Key) (place, bool) {
-	p, ok := x[key.Kind][key.ID]
-	return p, ok
+// index says where the live values stand: by id, in a map for each two kinds. Kinds 2n-1 and 2n of an id share an element: what
+// is written together is found by one look at memory.
+type index struct {
+	at   [1 << 7]map[uint64][2]place
+	keys int
 }
 
-func (x index) set(key Key, p place) {
-	of := x[key.Kind]
-	if of == nil {
-		of = map[uint64]place{}
-		x[key.Kind] = of
+func (x *index) of(kind uint8) (pair *map[uint64][2]place, which int) {
+	return &x.at[(int(kind)+1)/2%len(x.at)], int(kind+1) % 2
+}
+
+func (x *index) get(key Key) (place, bool) {
+	pair, which := x.of(key.Kind)
+	p := (*pair)[key.ID][which]
+	return p, p != place{}
+}
+
+// set notes where the value of a key stands, and returns where it did.
+func (x *index) set(key Key, p place) (was place) {
+	pair, which := x.of(key.Kind)
+	both := (*pair)[key.ID]
+	was, both[which] = both[which], p
+	switch {
+	case both == [2]place{}:
+		delete(*pair, key.ID)
+	case *pair == nil:
+		*pair = map[uint64][2]place{key.ID: both}
+	default:
+		(*pair)[key.ID] = both
 	}
-	of[key.ID] = p
+	if was != (place{}) {
+		x.keys--
+	}
+	if p != (place{}) {
+		x.keys++
+	}
+	return was
 }
 
-func (x index) len() (n int) {
-	for _, of := range x {
-		n += len(of)
+// all yields every key with its place.
+func (x *index) all(yield func(Key, place) bool) {
+	for n, pair := range x.at {
+		for id, both := range pair {
+			for which, p := range both {
+				if key := (Key{uint8(2*n - 1 + which), id}); p != (place{}) && !yield(key, p) {
+					return
+				}
+			}
+		}
 	}
-	return n
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -145,7 +173,7 @@ func Open(opts Options, load func(Key, []byte) error) (*Journal, Found, error) {
 	if err != nil {
 		return nil, Found{}, err
 	}
-	j := &Journal{opts: opts, lock: lock, index: index{}}
+	j := &Journal{opts: opts, lock: lock}
 	found, err := j.read()
 	if err == nil && load != nil {
 		err = j.each(load)
@@ -157,18 +185,18 @@ func Open(opts Options, load func(Key, []byte) error) (*Journal, Found, error) {
 		_ = j.Close()
 		return nil, Found{}, err
 	}
-	found.Live = j.index.len()
+	found.Live = j.index.keys
 	return j, found, nil
 }
 
 // Read hands each live value of a journal to load without locking it: for commands while the daemon is down.
 func Read(opts Options, load func(Key, []byte) error) (Found, error) {
-	j := &Journal{opts: opts, index: index{}}
+	j := &Journal{opts: opts}
 	found, err := j.scan()
 	if err != nil || found.Fresh != "" {
 		return found, err
 	}
-	found.Live = j.index.len()
+	found.Live = j.index.keys
 	return found, j.each(load)
 }
 
@@ -289,32 +317,21 @@ func frameAt(b []byte, at int) ([]byte, bool) {
 }
 
 // apply brings the index up to date with the operations of one frame.
-func (j *Journal) apply(number uint64, base int64, payload []byte) error {
+func (j *Journal) apply(number uint32, base int64, payload []byte) error {
 	return operations(payload, func(op operation) {
-		if old, ok := j.index.get(op.key); ok {
-			j.live -= int64(old.whole)
-			if op.deleted {
-				delete(j.index[op.key.Kind], op.key.ID)
-			}
+		var p place
+		if !op.deleted {
+			p = place{segment: number, offset: uint32(base + int64(op.at)), size: uint32(op.size), whole: uint32(op.whole)}
 		}
-		if op.deleted {
-			return
-		}
-		j.index.set(op.key, place{
-			segment: number, offset: base + int64(op.at),
-			size: int32(op.size), whole: int32(op.whole),
-		})
-		j.live += int64(op.whole)
+		j.live += int64(p.whole) - int64(j.index.set(op.key, p).whole)
 	})
 }
 
 // each hands over every live value, segment by segment.
 func (j *Journal) each(load func(Key, []byte) error) error {
-	bySegment := map[uint64][]Key{}
-	for kind, places := range j.index {
-		for id, p := range places {
-			bySegment[p.segment] = append(bySegment[p.segment], Key{kind, id})
-		}
+	bySegment := map[uint32][]Key{}
+	for key, p := range j.index.all {
+		bySegment[p.segment] = append(bySegment[p.segment], key)
 	}
 	for _, s := range j.segments {
 		keys := bySegment[s.number]
@@ -327,10 +344,10 @@ func (j *Journal) each(load func(Key, []byte) error) error {
 		}
 		for _, key := range keys {
 			p, _ := j.index.get(key)
-			if p.offset+int64(p.size) > int64(len(b)) {
+			if int64(p.offset)+int64(p.size) > int64(len(b)) {
 				return fmt.Errorf("%s changed while it was read", s.path)
 			}
-			if err := load(key, b[p.offset:p.offset+int64(p.size)]); err != nil {
+			if err := load(key, b[p.offset:][:p.size]); err != nil {
 				return fmt.Errorf("journal value of kind %d, id %#x: %w", key.Kind, key.ID, err)
 			}
 		}
@@ -340,7 +357,7 @@ func (j *Journal) each(load func(Key, []byte) error) error {
 
 // begin makes a new last segment.
 func (j *Journal) begin() error {
-	var number uint64 = 1
+	var number uint32 = 1
 	if n := len(j.segments); n > 0 {
 		number = j.segments[n-1].number + 1
 	}
@@ -367,11 +384,9 @@ func (j *Journal) begin() error {
 func (j *Journal) Keys() []Key {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	all := make([]Key, 0, j.index.len())
-	for kind, places := range j.index {
-		for id := range places {
-			all = append(all, Key{kind, id})
-		}
+	all := make([]Key, 0, j.index.keys)
+	for key := range j.index.all {
+		all = append(all, key)
 	}
 	return all
 }
@@ -388,7 +403,7 @@ type Size struct {
 func (j *Journal) Size() Size {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return Size{Octets: j.total, Live: j.live, Keys: j.index.len(), Segments: len(j.segments)}
+	return Size{Octets: j.total, Live: j.live, Keys: j.index.keys, Segments: len(j.segments)}
 }
 
 // Close lets another process open the journal. It need not be called: the kernel does it for a killed process.

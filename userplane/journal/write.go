@@ -131,7 +131,7 @@ func (j *Journal) clean() error {
 		base := int64(at + frameHeader)
 		_ = operations(payload, func(op operation) { // indexed before, so well formed
 			p, ok := j.index.get(op.key)
-			if !op.deleted && ok && p.segment == oldest.number && p.offset == base+int64(op.at) {
+			if !op.deleted && ok && p.segment == oldest.number && int64(p.offset) == base+int64(op.at) {
 				moved.Put(op.key, payload[op.at:op.at+op.size])
 			}
 		})

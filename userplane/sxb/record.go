@@ -15,7 +15,7 @@ import (
 // RecordVersion is that of everything this package writes to the journal.
 const RecordVersion = 4<<8 | session.CodecVersion
 
-// Kinds of journal keys, and what their id is.
+// Kinds of journal keys, and what their id is. The journal finds kinds 3 and 4 of an id by one look at memory.
 const (
 	kindNode        uint8 = 1 // 0: Recovery Time Stamp and SEID epoch
 	kindAssociation uint8 = 2 // the association's number
