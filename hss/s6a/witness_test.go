@@ -90,6 +90,11 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 	}
 	p.Charging, p.OIReplacement, p.RATs = "0400", "mnc001.mcc001.gprs", []subscriber.RAT{subscriber.EUTRAN, subscriber.UTRAN}
 	p.IoT = subscriber.IoT{PeriodicTAU: 3600, ActiveTime: &active, DLBuffering: &packets, EDRX: []subscriber.EDRX{{RAT: subscriber.EUTRAN, Cycle: 9, Window: new(uint8(15))}}}
+	p.Serving = subscriber.Serving{
+		UsageType: new(uint32(130)), RFSP: 7, ResetIDs: []string{"site-1"}, Trace: collector(), Restrictions: subscriber.Restrictions(),
+		Zones: []subscriber.Zones{{PLMN: "001-01", Codes: []string{"a0b1"}}},
+	}
+	p.APNs[1].Gateway = subscriber.Gateway{Host: "pgw1.example", Realm: "example", IPv4: netip.MustParseAddr("192.0.2.1"), IPv6: netip.MustParseAddr("2001:db8::1")}
 	h.add(p)
 	file := filepath.Join(t.TempDir(), "s6a.pcap")
 	f, err := os.Create(file)
@@ -113,7 +118,9 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 		avp.RATType: datatype.Enumerated(1000), avp.ULRFlags: datatype.Unsigned32(8), avp.VisitedPLMNID: datatype.OctetString(visited[:]),
 	})
 	m.requireResult(m.exchange(sgsn), 2001)
-	m.requireResult(m.exchange(m.ulrWith(0xffffffff)), 2001)
+	m.requireResult(m.exchange(m.able()), 2001)
+	m.requireResult(m.exchange(m.norOf("internet", "pgw2."+ourRealm)), 2001)
+	m.requireResult(m.exchange(m.able()), 2001)
 
 	told := func(command uint32, n int) { // answers requests of ours until so many of that kind have come
 		t.Helper()
@@ -126,14 +133,14 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 		}
 	}
 	h.change(func(p *subscriber.Profile) {
-		p.Barring, p.APNs[0].QCI, p.AMBR.Uplink = []subscriber.Barring{subscriber.BarAll}, 8, 1
+		p.Barring, p.APNs[0].QCI, p.AMBR.Uplink = []subscriber.Barring{subscriber.BarAll, subscriber.BarHPLMN2}, 8, 1
 	})
 	told(319, 1) // the SGSN, which supports no barring, is cancelled
 	h.change(func(p *subscriber.Profile) {
-		p.Charging, p.MSISDN, p.IoT, p.APNs = "", "", subscriber.IoT{}, p.APNs[:1]
+		p.Charging, p.MSISDN, p.IoT, p.APNs, p.Serving = "", "", subscriber.IoT{}, p.APNs[:1], subscriber.Serving{}
 	})
 	told(320, 1)
-	_, err = h.server.Reset(t.Context(), subscriber.Scope{})
+	_, err = h.server.Reset(t.Context(), subscriber.Scope{IMSIs: []string{"99970"}, ResetIDs: []string{"site-1"}})
 	require.NoError(t, err)
 	told(322, 1)
 	located := make(chan error, 1)
@@ -187,5 +194,15 @@ func TestTsharkFindsNothingMalformed(t *testing.T) {
 	require.Contains(t, tshark("-Y", ours+" && diameter.Operator-Determined-Barring == 1", "-T", "fields", "-e", "diameter.cmd.code"), "319")
 	require.Contains(t, tshark("-Y", ours+" && diameter.3gpp.dsr_flags_bit14 == 1", "-T", "fields", "-e", "diameter.cmd.code"), "320", "RAU-TAU timer")
 	require.Contains(t, tshark("-Y", ours+" && diameter.Operation-Mode == 2 && diameter.Paging-Time-Window-Length == f0", "-T", "fields", "-e", "diameter.cmd.code"), "316")
+	for filter, command := range map[string]string{
+		"diameter.UE-Usage-Type == 130 && diameter.RAT-Frequency-Selection-Priority-ID == 7 && diameter.Core-Network-Restrictions == 2":                                                            "316",
+		"diameter.Regional-Subscription-Zone-Code == a0:b1 && diameter.Trace-Reference == 99:f9:07:0a:0b:0c":                                                                                       "316",
+		"diameter.PDN-GW-Allocation-Type == 0 && diameter.PDN-GW-Allocation-Type == 1 && diameter.Visited-Network-Identifier":                                                                      "316",
+		"diameter.3gpp.dsr_flags_bit0 == 1 && diameter.3gpp.dsr_flags_bit8 == 1 && diameter.3gpp.dsr_flags_bit18 == 1 && diameter.3gpp.dsr_flags_bit24 == 1 && diameter.3gpp.dsr_flags_bit28 == 1": "320",
+		"diameter.HPLMN-ODB == 2": "319",
+		"diameter.User-Id == \"99970\" && diameter.Reset-ID == 73:69:74:65:2d:31": "322",
+	} {
+		require.Contains(t, tshark("-Y", ours+" && "+filter, "-T", "fields", "-e", "diameter.cmd.code"), command, filter)
+	}
 	require.Contains(t, tshark("-Y", "diameter.Service-Selection == \"internet\"", "-T", "fields", "-e", "diameter.cmd.code"), "316")
 }

@@ -160,8 +160,11 @@ func (t Trace) validate() error {
 		least      int
 		most       int
 	}{
-		{"id", t.ID, 3, 3}, {"nodes", t.Nodes, 1, maxTraceOctets}, {"interfaces", t.Interfaces, 0, maxTraceOctets},
-		{"events", t.Events, 1, maxTraceOctets}, {"omc", t.OMC, 0, maxTraceOctets},
+		{"id", t.ID, 3, 3},
+		{"nodes", t.Nodes, 1, maxTraceOctets},
+		{"interfaces", t.Interfaces, 0, maxTraceOctets},
+		{"events", t.Events, 1, maxTraceOctets},
+		{"omc", t.OMC, 0, maxTraceOctets},
 	} {
 		if b, err := hex.DecodeString(f.value); err != nil || len(b) < f.least || len(b) > f.most {
 			fault("%s: %q, want %d to %d octets in hexadecimal", f.key, f.value, f.least, f.most)
