@@ -22,9 +22,10 @@ import (
 // A dump is lines of JSON: a dumpHeader, templates, lists of devices, known nodes, SIMs, and a dumpEnd, without which it is
 // cut off. The keys are in it as Redis has them: sealed, so that it is of use only with the key-encryption keys. What is
 // not in it: the audit log and the session log, and requests that nodes have yet to answer. Version 1 had templates and
-// SIMs only, these without IND table and PDN-GWs.
+// SIMs only, these without IND table and PDN-GWs; version 2 had no features of nodes, and PDN-GWs with a list of addresses,
+// which is left out.
 const (
-	dumpVersion = 2
+	dumpVersion = 3
 	dumpFormat  = "xepc-hss-dump"
 )
 

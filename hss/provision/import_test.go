@@ -196,7 +196,7 @@ func TestDumpAndRestore(t *testing.T) {
 	}
 	status, dump := b.do(Admin, http.MethodGet, "/dump", "")
 	require.Equal(t, 200, status)
-	require.True(t, strings.HasPrefix(dump, `{"header":{"format":"xepc-hss-dump","version":2,`), dump)
+	require.True(t, strings.HasPrefix(dump, `{"header":{"format":"xepc-hss-dump","version":3,`), dump)
 	require.Contains(t, dump, `{"end":{"sims":2}}`)
 	require.NotContains(t, dump, kHex)
 	var before uint64 // faster than the clock counts: by a thousand after the dump
@@ -249,7 +249,7 @@ func TestDumpAndRestore(t *testing.T) {
 	require.Equal(t, []subscriber.Equipment{{Range: "35609204-35609209", List: subscriber.Black}, {Range: "990", List: subscriber.Black}}, lists)
 
 	// Version 1, which had neither INDs nor PDN-GWs.
-	old := regexp.MustCompile(`,"(inds|next_ind)":("[^"]*"|\d+)`).ReplaceAllString(strings.Replace(dump, `"version":2`, `"version":1`, 1), "")
+	old := regexp.MustCompile(`,"(inds|next_ind)":("[^"]*"|\d+)`).ReplaceAllString(strings.Replace(dump, `"version":3`, `"version":1`, 1), "")
 	third := openStore(t, redistest.Start(t).Address, kek)
 	service, err := New(DefaultConfig(), third, &told{}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
@@ -257,7 +257,7 @@ func TestDumpAndRestore(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, was.SIMs)
 
-	for _, bad := range []string{`{"header":{"format":"xepc-hss-dump","version":3}}`, `{"header":{"format":"x","version":1}}`, `{`, `x`} {
+	for _, bad := range []string{`{"header":{"format":"xepc-hss-dump","version":4}}`, `{"header":{"format":"x","version":1}}`, `{`, `x`} {
 		_, err := second.service.restore(ctx, strings.NewReader(bad))
 		require.Error(t, err, bad)
 	}
