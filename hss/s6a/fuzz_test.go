@@ -46,6 +46,10 @@ func newTarget(t testing.TB, redis ...string) *target {
 	keys, _ := testKeys(t)
 	p := internet()
 	p.IMEILock = subscriber.IMEILock{Learn: true}
+	p.Serving = subscriber.Serving{
+		UsageType: new(uint32(1)), ResetIDs: []string{"site-1"}, Trace: collector(), Restrictions: subscriber.Restrictions(),
+		Zones: []subscriber.Zones{{PLMN: "001-01", Codes: []string{"0001"}}},
+	}
 	for w := range fuzzWorkers {
 		require.NoError(t, s.Add(context.Background(), imsiOf(w), p.WithDefaults(), keys, 0, time.Now()))
 	}
@@ -96,8 +100,14 @@ func seeds(t testing.TB) [][]byte {
 	m.add(pur, 1635, avp.Vbit, diameter.Vendor3GPP, datatype.Unsigned32(3))
 	sms := m.ulr(0x3f)
 	m.add(sms, 1645, avp.Vbit, diameter.Vendor3GPP, datatype.OctetString("\x88\x12\x02"))
+	restored := m.able()
+	restored.AddAVP(tgpp(avp.ActiveAPN, group(append(gatewayAVPs("pgw1."+ourRealm),
+		tgpp(avp.ContextIdentifier, datatype.Unsigned32(1)), diam.NewAVP(avp.ServiceSelection, avp.Mbit, 0, datatype.UTF8String("internet")))...)))
+	m.add(restored, avpAdjacentPLMNs, avp.Vbit, diameter.Vendor3GPP, group(tgpp(avp.VisitedPLMNID, datatype.OctetString("\x62\xf2\x20"))))
+	usage := m.air(1, 0, nil)
+	m.add(usage, avpAIRFlags, avp.Vbit, diameter.Vendor3GPP, datatype.Unsigned32(1))
 	var all [][]byte
-	for _, msg := range []*diam.Message{m.air(2, 1, make([]byte, 30)), m.ulr(34), m.ulr(8), sms, m.pur(), pur, nor, m.ecr("35609204079300", string(imsi))} {
+	for _, msg := range []*diam.Message{m.air(2, 1, make([]byte, 30)), usage, m.ulr(34), m.ulr(8), restored, sms, m.pur(), pur, nor, m.norOf("internet", "pgw2.example"), m.ecr("35609204079300", string(imsi))} {
 		b, err := msg.Serialize()
 		require.NoError(t, err)
 		all = append(all, b)
