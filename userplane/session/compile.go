@@ -35,8 +35,12 @@ func (i Instances) Resolve(name pfcp.NetworkInstance) (pfcp.NetworkInstance, boo
 // with the lowest precedence value matches first; of equals, the one with the lowest id. What stands behind one that
 // matches every packet has no rule. The errors are *pfcp.Error and name the rule that cannot be served.
 func (s Session) Compile(instances Instances) (Table, error) {
-	c := compiler{s: &s, instances: instances, ue: s.UE(), ue6: s.UE6()}
-	t := make(Table, 0, len(s.PDRs)+1)
+	c := compiler{s: &s, instances: &instances}
+	keys := len(s.PDRs)
+	if s.UE6().IsValid() { // of a UE that has both addresses, the PDR for downlink packets has two
+		keys++
+	}
+	t := make(Table, 0, keys)
 	var err error
 	for _, p := range c.inOrder() {
 		if len(p.Endpoints) == 0 {
@@ -74,9 +78,15 @@ func (p *PDR) at(e *Endpoint) PDR {
 
 type compiler struct {
 	s         *Session
-	instances Instances
-	ue        netip.Addr
-	ue6       netip.Prefix
+	instances *Instances
+}
+
+// ue is the PDR's own UE addresses or, if it has none, the session's.
+func (c *compiler) ue(p *PDR) (netip.Addr, netip.Prefix) {
+	if p.UE.IsValid() || p.UE6.IsValid() {
+		return p.UE, p.UE6
+	}
+	return c.s.UE(), c.s.UE6()
 }
 
 // inOrder are the PDRs in the order in which they match.
@@ -194,10 +204,7 @@ func (c *compiler) filters(p *PDR) ([]Filter, error) {
 
 // only is the family of a PDR's UE addresses when they are of one: a filter need not ask for it then.
 func (c *compiler) only(p *PDR) families {
-	ue, ue6 := p.UE, p.UE6
-	if !ue.IsValid() && !ue6.IsValid() {
-		ue, ue6 = c.ue, c.ue6
-	}
+	ue, ue6 := c.ue(p)
 	if len(p.Routes) > 0 { // of any family
 		return families{}
 	}
@@ -246,10 +253,7 @@ func (c *compiler) keys(p *PDR) (keys [2]Key, n int, err error) {
 		keys[0] = Key{Direction: p.Direction(), Local: p.Local, TEID: p.TEID}
 		return keys, 1, nil
 	}
-	ue, ue6 := p.UE, p.UE6
-	if !ue.IsValid() && !ue6.IsValid() {
-		ue, ue6 = c.ue, c.ue6
-	}
+	ue, ue6 := c.ue(p)
 	if !ue.IsValid() && !ue6.IsValid() {
 		return missing(pfcp.IEUEIPAddress)
 	}
@@ -418,10 +422,7 @@ func (r *Rule) into(t Tunnel) { r.Local, r.Remote, r.RemoteTEID = t.Local, t.Rem
 
 // uplink resolves a PDR for packets from the UE: into a network, or to the control plane.
 func (c *compiler) uplink(r *Rule, p *PDR, far *FAR) error {
-	ue, ue6 := p.UE, p.UE6
-	if !ue.IsValid() && !ue6.IsValid() {
-		ue, ue6 = c.ue, c.ue6 // pfcpsim's uplink PDR has none: the session's own is the only right one
-	}
+	ue, ue6 := c.ue(p) // pfcpsim's uplink PDR has none: the session's own is the only right one
 	if far.Destination.Value != pfcp.InterfaceCPFunction { // a UE asks for its router before it has an address
 		if ue.IsValid() {
 			r.Sources = append(r.Sources, UE(ue))

@@ -36,7 +36,7 @@ func (sh *shard) delete(r *pfcp.Request) {
 			a.unsaid()
 			sh.resume(s, table)
 		}
-		sh.try(r, s.CP.SEID, func() error { return sh.endSession(r, s, a, table, undo) }, undo)
+		sh.try(r, s.CP.SEID, func() error { return sh.endSession(r, &s, a, table, undo) }, undo)
 	}
 	if !s.Observes() {
 		end()
@@ -50,10 +50,10 @@ func (sh *shard) delete(r *pfcp.Request) {
 }
 
 // endSession makes the last usage reports of a session that has been stopped, and lets go of it.
-func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association, table session.Table, undo func()) (err error) {
-	ended, now := s, time.Now()
+func (sh *shard) endSession(r *pfcp.Request, s *session.Session, a *association, table session.Table, undo func()) (err error) {
+	ended, now := *s, time.Now()
 	if s.Observes() {
-		if ended, _, err = sh.settle(s, table, now); err != nil {
+		if ended, _, err = sh.settle(*s, table, now); err != nil {
 			return err
 		}
 	}
@@ -62,16 +62,16 @@ func (sh *shard) endSession(r *pfcp.Request, s session.Session, a *association, 
 		reports = append(slices.Clone(s.Unconfirmed), reports...)
 	}
 	answer := &pfcp.SessionDeletionResponse{Cause: pfcp.CauseAccepted, UsageReports: reports, Load: sh.e.loadFor(a), Overload: sh.e.overloadFor(a, now)}
-	return sh.commit(commit{r: r, cp: s.CP.SEID, before: &s, now: now, undo: undo, done: func(c *commit) {
+	return sh.commit(commit{r: r, cp: s.CP.SEID, before: s, now: now, undo: undo, done: func(c *commit) {
 		changes := session.Diff(table, nil)
 		changes.DiffCells(s.Cells(), nil)
 		if err := sh.e.dp.Apply(changes); err != nil {
 			// The session is gone all the same; its entries drop packets, and the next start removes them.
 			sh.e.log.Error("entries of a deleted session stay in the data path", "seid", uint64(s.SEID), "err", err)
 		}
-		sh.drop(&s)
+		sh.drop(s)
 		a.sessions.Add(-1)
-		sh.letGo(&s, nil, now)
+		sh.letGo(s, nil, now)
 		sh.bury(s.SEID, now)
 		sh.accept(r, c.answer)
 	}}, answer)

@@ -44,14 +44,14 @@ func (sh *shard) modify(r *pfcp.Request, m *pfcp.SessionModificationRequest) {
 
 // beginModification works out the next session. When entries go that count, their last packets are waited for.
 func (sh *shard) beginModification(x *modification) (err error) {
-	s, m := x.s, x.m
-	if x.before, err = sh.table(s); err != nil {
+	s, m := &x.s, x.m
+	if x.before, err = sh.table(*s); err != nil {
 		return err
 	}
-	x.settled = s
+	x.settled = *s
 	touched := s.Touches(m) && (s.Observes() || len(m.CreateURRs) > 0)
 	if touched {
-		if x.settled, x.counts, err = sh.settle(s, x.before, x.l.now); err != nil {
+		if x.settled, x.counts, err = sh.settle(*s, x.before, x.l.now); err != nil {
 			return err
 		}
 	}
