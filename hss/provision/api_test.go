@@ -198,9 +198,10 @@ func TestChangesOfAProfile(t *testing.T) {
 	b.told.take()
 	locations := ok[[]Location](b, http.MethodGet, "/sims/"+imsi1+"/location", "")
 	require.Equal(t, "mme1", locations[0].MME.Host)
-	ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi1+"/location", "")
+	ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi1+"/location?reattach=true", "")
 	changes := b.told.take()
 	require.Len(t, changes, 1)
+	require.True(t, changes[0].Reattach)
 	require.True(t, changes[0].Removed(), "the node is to drop it")
 	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi2, ""))
 	ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi2+"/location", "") // nowhere: nothing to cancel

@@ -11,22 +11,22 @@ import (
 	"github.com/xepc/xepc/pkg/identity"
 )
 
-// cancelLocation has the nodes that serve a SIM drop it; it may attach again.
-func (v *Service) cancelLocation(ctx context.Context, ref string) ([]subscriber.Subscriber, error) {
+// cancelLocation has the nodes that serve a SIM drop it; it may attach again, and with reattach the device is asked to, at once.
+func (v *Service) cancelLocation(ctx context.Context, ref string, reattach bool) ([]subscriber.Subscriber, error) {
 	return v.each(ctx, ref, func(imsi identity.IMSI) (subscriber.Subscriber, error) {
-		sub, err := v.cancelOne(ctx, imsi)
+		sub, err := v.cancelOne(ctx, imsi, reattach)
 		err = refusal(simNamed(imsi), err)
 		v.audit(ctx, "location.cancel", string(imsi), "", err)
 		return sub, err
 	})
 }
 
-func (v *Service) cancelOne(ctx context.Context, imsi identity.IMSI) (subscriber.Subscriber, error) {
+func (v *Service) cancelOne(ctx context.Context, imsi identity.IMSI, reattach bool) (subscriber.Subscriber, error) {
 	sub, _, err := v.store.Get(ctx, imsi)
 	if err != nil || !sub.Registered() {
 		return sub, err
 	}
-	c := subscriber.Change{IMSI: imsi, At: v.now().UTC(), Before: sub} // as if it were removed: each node drops it
+	c := subscriber.Change{IMSI: imsi, At: v.now().UTC(), Before: sub, Reattach: reattach} // as if it were removed: each node drops it
 	id, err := v.store.NoteChange(ctx, c)
 	if err != nil {
 		return sub, err

@@ -217,9 +217,14 @@ func (r routes) locations(network Network) {
 		}
 		return all, nil
 	})
-	handle(r, op("location-cancel", http.MethodDelete, "/sims/{sim}/location", Operate, "Have the serving nodes drop a SIM; it may attach again"), func(ctx context.Context, in *Reference) ([]subscriber.Subscriber, error) {
-		return v.cancelLocation(ctx, in.SIM)
-	})
+	handle(r, op("location-cancel", http.MethodDelete, "/sims/{sim}/location", Operate, "Have the serving nodes drop a SIM; it may attach again"),
+		func(ctx context.Context, in *struct {
+			Reference
+			Reattach bool `query:"reattach" doc:"ask the device to attach again at once (CLR-Flags)"`
+		},
+		) ([]subscriber.Subscriber, error) {
+			return v.cancelLocation(ctx, in.SIM, in.Reattach)
+		})
 	type locate struct {
 		Reference
 		Current bool `query:"current" doc:"have the device paged, if it must be"`

@@ -225,11 +225,12 @@ var errPointless = errors.New("the node does not serve the SIM, or there is noth
 
 // Commands and flags of requests of our own, TS 29.272 7.2.
 const (
-	clrFlagS6a    uint32 = 1 << 0 // CLR-Flags, 7.3.152: the registration over S6a is meant
-	dsrFlagAPNs   uint32 = 1 << 3 // DSR-Flags, 7.3.25: PDN subscription contexts withdrawal
-	dsrFlagTrace  uint32 = 1 << 8 // trace data withdrawal, with the Trace-Reference
-	dsrFlagPDPs   uint32 = 1 << 6 // PDP contexts withdrawal, for an SGSN that was given those
-	modifiedAdded uint32 = 1      // All-APN-Configurations-Included-Indicator, 7.3.33
+	clrFlagS6a      uint32 = 1 << 0 // CLR-Flags, 7.3.152: the registration over S6a is meant
+	clrFlagReattach uint32 = 1 << 1 // the device is asked to attach again at once
+	dsrFlagAPNs     uint32 = 1 << 3 // DSR-Flags, 7.3.25: PDN subscription contexts withdrawal
+	dsrFlagTrace    uint32 = 1 << 8 // trace data withdrawal, with the Trace-Reference
+	dsrFlagPDPs     uint32 = 1 << 6 // PDP contexts withdrawal, for an SGSN that was given those
+	modifiedAdded   uint32 = 1      // All-APN-Configurations-Included-Indicator, 7.3.33
 )
 
 // content makes the message of a request, from what the SIM is now.
@@ -249,9 +250,14 @@ func (s *Server) content(ctx context.Context, p store.Pending) (diameter.Outgoin
 	case subscriber.Cancel:
 		o.Command = commandCLR
 		o.AVPs = append(o.AVPs, cancellationType.Unsigned(uint32(p.Cancellation)))
+		var flags uint32
 		if p.Side == subscriber.MME {
-			o.AVPs = append(o.AVPs, clrFlags.Unsigned(clrFlagS6a))
+			flags |= clrFlagS6a
 		}
+		if p.Reattach {
+			flags |= clrFlagReattach
+		}
+		o.AVPs = append(o.AVPs, numberAVP(clrFlags, flags)...)
 		return o, nil
 	case subscriber.Reset:
 		o.Command = commandRSR

@@ -547,3 +547,23 @@ func TestInitialAttachAtAnMMEEndsTheSGSNsRegistration(t *testing.T) {
 	a.requireResult(a.exchange(a.ulr(2|1)), 2001)
 	b.expectCLR(1)
 }
+
+// A device whose SIM is cancelled by hand may be asked to come back at once.
+func TestCancelledDeviceIsAskedToReattach(t *testing.T) {
+	h := startHSS(t)
+	h.add(internet())
+	m := dialMME(t, h.address, mme1)
+	for _, reattach := range []bool{false, true} {
+		m.requireResult(m.exchange(m.ulr(2)), 2001)
+		before := h.subscriber()
+		require.NoError(t, h.server.Tell(context.Background(), subscriber.Change{IMSI: imsi, At: time.Now(), Before: before, Reattach: reattach}))
+		clr := m.expect(317)
+		flags := datatype.Unsigned32(1) // S6a
+		if reattach {
+			flags = 3
+		}
+		require.Equal(t, flags, find(t, clr, 1638))
+		m.send(clr.Answer(2001))
+	}
+	h.requireTold("CLR", "done", 2)
+}

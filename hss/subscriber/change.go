@@ -14,6 +14,8 @@ type Change struct {
 	At     time.Time     `json:"at"`
 	Before Subscriber    `json:"before"`
 	After  Subscriber    `json:"after,omitzero"`
+
+	Reattach bool `json:"reattach,omitempty"` // of a cancellation: the device is to attach again at once
 }
 
 // Removed says that the SIM is gone.

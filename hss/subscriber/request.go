@@ -58,6 +58,7 @@ type Request struct {
 	Host         string        `json:"host"`
 	Realm        string        `json:"realm"`
 	Cancellation Cancellation  `json:"cancellation,omitempty"`
+	Reattach     bool          `json:"reattach,omitempty"` // of a Cancel: the device is to attach again at once
 	Parts        []Part        `json:"parts,omitempty"`    // of an Insert; of a Delete those that are withdrawn
 	Contexts     []uint32      `json:"contexts,omitempty"` // of a Delete: Context-Identifiers
 	Trace        *Trace        `json:"trace,omitempty"`    // of a Delete that ends it
@@ -176,7 +177,7 @@ func (c Change) Requests(rules Rules) []Request {
 	for side, r := range c.Before.Sides() {
 		if c.Removed() || rules.Cancels(c.After, r) {
 			q := r.request(Cancel, c.IMSI, side)
-			q.Cancellation = SubscriptionWithdrawal
+			q.Cancellation, q.Reattach = SubscriptionWithdrawal, c.Reattach
 			all = append(all, q)
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -278,7 +279,18 @@ func locationCommand() *cli.Command {
 					})
 				},
 			},
-			verbCommand("cancel", http.MethodDelete, "/location", "have the serving nodes drop a SIM; it may attach again", "cancelled:"),
+			{
+				Name: "cancel", Usage: "have the serving nodes drop a SIM; it may attach again", ArgsUsage: "SIM",
+				Flags: append(reach(), &cli.BoolFlag{Name: "reattach", Usage: "ask the device to attach again at once"}),
+				Action: func(c *cli.Context) error {
+					args, err := arguments(c, whichSIM)
+					if err != nil {
+						return err
+					}
+					path := "/sims/" + url.PathEscape(args[0]) + "/location?reattach=" + strconv.FormatBool(c.Bool("reattach"))
+					return say(c, http.MethodDelete, path, "cancelled:")
+				},
+			},
 		},
 	}
 }

@@ -63,7 +63,7 @@ func TestSIMVerbs(t *testing.T) {
 
 	d.attach(sim)
 	require.Equal(t, "none\n", requireRun(t, "", "location", "show", socket, sim))
-	require.Equal(t, "cancelled: "+sim+"\n", requireRun(t, "", "location", "cancel", socket, sim))
+	require.Equal(t, "cancelled: "+sim+"\n", requireRun(t, "", "location", "cancel", socket, "--reattach", sim))
 	var vector map[string]any
 	require.NoError(t, json.Unmarshal([]byte(requireRun(t, "", "test", "vector", socket, sim, "--rand", strings.Repeat("ab", 16), "-o", "json")), &vector))
 	require.Equal(t, strings.Repeat("ab", 16), vector["rand"])
