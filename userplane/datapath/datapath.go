@@ -133,7 +133,8 @@ type Datapath struct {
 	sweep         uint           // calls of Exceeded
 	singlesIn     map[uint64]int // UEs outside of the block of their address, by its key
 	occupied      uint32         // slots of UE addresses
-	lastFree      uint32         // slot that was taken for one that has no other
+	lastFree      uint32         // slot that freeSlot came to
+	singles       []uint32       // slots that UEs outside of blocks have let go of, oldest first; some may be in use again
 	displaced     map[uint32]uint32
 	routes        map[route]uint32
 	framed        map[uint32][]route // by slot

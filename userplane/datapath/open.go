@@ -324,10 +324,8 @@ func (d *Datapath) adoptUEs() {
 	for slot := range uint32(len(d.tables.downlink.slots)) {
 		at := place{placeDownlink, slot}
 		key := d.tables.keyAt(at)
-		if number, ue, ok := d.tables.ueAt(at, key); ok {
-			d.count(at, number, ue)
-		} else if key != 0 {
-			d.occupied++
+		if number, ue, ok := d.tables.ueAt(at, key); key != 0 {
+			d.count(at, number, ue, !ok)
 		}
 	}
 }

@@ -196,15 +196,27 @@ func (d *Datapath) reserveRouted(p *plan, key session.Key) (place, error) {
 
 func (d *Datapath) isFree(p *plan, at place) bool { return d.tables.keyAt(at) == 0 && !p.taken.has(at) }
 
-// freeSlot is any slot that is free, but the one that the address would have in a block. From the top: blocks begin at the
-// bottom.
+// freeSlot is any slot that is free, but the one that the address would have in a block: the one let go of longest ago, so that
+// they stay close together, or the next from the top, since blocks begin at the bottom.
 func (d *Datapath) freeSlot(p *plan, key session.Key) (at place, err error) {
+	fits := func(slot uint32) bool {
+		at = place{placeDownlink, slot}
+		return d.isFree(p, at) && (isRouted(key) || isStray(at, key.UE))
+	}
+	for len(d.singles) > 0 {
+		slot := d.singles[0]
+		if d.singles = d.singles[1:]; len(d.singles) == 0 {
+			d.singles = nil
+		}
+		if fits(slot) {
+			return at, nil
+		}
+	}
 	slots := uint32(len(d.tables.downlink.slots))
 	for _, rested := range []bool{true, false} { // one that rests would have to be waited for
 		for n := uint32(0); n < slots && d.occupied < slots; n++ {
 			d.lastFree = (d.lastFree + slots - 1) % slots
-			at = place{placeDownlink, d.lastFree}
-			if d.isFree(p, at) && (isRouted(key) || isStray(at, key.UE)) && (!rested || !d.grace.rests(at)) {
+			if fits(d.lastFree) && (!rested || !d.grace.rests(at)) {
 				return at, nil
 			}
 		}
@@ -215,32 +227,34 @@ func (d *Datapath) freeSlot(p *plan, key session.Key) (at place, err error) {
 // isStray says whether an entry is not in the block of its address.
 func isStray(at place, ue netip.Prefix) bool { return at.index%blockSize != lastOctet(ue) }
 
-// occupy takes a slot into account, until the plan is undone or leave.
+// occupy takes a slot into account, until the plan is undone or vacate.
 func (d *Datapath) occupy(p *plan, at place, key session.Key) {
-	if isRouted(key) {
-		d.occupied++
-		p.undo = append(p.undo, func() { d.occupied-- })
-		return
-	}
 	number := d.tables.numbers[key.Instance]
-	d.count(at, number, key.UE)
-	p.undo = append(p.undo, func() { d.discount(at, number, key.UE) })
+	d.count(at, number, key.UE, isRouted(key))
+	p.undo = append(p.undo, func() { d.discount(at, number, key.UE, isRouted(key)) })
 }
 
-// count takes the entry of an address into account: its block is held, or it is one outside of it. discount undoes that.
-func (d *Datapath) count(at place, number uint32, ue netip.Prefix) {
+// count takes an entry into account: its block is held, or it is one outside of blocks. discount undoes that. ue matters unless
+// it is routed.
+func (d *Datapath) count(at place, number uint32, ue netip.Prefix, routed bool) {
 	d.occupied++
-	if isStray(at, ue) {
+	switch {
+	case routed:
+	case isStray(at, ue):
 		d.singlesIn[blockKey(number, ue)]++
+	default:
+		d.blockPool.hold(at.index / blockSize)
+	}
+}
+
+func (d *Datapath) discount(at place, number uint32, ue netip.Prefix, routed bool) {
+	d.occupied--
+	if !routed && !isStray(at, ue) {
+		d.blockPool.release(at.index / blockSize)
 		return
 	}
-	d.blockPool.hold(at.index / blockSize)
-}
-
-func (d *Datapath) discount(at place, number uint32, ue netip.Prefix) {
-	d.occupied--
-	if !isStray(at, ue) {
-		d.blockPool.release(at.index / blockSize)
+	d.singles = append(d.singles, at.index)
+	if routed {
 		return
 	}
 	block := blockKey(number, ue)
@@ -318,14 +332,12 @@ func (d *Datapath) vacate(at place, key uint32) {
 		d.removeRoute(r)
 	}
 	number, ue, ok := d.tables.ueAt(at, key)
-	if !ok {
-		d.occupied--
-		return
+	if ok {
+		if cell := d.tables.hosts.find(hostKey(number, ue)); cell != nil && cell.Value == at.index {
+			d.tables.hosts.remove(cell.Key)
+		}
 	}
-	if cell := d.tables.hosts.find(hostKey(number, ue)); cell != nil && cell.Value == at.index {
-		d.tables.hosts.remove(cell.Key)
-	}
-	d.discount(at, number, ue)
+	d.discount(at, number, ue, !ok)
 }
 
 func (d *Datapath) vacateTEID(at place, key uint32) {

@@ -97,15 +97,36 @@ func TestNoPatternOfAddressesWastesSlots(t *testing.T) {
 	w.apply(more)
 }
 
+// lonely is a UE in a /24 of its own.
+func lonely(n int) session.Entry {
+	return with(downlinkOf(1), func(e *session.Entry) {
+		e.Key.UE = session.UE(netip.AddrFrom4([4]byte{10, byte(100 + n>>8), byte(n), 7}))
+		e.Origin.SEID = pfcp.SEID(1 + n)
+	})
+}
+
+// TestSlotsOfLonelyUEsStayTogether has few of them come and go more often than there are slots: they are few pages of memory.
+func TestSlotsOfLonelyUEsStayTogether(t *testing.T) {
+	w := newWorld(t)
+	const few, rounds = 50, 2000
+	for n := range rounds {
+		w.apply(lonely(n))
+		if n >= few {
+			require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{lonely(n - few).Key}}))
+		}
+	}
+	slots := len(w.d.tables.downlink.slots)
+	require.Greater(t, rounds, slots)
+	for at, e := range w.d.tables.entries {
+		if w.d.tables.blocks.find(blockKey(1, e.Key.UE)) == nil {
+			require.Greater(t, int(at.index), slots-2*few, e.Key)
+		}
+	}
+}
+
 // TestDirectoriesGrowUnderTraffic has a directory grow to its end while packets look UEs up in it: none finds nobody.
 func TestDirectoriesGrowUnderTraffic(t *testing.T) {
 	w := newWorldWith(t, func(c *Config) { c.AddressBlocks = 64 })
-	lonely := func(n int) session.Entry { // in a /24 of its own
-		return with(downlinkOf(1), func(e *session.Entry) {
-			e.Key.UE = session.UE(netip.AddrFrom4([4]byte{10, byte(100 + n>>8), byte(n), 7}))
-			e.Origin.SEID = pfcp.SEID(1 + n)
-		})
-	}
 	const first, all = 100, 14_000
 	var frames [][]byte
 	var port string
