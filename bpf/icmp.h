@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* This file contains the ICMP messages that the program sends itself: "too big", in IPv4 "fragmentation needed" (RFC 792, RFC
- * 1191 4), in IPv6 "packet too big" (RFC 4443 3.2). */
+ * 1191 4), in IPv6 "packet too big" (RFC 4443 3.2); and "time exceeded" (RFC 792, RFC 4443 3.3). */
 #ifndef XEPC_ICMP_H
 #define XEPC_ICMP_H
 
@@ -13,7 +13,10 @@
 #define ICMP_UNREACHABLE 3
 #define ICMP_FRAGMENTATION_NEEDED 4 /* a code of it */
 
+#define ICMP_TIME_EXCEEDED 11
+
 #define ICMPV6_PACKET_TOO_BIG 2
+#define ICMPV6_TIME_EXCEEDED 3
 #define ICMPV6_INFORMATIONAL 128 /* types from here on are no errors, */
 #define ICMPV6_REDIRECT 137      /* but this is as good as one: RFC 4443 2.4 e.2 */
 
@@ -37,8 +40,16 @@ struct icmp6_message {
 	__be32 mtu;
 } __attribute__((packed));
 
-/* How much of the packet is quoted: as much as the message may hold, RFC 1812 4.3.2.3 and RFC 4443 3.2. Packets that are
- * smaller fit everywhere, or nothing can help their senders. */
+/* What one says about a packet. */
+struct icmp_error {
+	__u8 type;
+	__u8 code;
+	__u16 pad;
+	__u32 mtu;   /* of "too big"; else 0 */
+	__u32 quote; /* octets of the packet that are quoted */
+};
+
+/* How much of the packet is quoted at most: as much as the message may hold, RFC 1812 4.3.2.3 and RFC 4443 3.2. */
 enum {
 	ICMP_QUOTE = 576 - sizeof(struct icmp_message),
 	ICMP6_QUOTE = IPV6_MINIMUM_MTU - sizeof(struct icmp6_message),
@@ -55,13 +66,13 @@ static __always_inline bool may_tell(void)
 	return take_one(BUDGET_ICMP, icmp_rate);
 }
 
-/* wants_too_big says whether the sender of a packet that does not fit is to be told: it forbade fragments, and RFC 1122
- * 3.2.2 does not forbid the answer. (Headers with options are not answered.) The cursor is behind the header. */
-static __always_inline bool wants_too_big(struct cursor *c, const struct iphdr *ip)
+/* may_be_told says whether the sender of a packet may get an ICMP error about it: RFC 1122 3.2.2 does not forbid the answer.
+ * (Headers with options are not answered.) The cursor is behind the header. */
+static __always_inline bool may_be_told(struct cursor *c, const struct iphdr *ip)
 {
 	__u8 *type;
 
-	if (!(ip->frag_off & bpf_htons(IP_DONT_FRAGMENT)) || ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET) || ip->ihl != 5)
+	if (ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET) || ip->ihl != 5)
 		return false;
 	if (bpf_ntohl(ip->saddr) >> 29 == 7 || bpf_ntohl(ip->saddr) >> 24 == 127 || bpf_ntohl(ip->saddr) >> 24 == 0)
 		return false;
@@ -75,8 +86,8 @@ static __always_inline bool wants_too_big(struct cursor *c, const struct iphdr *
 
 #define ICMP6_EXTENSIONS 4 /* that are looked behind */
 
-/* wants_too_big6 likewise: no answer to what is not from one node, or may be an error itself (RFC 4443 2.4 e). */
-static __always_inline bool wants_too_big6(struct cursor *c, const struct ipv6hdr *ip)
+/* may_be_told6 likewise: no answer to what is not from one node, or may be an error itself (RFC 4443 2.4 e). */
+static __always_inline bool may_be_told6(struct cursor *c, const struct ipv6hdr *ip)
 {
 	__u8 next = ip->nexthdr, *header;
 	__be64 source[2];
@@ -106,14 +117,16 @@ static __always_inline bool wants_too_big6(struct cursor *c, const struct ipv6hd
 	return (void *)(header + 1) <= c->end && *header >= ICMPV6_INFORMATIONAL && *header != ICMPV6_REDIRECT;
 }
 
-/* write_too_big writes the message from local, offset octets into the frame and before the packet that it quotes, whose
+/* write_error writes the message from local, offset octets into the frame and before the packet that it quotes, whose
  * sender gets it. False: the frame is too short. */
-__noinline int write_too_big(struct xdp_md *ctx, __u32 offset, __be32 local, __u32 mtu, __u32 poison)
+__noinline int write_error(struct xdp_md *ctx, __u32 offset, __be32 local, const struct icmp_error *error, __u32 poison)
 {
 	struct icmp_message *message;
 	struct cursor c = cursor_of(ctx);
 	__u16 header, whole;
 
+	if (!error)
+		return false;
 	offset &= MESSAGE_OFFSET;
 	c.pos += offset;
 	message = take(&c, sizeof(*message) + sizeof(struct iphdr));
@@ -124,7 +137,7 @@ __noinline int write_too_big(struct xdp_md *ctx, __u32 offset, __be32 local, __u
 	message->ip.version = 4;
 	message->ip.ihl = 5;
 	message->ip.tos = 0;
-	message->ip.tot_len = bpf_htons(sizeof(*message) + ICMP_QUOTE);
+	message->ip.tot_len = bpf_htons(sizeof(*message) + error->quote);
 	message->ip.id = 0; /* RFC 6864: means nothing with DF */
 	message->ip.frag_off = bpf_htons(IP_DONT_FRAGMENT);
 	message->ip.ttl = IPDEFTTL;
@@ -132,14 +145,14 @@ __noinline int write_too_big(struct xdp_md *ctx, __u32 offset, __be32 local, __u
 	message->ip.check = 0;
 	message->ip.saddr = local;
 	message->ip.daddr = ((struct iphdr *)(message + 1))->saddr;
-	message->type = ICMP_UNREACHABLE;
-	message->code = ICMP_FRAGMENTATION_NEEDED;
+	message->type = error->type;
+	message->code = error->code;
 	message->checksum = 0;
 	message->unused = 0;
-	message->mtu = bpf_htons(mtu);
+	message->mtu = bpf_htons(error->mtu);
 
 	header = checksum_of(ctx, offset, sizeof(message->ip), 0);
-	whole = checksum_of(ctx, offset + sizeof(message->ip), sizeof(*message) - sizeof(message->ip) + ICMP_QUOTE, 0);
+	whole = checksum_of(ctx, offset + sizeof(message->ip), sizeof(*message) - sizeof(message->ip) + error->quote, 0);
 	c = cursor_of(ctx);
 	c.pos += offset;
 	message = take(&c, sizeof(*message));
@@ -150,15 +163,14 @@ __noinline int write_too_big(struct xdp_md *ctx, __u32 offset, __be32 local, __u
 	return true;
 }
 
-__noinline int write_too_big6(struct xdp_md *ctx, __u32 offset, const struct in6_addr *local, __u32 mtu, __u32 poison)
+__noinline int write_error6(struct xdp_md *ctx, __u32 offset, const struct in6_addr *local, const struct icmp_error *error, __u32 poison)
 {
-	const __u32 octets = sizeof(struct icmp6_message) - sizeof(struct ipv6hdr) + ICMP6_QUOTE;
 	struct icmp6_message *message;
 	struct cursor c = cursor_of(ctx);
-	__u32 addresses;
+	__u32 sum;
 	__u16 check;
 
-	if (!local)
+	if (!local || !error)
 		return false;
 	offset &= MESSAGE_OFFSET;
 	c.pos += offset;
@@ -168,18 +180,20 @@ __noinline int write_too_big6(struct xdp_md *ctx, __u32 offset, const struct in6
 	if (poison)
 		__builtin_memset(message, 0xff, sizeof(*message));
 	*(__be32 *)message = bpf_htonl(6U << 28);
-	message->ip.payload_len = bpf_htons(octets);
+	sum = sizeof(*message) - sizeof(message->ip) + error->quote;
+	message->ip.payload_len = bpf_htons(sum);
 	message->ip.nexthdr = IPPROTO_ICMPV6;
 	message->ip.hop_limit = IPDEFTTL;
 	message->ip.saddr = *local;
 	message->ip.daddr = ((struct ipv6hdr *)(message + 1))->saddr;
-	message->type = ICMPV6_PACKET_TOO_BIG;
-	message->code = 0;
+	message->type = error->type;
+	message->code = error->code;
 	message->checksum = 0;
-	message->mtu = bpf_htonl(mtu);
+	message->mtu = bpf_htonl(error->mtu);
 
-	addresses = (__u16)~checksum_of(ctx, offset + offsetof(struct ipv6hdr, saddr), 32, 0);
-	check = checksum_of(ctx, offset + sizeof(message->ip), octets, addresses + bpf_htons(octets) + bpf_htons(IPPROTO_ICMPV6));
+	sum = bpf_htons(sum) + bpf_htons(IPPROTO_ICMPV6);
+	sum += (__u16)~checksum_of(ctx, offset + offsetof(struct ipv6hdr, saddr), 32, 0);
+	check = checksum_of(ctx, offset + sizeof(message->ip), sizeof(*message) - sizeof(message->ip) + error->quote, sum);
 	c = cursor_of(ctx);
 	c.pos += offset;
 	message = take(&c, sizeof(*message));

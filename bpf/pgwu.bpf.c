@@ -20,7 +20,7 @@
 #include "rules.h"
 #include "send.h"
 #include "slowpath.h"
-#include "toobig.h"
+#include "tell.h"
 #include "usage.h"
 
 /* Types that user space shares and no map mentions: a variable keeps them in BTF. */
@@ -768,8 +768,8 @@ int pgwu(struct xdp_md *ctx)
 		reason = execute(&c, &job, entry);
 	else if (is_dropped(reason))
 		end_dropped(ctx, &job, reason);
-	if (unlikely(reason == REASON_TOO_BIG))
-		reason = tell_too_big(ctx, &job);
+	if (unlikely(!is_forwarded(reason)) && is_told(reason))
+		reason = tell(ctx, &job, reason);
 	count_reason(reason);
 	return likely(is_forwarded(reason)) || is_sent(reason) ? job.verdict : verdict_of(reason);
 }

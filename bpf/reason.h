@@ -33,7 +33,7 @@ enum reason {
 	REASON_NO_OUTER_HEADER,     /* the FAR forwards to access without Outer Header Creation */
 	REASON_GATE_CLOSED,         /* the QER's gate, TS 29.244 8.2.7 */
 	REASON_MBR_EXCEEDED,        /* TS 29.244 8.2.8 */
-	REASON_TTL_EXPIRED,         /* the PGW is a router: it decrements the inner TTL */
+	REASON_TTL_EXPIRED,         /* the PGW is a router: it decrements the inner TTL; nobody was told */
 	REASON_TOO_BIG,             /* for the link it would leave by, outer header included; nobody was told */
 	REASON_NEXT_HOP_UNRESOLVED, /* route or neighbour missing: user space is at it */
 	REASON_NO_HEADROOM,         /* for the outer header, before the packet */
@@ -69,10 +69,17 @@ enum reason {
 
 	/* dropped */
 	REASON_URL_LIMITED, /* the same, but this CPU has handed over as many in this second as it may */
+
+	/* answered */
+	REASON_TTL_EXPIRED_ANSWERED, /* from a network: the sender was told by ICMP */
+	REASON_TTL_EXPIRED_TOLD_UE,  /* from a UE: it was told by ICMP, through its own tunnel */
+
+	/* dropped */
+	REASON_TTL_EXPIRED_LIMITED, /* the sender would have been told, as for REASON_TOO_BIG_LIMITED */
 };
 
 enum {
-	REASON_COUNT = REASON_URL_LIMITED + 1,
+	REASON_COUNT = REASON_TTL_EXPIRED_LIMITED + 1,
 };
 
 /* GO_ON is what a step returns that did not decide. It is no reason and is never counted. */
@@ -111,7 +118,8 @@ static __always_inline bool is_forwarded(enum reason reason)
 /* is_sent: the packet, or an answer to it, goes out the way that the pipeline decided. */
 static __always_inline bool is_sent(enum reason reason)
 {
-	return is_forwarded(reason) || reason == REASON_TOO_BIG_ANSWERED || reason == REASON_TOO_BIG_TOLD_UE;
+	return is_forwarded(reason) || reason == REASON_TOO_BIG_ANSWERED || reason == REASON_TOO_BIG_TOLD_UE ||
+	       reason == REASON_TTL_EXPIRED_ANSWERED || reason == REASON_TTL_EXPIRED_TOLD_UE;
 }
 
 /* The verdict of every other reason: what the node's kernel may still want, or nothing. */

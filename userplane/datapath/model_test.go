@@ -372,11 +372,11 @@ func (m *model) toNetwork(e session.Entry, r *session.Rule, p ip, rest []byte) (
 	}
 	switch {
 	case p.ttl <= 1:
-		return "ttl_expired", nil
+		return m.tellUE("ttl_expired", r.Instance, p, m.octets-len(rest))
 	case !resolved:
 		return "next_hop_unresolved", nil
 	case p.total > accessMTU && !modelMayFragment(p):
-		return m.tellUE(r.Instance, p, m.octets-len(rest))
+		return m.tellUE("too_big", r.Instance, p, m.octets-len(rest))
 	}
 	m.copies += len(r.Copies)
 	if r.Redirect != (session.Redirect{}) {
@@ -539,18 +539,11 @@ func (m *model) downlink(t testing.TB, port string, e session.Entry, p ip, rest 
 	}
 	switch {
 	case p.ttl <= 1:
-		return "ttl_expired", nil
+		return m.tellNetwork("ttl_expired", port, p, 0)
 	case !resolved:
 		return "next_hop_unresolved", nil
 	case p.total+overhead > accessMTU && !modelMayFragment(p):
-		local := map[string]netip.Addr{"core0": nodeCore, "core1": otherCore}[port]
-		if p.version == 6 {
-			local = map[string]netip.Addr{"core0": nodeCore6, "core1": otherCore6}[port]
-		}
-		if !modelTold(p) {
-			return "too_big", nil
-		}
-		return "too_big_answered", framed(p, m.macs[:6], m.macs[6:], tooBig(t, local, p.packet, accessMTU-overhead))
+		return m.tellNetwork("too_big", port, p, accessMTU-overhead)
 	}
 	n := m.packets[e.Key]
 	m.copies += len(r.Copies)
@@ -584,84 +577,6 @@ func modelOuter(r *session.Rule) func(*layers.IPv6, *layers.GTPv1U) {
 			g.GTPExtensionHeaders = []layers.GTPExtensionHeader{{Type: 0x85, Content: []byte{0, r.QFI.Value}}}
 		}
 	}
-}
-
-// tellUE is what a UE hears of a packet, which began at that octet of the frame, that does not fit the link to its network.
-func (m *model) tellUE(instance pfcp.NetworkInstance, p ip, at int) (reason string, out []byte) {
-	local := map[pfcp.NetworkInstance]netip.Addr{"internet": nodeCore, "corp": otherCore}[instance]
-	if p.version == 6 {
-		local = map[pfcp.NetworkInstance]netip.Addr{"internet": nodeCore6, "corp": otherCore6}[instance]
-	}
-	down, known := m.byUE(instance, p.source)
-	if room := map[int]int{4: 28, 6: 48}[p.version]; !modelTold(p) || !known || at-room > 0xff {
-		return "too_big", nil
-	}
-	message := tooBig(m.t, local, p.packet, accessMTU)
-	var about ip
-	if p.version == 6 {
-		about, _ = parseIP6(message)
-	} else {
-		about, _ = parseIP(message)
-	}
-	r := choose(down, about, message)
-	if r == nil || modelFlags(r) != "" || modelOverhead[r.Remote] == 0 || r.Action == session.ActionBuffer {
-		return "too_big", nil
-	}
-	if r.Remote.Is6() {
-		return "too_big_told_ue", encapsulated6(m.t, r.Local, r.Remote, r.RemoteTEID, message, modelOuter(r))
-	}
-	return "too_big_told_ue", encapsulated(m.t, r.Remote, r.RemoteTEID, 0, message)
-}
-
-// modelTold says whether the sender of a packet that does not fit is to be told (RFC 1122 3.2.2, RFC 4443 2.4).
-func modelTold(p ip) bool {
-	if p.version == 6 {
-		return p.total > 1280 && !p.source.IsMulticast() && !p.source.IsLinkLocalUnicast() &&
-			!netip.MustParsePrefix("::/96").Contains(p.source) && !mayBeError6(p)
-	}
-	flags := binary.BigEndian.Uint16(p.packet[6:])
-	if flags&0x4000 == 0 || flags&0x1fff != 0 || p.header != 20 {
-		return false
-	}
-	if first := p.source.As4()[0]; first == 0 || first == 127 || first >= 224 {
-		return false
-	}
-	if p.protocol != 1 {
-		return true
-	}
-	switch p.payload[0] {
-	case 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12:
-		return false
-	}
-	return true
-}
-
-// mayBeError6 says whether a packet is an ICMPv6 error, or one cannot tell.
-func mayBeError6(p ip) bool {
-	next, rest := p.protocol, p.payload
-	for range 4 {
-		if next != 0 && next != 43 && next != 44 && next != 60 {
-			break
-		}
-		size := 8
-		if next != 44 {
-			size += 8 * int(rest[1])
-		}
-		if next == 44 && binary.BigEndian.Uint16(rest[2:])&0xfff8 != 0 {
-			return rest[0] == 58
-		}
-		if len(rest) < size {
-			return true
-		}
-		next, rest = int(rest[0]), rest[size:]
-		if len(rest) < 8 {
-			return true
-		}
-	}
-	if next == 0 || next == 43 || next == 44 || next == 60 {
-		return true
-	}
-	return next == 58 && (rest[0] < 128 || rest[0] == 137)
 }
 
 func modelFlags(e *session.Rule) string {
@@ -699,13 +614,13 @@ func (w *world) compare(t testing.TB, m *model, port string, frame []byte) {
 		return
 	}
 	if out != nil {
-		back := port == "access0" && out[4] == accessGW[4] || strings.HasPrefix(reason, "too_big")
+		back := port == "access0" && out[4] == accessGW[4] || strings.HasPrefix(reason, "too_big") || strings.HasPrefix(reason, "ttl_expired")
 		require.EqualValues(t, map[bool]int{true: xdpTx, false: xdpRedirect}[back], verdict)
 		require.Equal(t, spacedHex(out), spacedHex(got), "%s: % x", port, frame)
 		return
 	}
 	require.Contains(t, []uint32{xdpPass, xdpDrop}, verdict)
-	if reason == "too_big" { // no message came of it, perhaps only in the end
+	if reason == "too_big" || reason == "ttl_expired" { // no message came of it, perhaps only in the end
 		return
 	}
 	require.Equal(t, spacedHex(frame), spacedHex(got), "a packet that is not forwarded is not touched")
@@ -731,7 +646,7 @@ func modelEntries() (entries []session.Entry) {
 
 // seedFrames are the frames of the packet tests.
 func seedFrames(t testing.TB) (frames [][]byte) {
-	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), outer6Rows(t), specialRows(t), tooBigRows(t)) {
+	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), outer6Rows(t), specialRows(t), tooBigRows(t), ttlRows(t)) {
 		frames = append(frames, row.frame)
 	}
 	return frames

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func hostileEntries() []session.Entry {
 // the port that has one, and a few that belong to another port.
 func hostileFrames(t testing.TB) map[string][][]byte {
 	frames := map[string][][]byte{}
-	for i, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t), outer6Rows(t), specialRows(t), tooBigRows(t), urlRows(t)) {
+	for i, row := range slices.Concat(uplinkRows(t), downlinkRows(t), ruleRows(t), outer6Rows(t), specialRows(t), tooBigRows(t), ttlRows(t), urlRows(t)) {
 		frames[row.port] = append(frames[row.port], row.frame)
 		if other := modelPorts[i%len(modelPorts)]; i%8 == 0 && other != row.port {
 			frames[other] = append(frames[other], row.frame)
@@ -183,7 +184,7 @@ func TestMutatedFrames(t *testing.T) {
 func requireVerdict(t *testing.T, reason string, verdict uint32, out []byte) {
 	t.Helper()
 	switch {
-	case reason == "too_big_answered" || reason == "too_big_told_ue":
+	case strings.HasSuffix(reason, "_answered") || strings.HasSuffix(reason, "_told_ue"):
 		require.EqualValues(t, xdpTx, verdict)
 	case reason == "uplink_forwarded" || reason == "downlink_forwarded":
 		require.Contains(t, []uint32{xdpRedirect, xdpTx}, verdict)

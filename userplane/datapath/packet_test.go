@@ -133,11 +133,6 @@ func uplinkRows(t testing.TB) []packetRow {
 			frame:  tunnel(t, slice1, teid(10), up(10, 1000)), reason: "mbr_exceeded", verdict: xdpDrop,
 		},
 		{
-			name: "no hop left", port: "access0",
-			frame:  tunnel(t, slice1, teid(5), inner(t, ue(5), server, 1, 10)),
-			reason: "ttl_expired", verdict: xdpDrop,
-		},
-		{
 			name: "neither IPv4 nor IPv6 inside", port: "access0",
 			frame:  tunnel(t, slice1, teid(5), append([]byte{0x50}, make([]byte, 39)...)),
 			reason: "inner_not_ipv4", verdict: xdpDrop,
@@ -383,11 +378,6 @@ func downlinkRows(t testing.TB) []packetRow {
 			frame:  down(10, 1000), reason: "mbr_exceeded", verdict: xdpDrop,
 		},
 		{
-			name: "no hop left", port: "core0",
-			frame:  plain(t, coreGW, coreMAC, inner(t, server, ue(21), 1, 10)),
-			reason: "ttl_expired", verdict: xdpDrop,
-		},
-		{
 			name: "no room before the packet", port: "core0", meta: 200,
 			frame: down(26, 10), reason: "no_headroom", verdict: xdpDrop,
 			out: plain(t, coreGW, coreMAC, inner(t, server, ue(26), 63, 10)),
@@ -433,7 +423,7 @@ func TestPackets(t *testing.T) {
 	}}}))
 	w.apply(slices.Concat(packetEntries(), ruleEntries(), outer6Entries(), specialEntries(), tooBigEntries(), answered())...)
 	missing := w.reasons()
-	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), urlRows(t), ruleRows(t), outer6Rows(t), specialRows(t), tooBigRows(t)) {
+	for _, row := range slices.Concat(uplinkRows(t), downlinkRows(t), urlRows(t), ruleRows(t), outer6Rows(t), specialRows(t), tooBigRows(t), ttlRows(t)) {
 		t.Run(row.name, func(t *testing.T) {
 			if row.before != nil {
 				row.before(w)

@@ -167,10 +167,6 @@ func ruleRows(t testing.TB) []packetRow {
 			reason: "source_mismatch", verdict: xdpDrop,
 		},
 		{
-			name: "IPv6 with no hop left", port: "access0", frame: tunnel(t, slice1, teid(33), inner6(t, ue6Host, server6, 1, 20)),
-			reason: "ttl_expired", verdict: xdpDrop,
-		},
-		{
 			name: "IPv6 to nobody", port: "core0", frame: plain6(t, coreGW, coreMAC, inner6(t, server6, server6, 64, 20)),
 			reason: "not_ours", verdict: xdpPass,
 		},

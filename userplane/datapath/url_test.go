@@ -54,7 +54,9 @@ func urlRows(t testing.TB) (rows []packetRow) {
 	row("a later fragment of TCP", 50, tcp(from(50, func(ip *layers.IPv4) { ip.FragOffset = 5 }), 80, 64), "no_redirect")
 	row("UDP", 50, inner(t, ue(50), server, 64, 10), "no_redirect")
 	row("UDP over IPv6", 50, transport(t, ipv6(host43, server6, 0), layers.IPProtocolUDP, 64, &layers.UDP{DstPort: 80}, pattern(8)), "no_redirect")
-	row("TCP on its last hop", 50, tcp(from(50), 80, 1), "ttl_expired")
+	row("TCP on its last hop", 50, tcp(from(50), 80, 1), "ttl_expired_told_ue")
+	told := &rows[len(rows)-1]
+	told.verdict, told.out = xdpTx, encapsulated6(t, slice1v6, sgw6, remoteTEID(50), expired(t, nodeCore, tcp(from(50), 80, 1)))
 	row("TCP of another UE", 50, tcp(from(9), 80, 64), "source_mismatch")
 	row("TCP to the port of a rule", 51, tcp(from(51), 80, 64), "url_redirected")
 	row("TCP longer than can be handed over", 50,

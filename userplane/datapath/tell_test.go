@@ -19,20 +19,36 @@ var (
 	ue7Host = netip.MustParseAddr("2001:db8:1:7::77")
 )
 
-// tooBig is the ICMP message about a packet for which there are mtu octets: RFC 1191 4 and RFC 1812 4.3.2.3, RFC 4443 3.2.
+// tooBig is the ICMP message about a packet for which there are mtu octets: RFC 1191 4, RFC 4443 3.2.
 func tooBig(t testing.TB, local netip.Addr, packet []byte, mtu int) []byte {
+	if packet[0]>>4 == 6 {
+		return icmpError(t, local, packet, 2, 0, max(mtu, 1280))
+	}
+	return icmpError(t, local, packet, 3, 4, mtu)
+}
+
+// expired is the one about a packet without a hop left: RFC 792, RFC 4443 3.3.
+func expired(t testing.TB, local netip.Addr, packet []byte) []byte {
+	if packet[0]>>4 == 6 {
+		return icmpError(t, local, packet, 3, 0, 0)
+	}
+	return icmpError(t, local, packet, 11, 0, 0)
+}
+
+// icmpError quotes as much of the packet as there is room for: RFC 1812 4.3.2.3, RFC 4443 2.4 c.
+func icmpError(t testing.TB, local netip.Addr, packet []byte, typ, code uint8, mtu int) []byte {
 	if packet[0]>>4 == 6 {
 		ip := ipv6(local, netip.AddrFrom16([16]byte(packet[8:])), layers.IPProtocolICMPv6)
 		ip.TrafficClass, ip.FlowLabel = 0, 0
-		icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(2, 0)}
+		icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(typ, code)}
 		_ = icmp.SetNetworkLayerForChecksum(ip)
-		quote := slices.Concat(binary.BigEndian.AppendUint32(nil, uint32(max(mtu, 1280))), packet[:1280-48])
+		quote := slices.Concat(binary.BigEndian.AppendUint32(nil, uint32(mtu)), packet[:min(len(packet), 1280-48)])
 		return serialize(t, ip, icmp, gopacket.Payload(quote))
 	}
 	ip := ipv4(local, netip.AddrFrom4([4]byte(packet[12:])), layers.IPProtocolICMPv4)
 	ip.Id, ip.Flags = 0, layers.IPv4DontFragment
-	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: uint16(mtu)}
-	return serialize(t, ip, icmp, gopacket.Payload(packet[:576-28]))
+	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(typ, code), Seq: uint16(mtu)}
+	return serialize(t, ip, icmp, gopacket.Payload(packet[:min(len(packet), 576-28)]))
 }
 
 // large is a packet of that many octets that must not be fragmented.
@@ -163,6 +179,74 @@ func tooBigRows(t testing.TB) []packetRow {
 			before: func(w *world) { w.reopen(func(c *Config) { c.ICMPRate = 0 }) },
 			after:  func(w *world) { w.reopen(func(c *Config) { c.ICMPRate = 1_000_000 }) },
 			frame:  plain(t, coreGW, coreMAC, large(t, server, ue(60), accessMTU-36+1)), reason: "too_big_limited", verdict: xdpDrop,
+		},
+	}
+}
+
+// ttlRows are packets without a hop left. They need tooBigEntries.
+func ttlRows(t testing.TB) []packetRow {
+	last := func(from, to netip.Addr, octets int) []byte {
+		packet := large(t, from, to, octets, func(ip *layers.IPv4) { ip.TTL, ip.Flags = 1, 0 })
+		if from.Is6() {
+			packet[7] = 1
+		}
+		return packet
+	}
+	ping := func(from, to netip.Addr, typ uint8) []byte {
+		ip := ipv4(from, to, layers.IPProtocolICMPv4)
+		ip.TTL = 1
+		return serialize(t, ip, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(typ, 0)}, pattern(31))
+	}
+	answered := func(name string, packet []byte) packetRow {
+		frame, local := plain, nodeCore
+		if packet[0]>>4 == 6 {
+			frame, local = plain6, nodeCore6
+		}
+		return packetRow{
+			name: name, port: "core0", frame: append(frame(t, coreGW, coreMAC, packet), 1, 2, 3), reason: "ttl_expired_answered", verdict: xdpTx,
+			out: frame(t, coreMAC, coreGW, expired(t, local, packet)),
+		}
+	}
+	return []packetRow{
+		answered("the last hop of a packet to a UE: its sender is told, and gets it back whole", last(server, ue(60), 61)),
+		answered("the last hop of a large one: as much of it as there is room for", last(server, ue(60), 1400)),
+		answered("the last hop of one that the message just has room for", last(server, ue(60), 576-28)),
+		answered("the last hop of an Echo", ping(server, ue(60), 8)),
+		answered("the last hop of an IPv6 packet to a UE", last(server6, ue7Host, 61)),
+		answered("the last hop of an IPv6 packet that is larger than the message", last(server6, ue7Host, 1400)),
+		{
+			name: "the last hop of an ICMP error: nobody is told", port: "core0",
+			frame: plain(t, coreGW, coreMAC, ping(server, ue(60), 11)), reason: "ttl_expired", verdict: xdpDrop,
+		},
+		{
+			name: "the last hop of a later fragment: nobody is told", port: "core0",
+			frame:  plain(t, coreGW, coreMAC, large(t, server, ue(60), 100, func(ip *layers.IPv4) { ip.TTL, ip.Flags, ip.FragOffset = 1, 0, 9 })),
+			reason: "ttl_expired", verdict: xdpDrop,
+		},
+		{
+			name: "the last hop of a UE's packet: it is told", port: "access0",
+			frame: tunnel(t, slice1, teid(60), last(ue(60), server, 61)), reason: "ttl_expired_told_ue", verdict: xdpTx,
+			out: encapsulated(t, sgw, remoteTEID(60), 0, expired(t, nodeCore, last(ue(60), server, 61))),
+		},
+		{
+			name: "the last hop of a UE's large packet, in a tunnel over IPv6", port: "access0",
+			frame: tunnel6(t, slice1v6, teid(61), last(ue(61), server, 1400)), reason: "ttl_expired_told_ue", verdict: xdpTx,
+			out: encapsulated6(t, slice1v6, sgw6, remoteTEID(61), expired(t, nodeCore, last(ue(61), server, 1400))),
+		},
+		{
+			name: "the last hop of a UE's IPv6 packet", port: "access0",
+			frame: tunnel6(t, slice1v6, teid(61), last(ue7Host, server6, 73)), reason: "ttl_expired_told_ue", verdict: xdpTx,
+			out: encapsulated6(t, slice1v6, sgw6, remoteTEID(61), expired(t, nodeCore6, last(ue7Host, server6, 73))),
+		},
+		{
+			name: "the last hop of a packet of a UE to which nothing leads back", port: "access0",
+			frame: tunnel(t, slice1, teid(62), last(ue(62), server, 61)), reason: "ttl_expired", verdict: xdpDrop,
+		},
+		{
+			name: "the last hop, when as many as this node may tell in a second have been told", port: "core0",
+			before: func(w *world) { w.reopen(func(c *Config) { c.ICMPRate = 0 }) },
+			after:  func(w *world) { w.reopen(func(c *Config) { c.ICMPRate = 1_000_000 }) },
+			frame:  plain(t, coreGW, coreMAC, last(server, ue(60), 61)), reason: "ttl_expired_limited", verdict: xdpDrop,
 		},
 	}
 }
