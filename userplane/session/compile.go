@@ -422,7 +422,8 @@ func (r *Rule) into(t Tunnel) { r.Local, r.Remote, r.RemoteTEID = t.Local, t.Rem
 
 // uplink resolves a PDR for packets from the UE: into a network, or to the control plane.
 func (c *compiler) uplink(r *Rule, p *PDR, far *FAR) error {
-	ue, ue6 := c.ue(p) // pfcpsim's uplink PDR has none: the session's own is the only right one
+	// pfcpsim's uplink PDR has no address: the session's own is the only right one.
+	ue, ue6 := c.ue(p)
 	if far.Destination.Value != pfcp.InterfaceCPFunction { // a UE asks for its router before it has an address
 		if ue.IsValid() {
 			r.Sources = append(r.Sources, UE(ue))
