@@ -55,12 +55,12 @@ func Load(path string, cfg Config) error {
 }
 
 func decode(path string, b []byte, cfg Config) error {
-	d := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
-	err := d.Decode(cfg)
-	if errors.Is(err, io.EOF) { // an empty file changes nothing
-		return nil
+	var document any
+	if err := yaml.Unmarshal(b, &document); err == nil && document == nil {
+		return nil // an empty file changes nothing; Decode would set everything to zero
 	}
-	if err != nil {
+	d := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
+	if err := d.Decode(cfg); err != nil {
 		return fmt.Errorf("configuration %s: %w", path, err)
 	}
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {

@@ -62,6 +62,13 @@ func TestLoad(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { require.Error(t, Load(write(t, text), defaults())) })
 	}
+	for _, text := range []string{"", "# to be written\n", "---\n", "{}\n"} {
+		empty := defaults().(*testConfig)
+		err := Load(write(t, text), empty)
+		require.ErrorContains(t, err, "node_id: missing", "%q", text)
+		require.NotContains(t, err.Error(), "t1", "%q", text)
+		require.Equal(t, 3*time.Second, empty.T1, "%q", text)
+	}
 	err := Load(write(t, "t1: 0s\n"), defaults())
 	require.ErrorContains(t, err, "node_id: missing")
 	require.ErrorContains(t, err, "t1: not positive", "all faults are listed")

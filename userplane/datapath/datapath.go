@@ -105,7 +105,7 @@ type Datapath struct {
 	log     *slog.Logger
 	lock    *os.File // of cfg.PinDir
 	objects pgwuObjects
-	links   []link.Link
+	links   map[int]link.Link // by interface index
 	ns      netns.NsHandle
 	netlink *netlink.Handle
 	reader  *Reader
@@ -167,7 +167,7 @@ func (d *Datapath) Close() error {
 	for _, l := range d.links {
 		errs = append(errs, l.Close())
 	}
-	d.links = nil
+	clear(d.links)
 	if d.injector != nil {
 		errs = append(errs, d.injector.close())
 		d.injector = nil

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -44,7 +45,12 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 		return nil, err
 	}
 	visits := newVisitor()
-	d := &Datapath{cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(visits.wait), visits: visits, endsKick: make(chan struct{}, 1), portKeys: map[uint64]bool{}, plugged: map[string]int{}, unusable: map[string]string{}, addressless: map[Port]bool{}, shown: map[uint32]pgwuInstance{}, devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{}}
+	d := &Datapath{
+		cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(visits.wait), visits: visits,
+		endsKick: make(chan struct{}, 1), links: map[int]link.Link{}, portKeys: map[uint64]bool{}, plugged: map[string]int{},
+		unusable: map[string]string{}, addressless: map[Port]bool{}, shown: map[uint32]pgwuInstance{},
+		devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{},
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -427,7 +433,7 @@ func (d *Datapath) connect() error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", device.Attrs().Name, err)
 		}
-		d.links = append(d.links, l)
+		d.links[ifindex] = l
 	}
 	return dropOtherPorts(d.cfg.PinDir, d.hops.ports)
 }

@@ -89,7 +89,7 @@ func (d *Datapath) plug(name string, l netlink.Link) error {
 			d.unplug(l.Attrs().Index)
 			return err
 		}
-		d.links = append(d.links, held)
+		d.links[l.Attrs().Index] = held
 		return nil
 	})
 }
@@ -103,6 +103,10 @@ func (d *Datapath) unplug(ifindex int) {
 			delete(d.portKeys, cell.Key)
 			d.tables.ports.remove(cell.Key)
 		}
+	}
+	if held := d.links[ifindex]; held != nil {
+		_ = held.Close()
+		delete(d.links, ifindex)
 	}
 	pin := filepath.Join(d.cfg.PinDir, portPin+strconv.Itoa(ifindex))
 	if err := detach(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
