@@ -533,6 +533,28 @@ func TestNodesAreToldOfALossWhileNoInstanceRan(t *testing.T) {
 	fresh.stop()
 }
 
+func TestInitialAttachAtAnSGSNEndsTheMMEsRegistration(t *testing.T) {
+	h := startHSS(t)
+	h.add(internet())
+	a, b := dialMME(t, h.address, mme1), dialMME(t, h.address, mme2)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	b.requireResult(b.exchange(b.ulr(1)), 2001) // as SGSN, which Single-Registration-Indication means nothing for
+	require.False(t, h.subscriber().MME.IsZero())
+	b.requireResult(b.exchange(b.ulr(32)), 2001)
+	clr := a.expect(317)
+	require.Equal(t, datatype.Enumerated(4), find(t, clr, avp.CancellationType))
+	require.Equal(t, datatype.Unsigned32(1), find(t, clr, 1638), "CLR-Flags: the registration over S6a")
+	a.send(clr.Answer(2001))
+	require.True(t, h.subscriber().MME.IsZero())
+	require.Equal(t, mme2, h.subscriber().SGSN.Host)
+	h.requireTold("CLR", "done", 1)
+
+	// A node that is both keeps both.
+	b.requireResult(b.exchange(b.ulr(2)), 2001)
+	b.requireResult(b.exchange(b.ulr(32)), 2001)
+	require.Equal(t, []string{mme2, mme2}, []string{h.subscriber().MME.Host, h.subscriber().SGSN.Host})
+}
+
 func TestInitialAttachAtAnMMEEndsTheSGSNsRegistration(t *testing.T) {
 	h := startHSS(t)
 	h.add(internet())

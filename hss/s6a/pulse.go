@@ -20,6 +20,7 @@ const resetOnce = time.Minute
 // instance ran shows in the file, in which the last pulse is kept.
 func (s *Server) watchForLoss(ctx context.Context) {
 	p, err := s.store.Pulse(ctx)
+	s.noteRedis(ctx, err)
 	if err != nil {
 		return // away: looked at again when it is back
 	}
@@ -40,6 +41,19 @@ func (s *Server) watchForLoss(ctx context.Context) {
 	}
 	told, err := s.Reset(ctx, subscriber.Scope{})
 	s.log.Warn("Redis has lost its last writes: the nodes are told to update locations (RSR)", "nodes", told, "err", err)
+}
+
+// noteRedis logs that Redis takes no writes, and that it does again, once each: away, loading, without memory, read-only.
+func (s *Server) noteRedis(ctx context.Context, err error) {
+	away := err != nil && ctx.Err() == nil
+	if away == s.away {
+		return
+	}
+	if s.away = away; away {
+		s.log.Warn("Redis takes no writes: AIRs are answered 4181, all else 3004, until it does", "err", err)
+	} else {
+		s.log.Info("Redis takes writes again")
+	}
 }
 
 func (s *Server) readPulse() (p store.Pulse) {

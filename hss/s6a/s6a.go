@@ -49,6 +49,7 @@ type Server struct {
 
 	pulse       store.Pulse // of Redis, as last seen; the poll's alone
 	noPulseFile bool        // it cannot be written; the poll's alone
+	away        bool        // Redis takes no writes; the poll's alone
 
 	mu    sync.Mutex
 	nodes map[string]store.Node // those that Redis knows from us, by host in lower case

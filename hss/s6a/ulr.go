@@ -236,7 +236,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func (s *Server) swap(ctx context.Context, sub subscriber.Subscriber, rev store.Revision, r locationRequest, force bool) error {
 	single, initial := r.flags&ulrSingleRegistration != 0, r.flags&ulrInitialAttach != 0
 	w := store.Swap{
-		Side: r.side, Next: r.registration, Force: force, DropSGSN: sub.DropsSGSN(r.side, r.registration, single, initial),
+		Side: r.side, Next: r.registration, Force: force, EndOther: sub.EndsOther(r.side, r.registration, single, initial),
 	}
 	for _, q := range sub.Displacement(r.side, r.registration, single, initial) {
 		w.Requests = append(w.Requests, store.NewPending(q, s.now()))

@@ -278,7 +278,7 @@ func (s *Store) CredentialsOf(ctx context.Context, imsis []identity.IMSI) []Open
 type Swap struct {
 	Side     subscriber.Side
 	Next     subscriber.Registration
-	DropSGSN bool      // the registration at the SGSN ends with it
+	EndOther bool      // the registration on the other side ends with it
 	Requests []Pending // what nodes are to be told of it; intended before
 	Force    bool      // do not wait for the node's answer to a cancellation: forget it
 }
@@ -291,18 +291,16 @@ func (s *Store) Register(ctx context.Context, sub subscriber.Subscriber, rev Rev
 	if err != nil {
 		return err
 	}
-	before, sgsn := sub.MME, "*"
-	if w.Side == subscriber.SGSN {
-		before = sub.SGSN
-	}
-	if w.DropSGSN {
-		sgsn = holder(sub.SGSN)
+	before, other := sub.At(w.Side), sub.At(w.Side.Other())
+	otherHolder := "*"
+	if w.EndOther {
+		otherHolder = holder(other)
 	}
 	force := ""
 	if w.Force {
 		force = "1"
 	}
-	args := []any{string(w.Side), string(rev), next, strings.ToLower(w.Next.Host), holder(before), sgsn, force}
+	args := []any{string(w.Side), string(rev), next, strings.ToLower(w.Next.Host), holder(before), otherHolder, force}
 	for _, p := range w.Requests {
 		j, err := json.Marshal(p)
 		if err != nil {
@@ -322,8 +320,8 @@ func (s *Store) Register(ctx context.Context, sub subscriber.Subscriber, rev Rev
 		return ErrPending
 	}
 	s.moved(ctx, sub.IMSI, before.Host, w.Next.Host)
-	if w.DropSGSN {
-		s.moved(ctx, sub.IMSI, sub.SGSN.Host, "")
+	if w.EndOther {
+		s.moved(ctx, sub.IMSI, other.Host, "")
 	}
 	return nil
 }

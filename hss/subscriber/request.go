@@ -134,21 +134,20 @@ func (s Subscriber) Sides() map[Side]Registration {
 }
 
 // Displacement are the Cancels that follow when next takes the place of a registration on that side: one to the node
-// before, unless it is the same or has purged the SIM, and with a single registration or an initial attach at an MME one
-// to the SGSN too (TS 29.272 5.2.1.1.3).
+// before, unless it is the same or has purged the SIM, and one to the node of the other side when that ends too
+// (TS 29.272 5.2.1.1.3).
 func (s Subscriber) Displacement(side Side, next Registration, single, initial bool) []Request {
 	var all []Request
-	before, update := s.MME, MMEUpdate
-	if side == SGSN {
-		before, update = s.SGSN, SGSNUpdate
-	}
-	if before.Displaced(next) {
+	if before := s.At(side); before.Displaced(next) {
 		r := before.request(Cancel, s.IMSI, side)
-		r.Cancellation = update
+		r.Cancellation = MMEUpdate
+		if side == SGSN {
+			r.Cancellation = SGSNUpdate
+		}
 		all = append(all, r)
 	}
-	if s.DropsSGSN(side, next, single, initial) && s.SGSN.Displaced(next) {
-		r := s.SGSN.request(Cancel, s.IMSI, SGSN)
+	if other := s.At(side.Other()); s.EndsOther(side, next, single, initial) && other.Displaced(next) {
+		r := other.request(Cancel, s.IMSI, side.Other())
 		r.Cancellation = SGSNUpdate
 		if initial {
 			r.Cancellation = InitialAttach
@@ -158,9 +157,11 @@ func (s Subscriber) Displacement(side Side, next Registration, single, initial b
 	return all
 }
 
-// DropsSGSN says whether a registration at an MME ends the one at the SGSN.
-func (s Subscriber) DropsSGSN(side Side, next Registration, single, initial bool) bool {
-	return side == MME && (single || initial) && !s.SGSN.IsZero() && !s.SGSN.at(next.Host)
+// EndsOther says whether next, on that side, ends the registration on the other: with Initial-Attach-Indicator always, with
+// Single-Registration-Indication, which an SGSN does not set, the SGSN's (TS 29.272 7.3.7). A combined node keeps both.
+func (s Subscriber) EndsOther(side Side, next Registration, single, initial bool) bool {
+	other := s.At(side.Other())
+	return (initial || single && side == MME) && !other.IsZero() && !other.at(next.Host)
 }
 
 // Rules are how a change is judged: whether a SIM may no longer be where it is registered, and which parts of what that node

@@ -17,6 +17,14 @@ const (
 	SGSN Side = "sgsn" // over S6d
 )
 
+// Other is the other side.
+func (s Side) Other() Side {
+	if s == MME {
+		return SGSN
+	}
+	return MME
+}
+
 // Registration is where a SIM is registered on one side.
 type Registration struct {
 	Host   string    `json:"host"` // Origin-Host of the node
@@ -46,6 +54,14 @@ type Subscriber struct {
 	Profile Profile       `json:"profile"`
 	MME     Registration  `json:"mme,omitzero"`
 	SGSN    Registration  `json:"sgsn,omitzero"`
+}
+
+// At is the registration on that side.
+func (s Subscriber) At(side Side) Registration {
+	if side == SGSN {
+		return s.SGSN
+	}
+	return s.MME
 }
 
 // Cause is why a node is refused, TS 29.272 7.4.3 and 7.4.4: the values are those of Experimental-Result-Code.

@@ -95,9 +95,9 @@ func openRecords(ctx context.Context, cfg *Config, n *node.Node) (*store.Store, 
 
 func redisUp(ctx context.Context, s *store.Store) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "redis_up", Help: "1 when Redis has answered this scrape's ping.",
+		Name: "redis_up", Help: "1 when Redis has taken a write at this scrape: one that answers may be full, or a replica.",
 	}, func() float64 {
-		if s.Ping(ctx) != nil {
+		if _, err := s.Pulse(ctx); err != nil {
 			return 0
 		}
 		return 1
