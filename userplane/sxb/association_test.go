@@ -97,13 +97,71 @@ func TestAnotherRecoveryTimeStampRemovesTheControlPlanesSessions(t *testing.T) {
 }
 
 func TestAControlPlaneThatMovesKeepsItsSessions(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, lossy)
 	here := newControlPlane(t, w, "127.77.25.1", "pgwc.example")
 	here.setup()
 	seid, _ := here.establish(1, bearer("172.16.1.1")...)
 	there := newControlPlane(t, w, "127.77.25.2", "PGWC.example")
-	there.setup()
+	require.Eventually(t, func() bool { // when the old address does not answer any more
+		return cause(t, there.setup().Cause) == pfcp.CauseAccepted
+	}, patience, tick/100)
 	require.Equal(t, pfcp.CauseAccepted, cause(t, there.delete(seid).Cause))
+}
+
+// Two control planes with one Node ID, as two installations from one template have: the second one neither takes the sessions
+// of the first over nor ends them.
+func TestANodeIDIsOneControlPlanes(t *testing.T) {
+	w := newWorld(t)
+	one := newControlPlane(t, w, "127.77.94.1", "smf.localdomain")
+	two := newControlPlane(t, w, "127.77.94.2", "SMF.localdomain")
+	two.rts = one.rts.Add(time.Hour)
+	one.setup()
+	seid, _ := one.establish(1, bearer("172.16.1.1")...)
+	for range 2 {
+		require.Equal(t, pfcp.CauseRejected, cause(t, two.setup().Cause))
+		_, m := one.receive(message.MsgTypeHeartbeatRequest) // is it still there?
+		one.send(one.encode(message.NewHeartbeatResponse(m.Sequence(), ie.NewRecoveryTimeStamp(one.rts))))
+		require.Eventually(t, func() bool {
+			asking := make(chan bool, 1)
+			w.edge.keeper.tell(func() { asking <- len(w.edge.keeper.asking) > 0 })
+			return !<-asking
+		}, patience, time.Millisecond)
+	}
+	require.Equal(t, one.addr, w.edge.Peers()[0].Address)
+	require.Equal(t, pfcp.CauseAccepted, cause(t, one.modify(seid, ie.NewUpdateQER(ie.NewQERID(1), ie.NewMBR(1, 1))).Cause))
+	require.Equal(t, pfcp.CauseSessionContextNotFound, cause(t, two.delete(seid).Cause))
+	w.consistent()
+}
+
+// The control plane associates again, with the Recovery Time Stamp of before: after an outage most have their sessions still.
+// Of others a setting says that they have none, and TS 29.244 6.2.6.2.2 that only those stay that they ask for.
+func TestAnAssociationIsSetUpAgain(t *testing.T) {
+	forgets := mustAddr("127.77.95.2")
+	w := newWorld(t, func(c *Config) {
+		c.Peers = []Peer{{Address: forgets, Port: testPort, EndAtSetup: true}}
+	})
+	open5gs := newControlPlane(t, w, "127.77.95.1", "open5gs.example")
+	free5gc := newControlPlane(t, w, forgets.String(), "free5gc.example")
+	retain := func(c *controlPlane, from string) *message.AssociationSetupResponse {
+		_, m := c.ask(message.NewAssociationSetupRequest(c.next(), c.nodeID(), ie.NewRecoveryTimeStamp(c.rts),
+			ie.NewPFCPSessionRetentionInformation(ie.NewCPPFCPEntityIPAddress(mustAddr(from).AsSlice(), nil))))
+		r := m.(*message.AssociationSetupResponse)
+		require.Equal(t, pfcp.CauseAccepted, cause(t, r.Cause))
+		return r
+	}
+	for i, c := range []*controlPlane{open5gs, free5gc} {
+		require.Nil(t, retain(c, c.addr.String()).PFCPASRspFlags, "there was no association whose sessions could be retained")
+		ue := bearer("172.16.1." + string(rune('1'+i)))
+		c.establish(1, ue...)
+		require.NotNil(t, retain(c, c.addr.String()).PFCPASRspFlags)
+		require.Len(t, w.sessions(), i+1)
+		require.Nil(t, c.setup().PFCPASRspFlags)
+		require.Len(t, w.sessions(), 1, "the second one's are gone")
+		w.consistent()
+	}
+	require.NotNil(t, retain(open5gs, "10.9.9.9").PFCPASRspFlags)
+	require.Empty(t, w.sessions(), "it asked for those of another of its entities only")
+	w.consistent()
 }
 
 func TestAssociationReleaseIsAnsweredAndRemovesTheSessions(t *testing.T) {

@@ -66,6 +66,7 @@ type Peer struct {
 	AssociateOnUnknown bool   // we try to when it asks for a session without one: Open5GS never would
 	AcceptCPFTEID      bool   // it may choose F-TEIDs although we announce FTUP; the standard's cause is 71
 	RestartOnHeartbeat bool   // another Recovery Time Stamp in a heartbeat means a restart; pfcpsim's changes all the time
+	EndAtSetup         bool   // an Association Setup Request ends its sessions, also with the Recovery Time Stamp of before
 }
 
 // Port is where PFCP entities take requests, TS 29.244 6.4 and 7.2.

@@ -38,7 +38,14 @@ func (k *keeper) watch(a *association, now time.Time) {
 		k.dissolve(a, func() {})
 		return
 	}
-	if k.asking[a.id] || now.Sub(time.Unix(0, heard)) < k.e.cfg.HeartbeatInterval {
+	if now.Sub(time.Unix(0, heard)) >= k.e.cfg.HeartbeatInterval {
+		k.probe(a)
+	}
+}
+
+// probe sends a heartbeat, unless one is on its way.
+func (k *keeper) probe(a *association) {
+	if k.asking[a.id] {
 		return
 	}
 	k.asking[a.id] = true
@@ -87,7 +94,7 @@ func (k *keeper) recovered(a *association, recovery pfcp.RecoveryTimeStamp) {
 	}
 	record := now.associationRecord
 	record.recovery = recovery
-	k.associate(record, nil, func(err error) {
+	k.associate(record, terms{}, func(_ bool, err error) {
 		if err != nil {
 			k.e.log.Error("association not renewed", "peer", record.node.String(), "err", err)
 		}
@@ -143,7 +150,7 @@ func (k *keeper) initiated(addr netip.Addr, m pfcp.Message, err error) {
 		return
 	}
 	record := associationRecord{node: response.NodeID, addr: addr, recovery: response.RecoveryTimeStamp, features: response.CPFunctionFeatures.Value}
-	k.associate(record, nil, func(err error) {
+	k.associate(record, terms{}, func(_ bool, err error) {
 		if err != nil {
 			k.e.log.Error("association not set up", "address", addr.String(), "err", err)
 		}

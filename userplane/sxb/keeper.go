@@ -84,26 +84,32 @@ func (k *keeper) tell(f func()) {
 	}
 }
 
-// setup answers an Association Setup Request, TS 29.244 6.2.6. Another Recovery Time Stamp than before means that the
-// control plane has lost its sessions: ours go before the answer.
+// setup answers an Association Setup Request, TS 29.244 6.2.6. Sessions of an association that there was go before the
+// answer if the control plane has lost them, unless it asks for them to be retained: another Recovery Time Stamp than
+// before says so, and the setting EndAtSetup that there need not be another.
 func (k *keeper) setup(r *pfcp.Request, m *pfcp.AssociationSetupRequest) {
 	record := associationRecord{node: m.NodeID, addr: r.Peer.Addr(), recovery: m.RecoveryTimeStamp, features: m.CPFunctionFeatures.Value}
-	retained := k.retained(m)
-	k.associate(record, retained, func(err error) {
+	setting, _ := k.e.cfg.setting(record.addr)
+	k.associate(record, terms{lost: setting.EndAtSetup, gone: goneOf(m)}, func(retained bool, err error) {
 		if err != nil {
 			k.e.refuse(r, 0, err)
 			return
 		}
 		k.e.answer(r, 0, &pfcp.AssociationSetupResponse{
 			NodeID: k.e.cfg.NodeID, Cause: pfcp.CauseAccepted, RecoveryTimeStamp: k.e.recovery,
-			UPFunctionFeatures: pfcp.Some(k.e.cfg.features()), Retained: retained != nil,
+			UPFunctionFeatures: pfcp.Some(k.e.cfg.features()), Retained: retained,
 		}, pfcp.CauseAccepted)
 	})
 }
 
-// retained says which sessions of a control plane go when it has restarted, although it asks for others to stay; nil:
-// it asks for none.
-func (k *keeper) retained(m *pfcp.AssociationSetupRequest) func(*session.Session) bool {
+// terms say what becomes of the sessions of an association that is renewed.
+type terms struct {
+	lost bool                        // the control plane has lost them, whatever its Recovery Time Stamp
+	gone func(*session.Session) bool // those that go although it asks for others to be retained; nil: it asks for none
+}
+
+// goneOf is which sessions go when a control plane asks for others to be retained; nil: it asks for none.
+func goneOf(m *pfcp.AssociationSetupRequest) func(*session.Session) bool {
 	if !m.Retain.Present {
 		return nil
 	}
@@ -114,49 +120,52 @@ func (k *keeper) retained(m *pfcp.AssociationSetupRequest) func(*session.Session
 	}
 }
 
-// associate makes or renews an association, and then calls done: at once, or after the sessions of the node's
-// last life are gone. gone, if not nil, tells those of them that go: the others are retained, TS 29.244 6.2.6.2.
-func (k *keeper) associate(record associationRecord, gone func(*session.Session) bool, done func(error)) {
+// associate makes or renews an association, and then calls done: at once, or after the sessions of before are gone that do
+// not stay by the terms. retained says that the control plane asked for sessions to be retained, and there was an association
+// whose sessions could be, TS 29.244 6.2.6.2.2.
+func (k *keeper) associate(record associationRecord, t terms, done func(retained bool, err error)) {
 	d := k.e.directory.Load()
 	setting, allowed := k.e.cfg.setting(record.addr)
 	if !allowed {
-		done(&pfcp.Error{Cause: pfcp.CauseRejected, Err: errors.New("not in control_planes, and others are not allowed")})
+		done(false, &pfcp.Error{Cause: pfcp.CauseRejected, Err: errors.New("not in control_planes, and others are not allowed")})
 		return
 	}
 	node := nodeKey(record.node)
 	if waiting, busy := k.setups[node]; busy {
 		if len(waiting) > 16 {
-			done(&pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
+			done(false, &pfcp.Error{Cause: pfcp.CausePFCPEntityInCongestion})
 			return
 		}
-		k.setups[node] = append(waiting, func() { k.associate(record, gone, done) })
+		k.setups[node] = append(waiting, func() { k.associate(record, t, done) })
 		return
 	}
 	old := d.byNode[node]
 	switch {
 	case old == nil:
 		if len(d.byID) >= k.e.cfg.MaxPeers && !k.makeRoom(d) {
-			done(&pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable, Err: errors.New("as many associations as max_peers allows")})
+			done(false, &pfcp.Error{Cause: pfcp.CauseNoResourcesAvailable, Err: errors.New("as many associations as max_peers allows")})
 			return
 		}
 		a := newAssociation(k.next, record, setting, time.Now())
 		k.next++
-		done(k.publish(a, "set up"))
-	case old.recovery != record.recovery && gone != nil:
-		a := *old
-		a.associationRecord, a.setting = record, setting
-		a.heard.Store(time.Now().UnixNano())
-		a.lost.Store(0)
-		if err := k.publish(&a, "retained"); err != nil {
-			done(err)
+		done(false, k.publish(a, "set up"))
+	case old.addr != record.addr && old.lost.Load() == 0:
+		k.e.log.Warn("a control plane has the node id of another, which is not lost", "peer", node, "address", record.addr.String(), "other", old.addr.String())
+		k.probe(old)
+		done(false, &pfcp.Error{Cause: pfcp.CauseRejected, Err: errors.New("another control plane has this node id")})
+	case t.gone != nil:
+		if err := k.renew(old, record, setting, "retained"); err != nil {
+			done(false, err)
 			return
 		}
-		k.e.forgetReplays(a.addr)
-		k.e.removeFrom(&a, gone, func() { done(nil) })
-	case old.recovery != record.recovery:
-		k.e.log.Warn("control plane has restarted: its sessions go", "peer", node, "sessions", old.sessions.Load(),
+		if old.recovery != record.recovery {
+			k.e.forgetReplays(record.addr)
+		}
+		k.e.removeFrom(old, t.gone, func() { done(true, nil) })
+	case t.lost || old.recovery != record.recovery:
+		k.e.log.Warn("control plane has lost its sessions: ours go", "peer", node, "sessions", old.sessions.Load(),
 			"recovery", uint32(record.recovery), "before", uint32(old.recovery))
-		k.setups[node] = []func(){func() { k.associate(record, gone, done) }}
+		k.setups[node] = []func(){func() { k.associate(record, t, done) }}
 		k.dissolve(old, func() {
 			waiting := k.setups[node]
 			delete(k.setups, node)
@@ -165,14 +174,19 @@ func (k *keeper) associate(record associationRecord, gone func(*session.Session)
 			}
 		})
 	case old.associationRecord == record && old.setting == setting:
-		done(nil) // as before
+		done(false, nil) // as before
 	default: // it has moved
-		a := *old
-		a.associationRecord, a.setting = record, setting
-		a.heard.Store(time.Now().UnixNano())
-		a.lost.Store(0)
-		done(k.publish(&a, "renewed"))
+		done(false, k.renew(old, record, setting, "renewed"))
 	}
+}
+
+// renew has an association be another, with the same sessions.
+func (k *keeper) renew(old *association, record associationRecord, setting Peer, how string) error {
+	a := *old
+	a.associationRecord, a.setting = record, setting
+	a.heard.Store(time.Now().UnixNano())
+	a.lost.Store(0)
+	return k.publish(&a, how)
 }
 
 // makeRoom dissolves an association that is lost and has no session: else whoever makes addresses up could keep

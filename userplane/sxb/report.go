@@ -151,7 +151,14 @@ func (sh *shard) told(seid pfcp.SEID, answer pfcp.Message, err error) bool {
 		sh.e.log.Debug("report not answered", "seid", uint64(seid), "err", err)
 		return false
 	}
-	if response.Cause != pfcp.CauseAccepted {
+	switch response.Cause {
+	case pfcp.CauseAccepted:
+	case pfcp.CauseSessionContextNotFound: // forgotten: nobody would ever delete it
+		sh.e.stats.unwanted.Add(1)
+		sh.e.log.Warn("session removed: its control plane does not know it", "seid", uint64(seid))
+		sh.purge([]pfcp.SEID{seid})
+		return true
+	default:
 		sh.e.stats.unwanted.Add(1)
 		sh.e.log.Warn("report refused by the control plane", "seid", uint64(seid), "cause", response.Cause.String())
 	}

@@ -193,3 +193,21 @@ func TestTheSEIDInAReportsAnswerCounts(t *testing.T) {
 	require.Eventually(t, func() bool { return w.sessions()[0].CP.SEID == 99 }, patience, time.Millisecond)
 	require.Empty(t, w.sessions()[0].Unconfirmed)
 }
+
+// A session that its control plane has forgotten would stay for ever: the answer to a report says so.
+func TestASessionThatItsControlPlaneDoesNotKnowIsRemoved(t *testing.T) {
+	w := newWorld(t, impatient)
+	cp := newControlPlane(t, w, "127.77.96.1", "pgwc.example")
+	cp.setup()
+	_, teid := cp.establish(1, measured("172.16.1.1", threshold(1000)...)...)
+	cp.establish(2, measured("172.16.1.2", threshold(1000)...)...)
+	w.dp.count(uplinkKey(teid), 1, 2000)
+	_, m := cp.receive(message.MsgTypeSessionReportRequest)
+	require.EqualValues(t, 1, m.(*message.SessionReportRequest).SEID())
+	cp.send(cp.encode(message.NewSessionReportResponse(0, 0, 0, m.Sequence(), 0, ie.NewCause(ie.CauseSessionContextNotFound))))
+	require.Eventually(t, func() bool { return len(w.sessions()) == 1 }, patience, time.Millisecond)
+	require.EqualValues(t, 1, w.edge.Peers()[0].Sessions)
+	w.consistent()
+	cp.establish(3, bearer("172.16.1.1")...)
+	w.consistent()
+}

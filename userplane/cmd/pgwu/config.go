@@ -75,6 +75,7 @@ type PeerConfig struct {
 	AssociateOnUnknown bool `yaml:"associate_on_unknown"` // set an association up when it asks for a session without one
 	AcceptCPFTEID      bool `yaml:"accept_cp_fteid"`      // it may choose F-TEIDs; else cause 71
 	RestartOnHeartbeat bool `yaml:"restart_on_heartbeat"` // another Recovery Time Stamp in a heartbeat is a restart
+	EndAtSetup         bool `yaml:"end_at_setup"`         // an Association Setup Request ends its sessions, with whatever stamp
 }
 
 // ControlPlane is a control plane with settings of its own.
@@ -449,7 +450,7 @@ func (c *Config) edge() sxb.Config {
 func (p PeerConfig) peer() sxb.Peer {
 	return sxb.Peer{
 		Port: sxb.Port, AssociateOnUnknown: p.AssociateOnUnknown, AcceptCPFTEID: p.AcceptCPFTEID,
-		RestartOnHeartbeat: p.RestartOnHeartbeat,
+		RestartOnHeartbeat: p.RestartOnHeartbeat, EndAtSetup: p.EndAtSetup,
 	}
 }
 
