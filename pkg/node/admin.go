@@ -13,6 +13,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,7 +36,7 @@ func Refuse(status int, format string, args ...any) error {
 
 // Unreachable is the error of a command whose node does not answer on its admin socket.
 type Unreachable struct {
-	Socket string
+	Socket string // path, or URL
 	Err    error
 }
 
@@ -43,6 +44,9 @@ type Unreachable struct {
 func (u *Unreachable) Error() string {
 	if errors.Is(u.Err, fs.ErrPermission) {
 		return fmt.Sprintf("the node's socket %s is closed to you (%v): be root, or who the node runs as", u.Socket, u.Err)
+	}
+	if strings.Contains(u.Socket, "://") {
+		return fmt.Sprintf("the node does not answer at %s (%v): is it running, and is the URL right?", u.Socket, u.Err)
 	}
 	return fmt.Sprintf("the node does not answer on %s (%v): is it running, and is --socket right?", u.Socket, u.Err)
 }
@@ -167,10 +171,15 @@ func (n *Node) ServeHTTP(name string, l net.Listener, h http.Handler) {
 	})
 }
 
-// Client speaks to the admin API of a running node.
+// Client speaks to the admin API of a running node, or to another API over HTTP of the same node.
 type Client struct {
-	socket string
-	http   http.Client
+	Base   string      // URL that paths stand behind
+	Header http.Header // of every request
+	// Refusal makes the error of an answer whose status is not of 2xx.
+	Refusal func(*http.Response) error
+
+	where string // for errors: socket or URL
+	http  http.Client
 }
 
 // answerTimeout is how long a command waits for a node that has taken its request.
@@ -178,19 +187,29 @@ const answerTimeout = 30 * time.Second
 
 // NewClient returns a client of the node whose admin socket is at path. It connects at the first request.
 func NewClient(path string) *Client {
-	c := &Client{socket: path}
-	c.http.Transport = &http.Transport{
+	return newClient("http://node", path, &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
-		DisableKeepAlives:     true,
-		ResponseHeaderTimeout: answerTimeout,
-	}
-	return c
+		DisableKeepAlives: true,
+	})
 }
 
-// Do sends one request; body, unless nil, goes as JSON, and the answer is read into out, unless nil. The error is an
-// *Unreachable, a *Refused, or a fault of the exchange.
+// NewURLClient returns a client of a node's API at a URL.
+func NewURLClient(url string) *Client {
+	return newClient(url, url, &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: answerTimeout}).DialContext,
+		TLSHandshakeTimeout: answerTimeout, ForceAttemptHTTP2: true,
+	})
+}
+
+func newClient(base, where string, over *http.Transport) *Client {
+	over.ResponseHeaderTimeout = answerTimeout
+	return &Client{Base: base, Header: http.Header{}, Refusal: refusal, where: where, http: http.Client{Transport: over}}
+}
+
+// Do sends one request; body, unless nil, goes as JSON, and the answer is read into out, unless nil. The error is that of
+// Send, or a fault of the answer.
 func (c *Client) Do(ctx context.Context, method, path string, body, out any) error {
 	var b io.Reader
 	if body != nil {
@@ -200,36 +219,61 @@ func (c *Client) Do(ctx context.Context, method, path string, body, out any) err
 		}
 		b = bytes.NewReader(j)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://node"+path, b)
+	return c.Exchange(ctx, method, path, "application/json", b, out)
+}
+
+// Exchange is Do with a body of another kind than JSON.
+func (c *Client) Exchange(ctx context.Context, method, path, kind string, body io.Reader, out any) error {
+	answer, err := c.Send(ctx, method, path, kind, body)
 	if err != nil {
-		return fmt.Errorf("making the request: %w", err)
+		return err
 	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		var refused *net.OpError
-		if errors.As(err, &refused) && refused.Op == "dial" {
-			return &Unreachable{Socket: c.socket, Err: refused.Err}
-		}
-		var timeout net.Error
-		if errors.As(err, &timeout) && timeout.Timeout() {
-			return &Unreachable{Socket: c.socket, Err: fmt.Errorf("no answer within %v", answerTimeout)}
-		}
-		return fmt.Errorf("asking the node: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return refusal(resp)
-	}
+	defer answer.Close()
 	if out == nil {
 		return nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+	if err := json.NewDecoder(answer).Decode(out); err != nil {
 		return fmt.Errorf("reading the node's answer: %w", err)
 	}
 	return nil
+}
+
+// Send sends one request and returns the body of the answer. The error is an *Unreachable, that of Refusal, or a fault of the
+// exchange.
+func (c *Client) Send(ctx context.Context, method, path, kind string, body io.Reader) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.Base+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("making the request: %w", err)
+	}
+	req.Header = c.Header.Clone()
+	if body != nil {
+		req.Header.Set("Content-Type", kind)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.fault(ctx, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		defer resp.Body.Close()
+		return nil, c.Refusal(resp)
+	}
+	return resp.Body, nil
+}
+
+// fault names an error of an exchange.
+func (c *Client) fault(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var refused *net.OpError
+	if errors.As(err, &refused) && refused.Op == "dial" {
+		return &Unreachable{Socket: c.where, Err: refused.Err}
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return &Unreachable{Socket: c.where, Err: fmt.Errorf("no answer within %v", answerTimeout)}
+	}
+	return fmt.Errorf("asking the node: %w", err)
 }
 
 func refusal(resp *http.Response) error {

@@ -226,12 +226,17 @@ func TestANodeThatHangsIsUnreachable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.sock")
 	l, err := net.Listen("unix", path) // the kernel takes connections; nobody answers
 	require.NoError(t, err)
-	c := NewClient(path)
-	c.http.Transport.(*http.Transport).ResponseHeaderTimeout = tick
-	err = c.Do(t.Context(), http.MethodGet, "/nouns", nil, nil)
-	require.ErrorContains(t, err, "no answer within")
-	require.Equal(t, ExitUnreachable, ExitCode(err))
-	require.NoError(t, l.Close())
+	defer l.Close()
+	over, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer over.Close()
+	for _, c := range []*Client{NewClient(path), NewURLClient("http://" + over.Addr().String())} {
+		c.http.Transport.(*http.Transport).ResponseHeaderTimeout = tick
+		err = c.Do(t.Context(), http.MethodGet, "/nouns", nil, nil)
+		require.ErrorContains(t, err, "no answer within")
+		require.ErrorContains(t, err, c.where)
+		require.Equal(t, ExitUnreachable, ExitCode(err))
+	}
 }
 
 func TestAClientThatIsShutOutIsToldSo(t *testing.T) {

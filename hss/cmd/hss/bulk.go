@@ -51,12 +51,13 @@ the rows that were left out with the reason of each. "-" reads standard input, w
 // importing is an import on its way.
 type importing struct {
 	c        *cli.Context
-	client   *client
+	client   *node.Client
 	path     string // of the requests
 	progress string // file; "" none
 	errors   string // file
 	header   []string
 	done     int // rows of the file
+	before   int // of these, left out by the import that this one goes on with
 	total    provision.ImportResult
 	failed   *csv.Writer // nil until the first row is left out
 	file     *os.File
@@ -115,7 +116,9 @@ func (n *importing) open(name string) (*csv.Reader, func(), error) {
 	r := csv.NewReader(in)
 	r.FieldsPerRecord = -1
 	var err error
-	if n.header, err = r.Read(); err != nil {
+	if n.header, err = r.Read(); errors.Is(err, io.EOF) {
+		return nil, closeFile, fmt.Errorf("%s is empty: want a header and rows", name)
+	} else if err != nil {
 		return nil, closeFile, fmt.Errorf("the header of %s: %w", name, err)
 	}
 	if n.progress == "" || n.c.Bool("restart") {
@@ -127,7 +130,7 @@ func (n *importing) open(name string) (*csv.Reader, func(), error) {
 	}
 	skip := 0
 	if err == nil {
-		skip, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		skip, n.before, err = parseProgress(string(text))
 	}
 	if err != nil {
 		return nil, closeFile, fmt.Errorf("%s: %w: --restart begins anew", n.progress, err)
@@ -139,6 +142,17 @@ func (n *importing) open(name string) (*csv.Reader, func(), error) {
 	}
 	_, err = fmt.Fprintf(n.c.App.Writer, "%d rows were done before\n", skip)
 	return r, closeFile, err
+}
+
+// parseProgress reads FILE.progress: the rows that are done, and how many of them were left out.
+func parseProgress(text string) (done, left int, err error) {
+	words := strings.Fields(text)
+	if len(words) != 2 {
+		return 0, 0, fmt.Errorf("%d words, want rows and rows left out", len(words))
+	}
+	done, err = strconv.Atoi(words[0])
+	left, err2 := strconv.Atoi(words[1])
+	return done, left, errors.Join(err, err2)
 }
 
 func (n *importing) run(r *csv.Reader) error {
@@ -171,11 +185,11 @@ func (n *importing) send(part [][]string) error {
 		return err
 	}
 	var result provision.ImportResult
-	if err := n.client.send(n.c.Context, http.MethodPost, n.path, "text/csv", &body, &result); err != nil {
+	if err := n.client.Exchange(n.c.Context, http.MethodPost, n.path, "text/csv", &body, &result); err != nil {
 		return err
 	}
 	for _, e := range result.Errors {
-		if err := n.leaveOut(n.done+e.Row, part[e.Row-1], e); err != nil {
+		if err := n.leaveOut(n.done+e.Row, e); err != nil {
 			return err
 		}
 	}
@@ -188,19 +202,33 @@ func (n *importing) send(part [][]string) error {
 	if n.progress == "" {
 		return nil
 	}
-	return os.WriteFile(n.progress, []byte(strconv.Itoa(n.done)+"\n"), 0o600)
+	if n.failed != nil { // what the progress counts is in the file
+		if n.failed.Flush(); n.failed.Error() != nil {
+			return n.failed.Error()
+		}
+	}
+	return os.WriteFile(n.progress, fmt.Appendf(nil, "%d %d\n", n.done, n.leftOut()), 0o600)
 }
 
-// leaveOut writes a row into the file of errors: its number, the reason, the IMSI, and no keys.
-func (n *importing) leaveOut(row int, _ []string, e provision.RowError) error {
+func (n *importing) leftOut() int { return n.before + len(n.total.Errors) }
+
+// leaveOut writes a row into the file of errors, behind those of the import that this one goes on with: its number, the
+// IMSI, the reason, and no keys.
+func (n *importing) leaveOut(row int, e provision.RowError) error {
 	if n.failed == nil {
-		f, err := os.OpenFile(n.errors, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		how := os.O_TRUNC
+		if n.before > 0 {
+			how = os.O_APPEND
+		}
+		f, err := os.OpenFile(n.errors, os.O_CREATE|os.O_WRONLY|how, 0o600)
 		if err != nil {
 			return fmt.Errorf("the file for rows that are left out: %w", err)
 		}
 		n.file, n.failed = f, csv.NewWriter(f)
-		if err := n.failed.Write([]string{"row", "imsi", "reason"}); err != nil {
-			return err
+		if n.before == 0 {
+			if err := n.failed.Write([]string{"row", "imsi", "reason"}); err != nil {
+				return err
+			}
 		}
 	}
 	return n.failed.Write([]string{strconv.Itoa(row), e.IMSI, e.Reason})
@@ -215,9 +243,12 @@ func (n *importing) report(took time.Duration) error {
 		verb, n.total.Rows, took.Seconds(), n.total.Added, n.total.Updated, n.total.Unchanged, len(n.total.Errors)); err != nil {
 		return err
 	}
-	if len(n.total.Errors) > 0 {
-		first := n.total.Errors[0]
-		return &node.Refused{Message: fmt.Sprintf("%d rows were left out, as %s (%s): see %s", len(n.total.Errors), first.IMSI, first.Reason, n.errors)}
+	if n.leftOut() > 0 {
+		example := ""
+		if len(n.total.Errors) > 0 {
+			example = fmt.Sprintf(", as %s (%s)", n.total.Errors[0].IMSI, n.total.Errors[0].Reason)
+		}
+		return &node.Refused{Message: fmt.Sprintf("rows were left out: %d%s: see %s", n.leftOut(), example, n.errors)}
 	}
 	return nil
 }
@@ -228,7 +259,7 @@ func copyAnswer(c *cli.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	body, err := n.open(c.Context, http.MethodGet, path, "", nil)
+	body, err := n.Send(c.Context, http.MethodGet, path, "", nil)
 	if err != nil {
 		return err
 	}
@@ -277,16 +308,17 @@ names. "-" reads standard input.`,
 	}
 }
 
-func restore(c *cli.Context, n *client, in *bufio.Reader) error {
+func restore(c *cli.Context, n *node.Client, in *bufio.Reader) error {
 	var total provision.RestoreResult
 	var part bytes.Buffer
 	lines, whole := 0, false
+	var damaged error // in the line where the reading ended
 	flush := func() error {
 		if lines == 0 {
 			return nil
 		}
 		var result provision.RestoreResult
-		if err := n.send(c.Context, http.MethodPost, "/restore", "application/x-ndjson", &part, &result); err != nil {
+		if err := n.Exchange(c.Context, http.MethodPost, "/restore", "application/x-ndjson", &part, &result); err != nil {
 			return err
 		}
 		total.SIMs, total.There, total.Templates = total.SIMs+result.SIMs, total.There+result.There, total.Templates+result.Templates
@@ -305,8 +337,13 @@ func restore(c *cli.Context, n *client, in *bufio.Reader) error {
 			return err
 		}
 		var kind map[string]json.RawMessage
-		if jerr := json.Unmarshal(line, &kind); jerr != nil || first && kind["header"] == nil {
+		jerr := json.Unmarshal(line, &kind)
+		if first && (jerr != nil || kind["header"] == nil) {
 			return cli.Exit("this is no dump of hss dump", node.ExitUsage)
+		}
+		if jerr != nil { // the lines before it are of use all the same
+			damaged = jerr
+			break
 		}
 		whole = kind["end"] != nil
 		part.Write(line)
@@ -326,6 +363,8 @@ func restore(c *cli.Context, n *client, in *bufio.Reader) error {
 	switch {
 	case len(total.Errors) > 0:
 		return &node.Refused{Message: "left out: " + strings.Join(total.Errors[:min(10, len(total.Errors))], "; ")}
+	case damaged != nil:
+		return &node.Refused{Message: fmt.Sprintf("the dump is cut off or damaged: the line behind these: %v", damaged)}
 	case !whole:
 		return &node.Refused{Message: "the dump is cut off: its last line is missing"}
 	}

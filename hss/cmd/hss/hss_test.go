@@ -279,6 +279,7 @@ func TestSIMCommands(t *testing.T) {
 `, out)
 	require.Equal(t, "none\n", requireRun(t, "", "sim", "list", socket, "--imsi", "4"))
 	require.Contains(t, requireRun(t, "", "sim", "list", socket, "--limit", "1", "-o", "yaml"), `imsi: "001010000000001"`)
+	require.Contains(t, requireRun(t, "", "sim", "list", socket, "--limit", "1"), "there may be more: --after 001010000000001")
 
 	out = requireRun(t, "", "sim", "show", socket, "-o", "json", "999700000000002")
 	var shown map[string]any

@@ -116,7 +116,8 @@ func TestImportGoesOnWhereItWas(t *testing.T) {
 	for i := range rows {
 		fmt.Fprintf(&text, "99970%010d,%s,%s,internet\n", i, kHex, opcHex)
 	}
-	broken := text.String() + "x\"y,,,\n" // no CSV from here on
+	half := strings.Replace(text.String(), "99970"+fmt.Sprintf("%010d,", 7), "99970y,", 1)
+	broken := half + "x\"y,,,\n" // no CSV from here on
 	require.NoError(t, os.WriteFile(file, []byte(broken), 0o600))
 	require.Contains(t, func() string { out, _ := run(t, "", "sim", "import", socket, "--dry-run", file); return out }(), "row 2501")
 	require.Equal(t, "none\n", requireRun(t, "", "sim", "list", socket))
@@ -124,7 +125,7 @@ func TestImportGoesOnWhereItWas(t *testing.T) {
 	require.Equal(t, node.ExitRefused, code)
 	require.Contains(t, out, fmt.Sprintf("%d rows are done: the same command goes on behind them", rowsAtOnce))
 
-	require.NoError(t, os.WriteFile(file, []byte(text.String()+"99970x,,,\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(half+"99970x,,,\n"), 0o600))
 	out, code = run(t, "", "sim", "import", socket, file)
 	require.Equal(t, node.ExitRefused, code, out)
 	require.Contains(t, out, fmt.Sprintf("%d rows were done before\n", rowsAtOnce))
@@ -133,11 +134,12 @@ func TestImportGoesOnWhereItWas(t *testing.T) {
 	require.NoFileExists(t, file+".progress")
 	left, err := os.ReadFile(file + ".errors.csv")
 	require.NoError(t, err)
-	require.Contains(t, string(left), "row,imsi,reason\n2501,99970x,")
+	require.Regexp(t, `^row,imsi,reason\n8,99970y,.*\n2501,99970x,.*\n$`, string(left), "also what was left out before")
+	require.Contains(t, out, "rows were left out: 2")
 	require.NotContains(t, string(left), kHex)
 
 	out, _ = run(t, text.String(), "sim", "import", socket, "--errors", filepath.Join(dir, "e"), "-")
-	require.Contains(t, out, "0 added, 0 updated, 2500 unchanged, 0 left out")
+	require.Contains(t, out, "1 added, 0 updated, 2499 unchanged, 0 left out")
 	export := requireRun(t, "", "sim", "export", socket, "--imsi", "9997000000000")
 	require.Contains(t, export, "imsi,iccid,")
 	require.NotContains(t, export, kHex)
@@ -151,6 +153,10 @@ func TestImportGoesOnWhereItWas(t *testing.T) {
 	out, code = run(t, cut, "restore", socket, "-")
 	require.Equal(t, node.ExitRefused, code)
 	require.Contains(t, out, "the dump is cut off")
+	out, code = run(t, cut[:len(cut)-20], "restore", socket, "-")
+	require.Equal(t, node.ExitRefused, code)
+	require.Contains(t, out, "2499 SIMs were there")
+	require.Contains(t, out, "the dump is cut off or damaged")
 	out, code = run(t, "a,b\n", "restore", socket, "-")
 	require.Equal(t, node.ExitUsage, code, out)
 }

@@ -66,6 +66,9 @@ func simCommand() *cli.Command {
 					if err != nil {
 						return err
 					}
+					if n := len(all); n > 0 && n == c.Int("limit") {
+						fmt.Fprintf(c.App.ErrWriter, "there may be more: --after %s\n", all[n-1].IMSI)
+					}
 					return output.List(c, all, columns())
 				},
 			},
@@ -89,7 +92,7 @@ the key back to the template. --file merges a YAML file instead.
 						return err
 					}
 					var sub subscriber.Subscriber
-					if err := n.send(c.Context, http.MethodPatch, "/sims/"+url.PathEscape(c.Args().First()), "application/merge-patch+json", bytes.NewReader(patch), &sub); err != nil {
+					if err := n.Exchange(c.Context, http.MethodPatch, "/sims/"+url.PathEscape(c.Args().First()), "application/merge-patch+json", bytes.NewReader(patch), &sub); err != nil {
 						return err
 					}
 					return output.Show(c, sub, append(columns(), details()...))
