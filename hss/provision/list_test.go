@@ -24,7 +24,7 @@ func TestListIsMadeAtTheStart(t *testing.T) {
 	require.NoError(t, before.Add(t.Context(), imsi1, subscriber.Profile{}, keys, 0, time.Now()))
 	raw := redis.NewClient(&redis.Options{Addr: server.Address})
 	defer func() { _ = raw.Close() }()
-	require.EqualValues(t, 2, raw.Del(t.Context(), "imsi-list", "imsi-blocks").Val())
+	require.EqualValues(t, 2, raw.Del(t.Context(), "imsi-lists", "imsi-blocks").Val())
 
 	after := openStore(t, server.Address, kek)
 	_, err := after.Search(t.Context(), store.Match{}, 10)

@@ -37,7 +37,13 @@ func (s *Store) Change(ctx context.Context, imsi identity.IMSI, rev Revision, be
 	if len(answer) != 2 {
 		return mme, sgsn, ErrChanged
 	}
-	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) { s.reindex(ctx, pipe, imsi, before, next) })
+	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) {
+		if was, is := listOf(before), listOf(next); was != is {
+			is.enlist(ctx, pipe, imsi)
+			was.delist(ctx, pipe, imsi)
+		}
+		s.reindex(ctx, pipe, imsi, before, next)
+	})
 	s.vacate(ctx, imsi, gone, read)
 	return decodeBoth(answer)
 }

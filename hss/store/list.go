@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,21 +11,24 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/identity"
 )
 
-// The list of IMSIs leads to the SIMs in order, so that a page costs what it holds and not what there is:
+// Lists of IMSIs, one of all SIMs and one for each status, lead to the SIMs in order, so that a page costs what it holds and
+// not what there is:
 //
-//	imsi-blocks          sorted set, all scores 0: the first 13 digits of the IMSIs that there are (all of a shorter one)
-//	imsi-block:{DIGITS}  set of integers: the digits behind those, with a 1 before them
-//	imsi-list            1 once the list is complete: since there was no SIM yet, or since a Repair
+//	imsi-blocks, imsi-blocks:STATUS                 sorted set, all scores 0: the first 13 digits of the IMSIs that there are
+//	                                                (all of a shorter one)
+//	imsi-block:{DIGITS}, imsi-block:STATUS:{DIGITS} set of integers: the digits behind those, with a 1 before them
+//	imsi-lists                                      1 once the lists are complete: since there was no SIM yet, or since a Repair
 //
 // A block holds 111 SIMs at most, which Redis keeps packed, two octets each. A block is written before its members, and
 // both after the record, as with the other indexes.
 const (
-	blocksKey   = "imsi-blocks"
+	blocksName  = "imsi-blocks"
 	blockPrefix = "imsi-block:"
-	listKey     = "imsi-list"
+	listKey     = "imsi-lists"
 	blockDigits = 13
 	blocksPage  = 16 // blocks that one step of a list looks at
 )
@@ -32,9 +36,34 @@ const (
 // ErrNotListed is the error of a list while Repair makes the list of IMSIs, of SIMs that older versions have put in.
 var ErrNotListed = errors.New("the list of SIMs is being made: see hss job list")
 
-func blockOf(imsi identity.IMSI) string { return string(imsi[:min(len(imsi), blockDigits)]) }
+// list is one of the lists: of all SIMs, or of those of a status.
+type list subscriber.Status
 
-func blockKey(block string) string { return blockPrefix + "{" + block + "}" }
+const everySIM list = ""
+
+func lists() []list {
+	all := []list{everySIM}
+	for _, status := range subscriber.Statuses() {
+		all = append(all, list(status))
+	}
+	return all
+}
+
+// listOf is the list for the status of a profile as stored; what leaves it out is active, unless a template says otherwise.
+func listOf(p subscriber.Profile) list { return list(cmp.Or(p.Status, subscriber.Active)) }
+
+func (l list) has(p subscriber.Profile) bool { return l == everySIM || l == listOf(p) }
+
+func (l list) blocksKey() string { return strings.TrimSuffix(blocksName+":"+string(l), ":") }
+
+func (l list) blockKey(block string) string {
+	if l == everySIM {
+		return blockPrefix + "{" + block + "}"
+	}
+	return blockPrefix + string(l) + ":{" + block + "}"
+}
+
+func blockOf(imsi identity.IMSI) string { return string(imsi[:min(len(imsi), blockDigits)]) }
 
 // memberOf is what stands for an IMSI in its block; imsiIn is the other way round, "" for what cannot be.
 func memberOf(imsi identity.IMSI) string { return "1" + string(imsi[len(blockOf(imsi)):]) }
@@ -48,7 +77,7 @@ func imsiIn(block, member string) identity.IMSI {
 }
 
 // enlist puts into the pipeline what makes SIMs part of the list.
-func enlist(ctx context.Context, pipe redis.Pipeliner, imsis []identity.IMSI) {
+func (l list) enlist(ctx context.Context, pipe redis.Pipeliner, imsis ...identity.IMSI) {
 	blocks := map[string][]any{}
 	for _, imsi := range imsis {
 		blocks[blockOf(imsi)] = append(blocks[blockOf(imsi)], memberOf(imsi))
@@ -60,18 +89,18 @@ func enlist(ctx context.Context, pipe redis.Pipeliner, imsis []identity.IMSI) {
 	for block := range blocks {
 		scored = append(scored, redis.Z{Member: block})
 	}
-	pipe.ZAdd(ctx, blocksKey, scored...)
+	pipe.ZAdd(ctx, l.blocksKey(), scored...)
 	for block, members := range blocks {
-		pipe.SAdd(ctx, blockKey(block), members...)
+		pipe.SAdd(ctx, l.blockKey(block), members...)
 	}
 }
 
 // delist takes one out. Its block stays, and Repair takes it out when it is empty.
-func delist(ctx context.Context, pipe redis.Pipeliner, imsi identity.IMSI) {
-	pipe.SRem(ctx, blockKey(blockOf(imsi)), memberOf(imsi))
+func (l list) delist(ctx context.Context, pipe redis.Pipeliner, imsi identity.IMSI) {
+	pipe.SRem(ctx, l.blockKey(blockOf(imsi)), memberOf(imsi))
 }
 
-// Listed says whether the list is complete. A Redis without a SIM makes it so, hence it is to be asked before the first
+// Listed says whether the lists are complete. A Redis without a SIM makes it so, hence it is to be asked before the first
 // is put in.
 func (s *Store) Listed(ctx context.Context) (bool, error) {
 	if s.listed.Load() {
@@ -116,7 +145,7 @@ func (s *Store) hasSIMs(ctx context.Context) (bool, error) {
 
 // eachBlock gives the IMSIs of the list that begin with prefix and are above after to f, in order, those of some blocks at
 // a time, until f says no.
-func (s *Store) eachBlock(ctx context.Context, prefix string, after identity.IMSI, f func([]identity.IMSI) (bool, error)) error {
+func (s *Store) eachBlock(ctx context.Context, l list, prefix string, after identity.IMSI, f func([]identity.IMSI) (bool, error)) error {
 	first, last := "-", "+"
 	if prefix != "" {
 		first, last = "["+prefix[:min(len(prefix), blockDigits)], "["+prefix+"\xff"
@@ -126,10 +155,10 @@ func (s *Store) eachBlock(ctx context.Context, prefix string, after identity.IMS
 	}
 	for {
 		within, cancel := context.WithTimeout(ctx, s.within)
-		blocks, err := s.redis.ZRangeByLex(within, blocksKey, &redis.ZRangeBy{Min: first, Max: last, Count: blocksPage}).Result()
+		blocks, err := s.redis.ZRangeByLex(within, l.blocksKey(), &redis.ZRangeBy{Min: first, Max: last, Count: blocksPage}).Result()
 		var imsis []identity.IMSI
 		if err == nil {
-			imsis, err = s.members(within, blocks)
+			imsis, err = s.members(within, l, blocks)
 		}
 		cancel()
 		if err != nil {
@@ -150,11 +179,11 @@ func (s *Store) eachBlock(ctx context.Context, prefix string, after identity.IMS
 }
 
 // members returns what is in some blocks.
-func (s *Store) members(ctx context.Context, blocks []string) ([]identity.IMSI, error) {
+func (s *Store) members(ctx context.Context, l list, blocks []string) ([]identity.IMSI, error) {
 	answers := make([]*redis.StringSliceCmd, len(blocks))
 	_, err := s.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i, block := range blocks {
-			answers[i] = pipe.SMembers(ctx, blockKey(block))
+			answers[i] = pipe.SMembers(ctx, l.blockKey(block))
 		}
 		return nil
 	})
@@ -172,19 +201,17 @@ func (s *Store) members(ctx context.Context, blocks []string) ([]identity.IMSI, 
 	return all, nil
 }
 
-// repairList takes out of the list what has no record, and empty blocks.
-func (s *Store) repairList(ctx context.Context, r *Repaired) error {
-	err := s.eachBlock(ctx, "", "", func(imsis []identity.IMSI) (bool, error) {
+// repairList takes out of a list what has no record, or one of another status, and empty blocks.
+func (s *Store) repairList(ctx context.Context, l list, r *Repaired) error {
+	err := s.eachBlock(ctx, l, "", "", func(imsis []identity.IMSI) (bool, error) {
 		members := make([]string, len(imsis))
 		for i, imsi := range imsis {
 			members[i] = string(imsi)
 		}
 		return true, s.dropStale(ctx, members, r, staleness{
-			confirmed: func(Record) bool { return true }, // by being there
-			drop:      func(ctx context.Context, pipe redis.Pipeliner, record Record) { delist(ctx, pipe, record.IMSI) },
-			restore: func(ctx context.Context, pipe redis.Pipeliner, record Record) {
-				enlist(ctx, pipe, []identity.IMSI{record.IMSI})
-			},
+			confirmed: func(record Record) bool { return l.has(record.Stored) },
+			drop:      func(ctx context.Context, pipe redis.Pipeliner, record Record) { l.delist(ctx, pipe, record.IMSI) },
+			restore:   func(ctx context.Context, pipe redis.Pipeliner, record Record) { l.enlist(ctx, pipe, record.IMSI) },
 		})
 	})
 	if err != nil {
@@ -192,9 +219,9 @@ func (s *Store) repairList(ctx context.Context, r *Repaired) error {
 	}
 	for cursor := uint64(0); ; {
 		within, cancel := context.WithTimeout(ctx, s.within)
-		pairs, next, err := s.redis.ZScan(within, blocksKey, cursor, "", scanCount).Result()
+		pairs, next, err := s.redis.ZScan(within, l.blocksKey(), cursor, "", scanCount).Result()
 		if err == nil {
-			err = s.dropEmpty(within, pairs)
+			err = s.dropEmpty(within, l, pairs)
 		}
 		cancel()
 		if err != nil {
@@ -207,12 +234,12 @@ func (s *Store) repairList(ctx context.Context, r *Repaired) error {
 }
 
 // dropEmpty takes empty blocks out, and puts those back that have got a member meanwhile.
-func (s *Store) dropEmpty(ctx context.Context, pairs []string) error {
+func (s *Store) dropEmpty(ctx context.Context, l list, pairs []string) error {
 	var blocks []string
 	for i := 0; i < len(pairs); i += 2 {
 		blocks = append(blocks, pairs[i])
 	}
-	empty, err := s.withMembers(ctx, blocks, false)
+	empty, err := s.withMembers(ctx, l, blocks, false)
 	if err != nil || len(empty) == 0 {
 		return err
 	}
@@ -220,15 +247,15 @@ func (s *Store) dropEmpty(ctx context.Context, pairs []string) error {
 	for i, block := range empty {
 		gone[i] = block
 	}
-	if err := s.redis.ZRem(ctx, blocksKey, gone...).Err(); err != nil {
+	if err := s.redis.ZRem(ctx, l.blocksKey(), gone...).Err(); err != nil {
 		return fmt.Errorf("removing empty blocks: %w", err)
 	}
-	filled, err := s.withMembers(ctx, empty, true)
+	filled, err := s.withMembers(ctx, l, empty, true)
 	if err != nil {
 		return err
 	}
 	for _, block := range filled {
-		if err := s.redis.ZAdd(ctx, blocksKey, redis.Z{Member: block}).Err(); err != nil {
+		if err := s.redis.ZAdd(ctx, l.blocksKey(), redis.Z{Member: block}).Err(); err != nil {
 			return fmt.Errorf("putting block %s back: %w", strconv.Quote(block), err)
 		}
 	}
@@ -236,11 +263,11 @@ func (s *Store) dropEmpty(ctx context.Context, pairs []string) error {
 }
 
 // withMembers returns those of the blocks that have members, or those that have none.
-func (s *Store) withMembers(ctx context.Context, blocks []string, some bool) ([]string, error) {
+func (s *Store) withMembers(ctx context.Context, l list, blocks []string, some bool) ([]string, error) {
 	answers := make([]*redis.IntCmd, len(blocks))
 	_, err := s.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i, block := range blocks {
-			answers[i] = pipe.Exists(ctx, blockKey(block))
+			answers[i] = pipe.Exists(ctx, l.blockKey(block))
 		}
 		return nil
 	})

@@ -125,28 +125,117 @@ func TestSIMsOfOlderVersionsAreListedOnceRepaired(t *testing.T) {
 	})
 }
 
+// A page of a rare status costs as little: it reads no SIM of another.
+func TestAPageOfARareStatusReadsNoOthers(t *testing.T) {
+	s := open(t, redistest.Start(t).Address)
+	ctx := context.Background()
+	all := sims(5000)
+	for _, i := range []int{7, 1234, 4999} {
+		all[i].Profile.Status = subscriber.Suspended
+	}
+	_, err := s.AddMany(ctx, all, epoch)
+	require.NoError(t, err)
+	require.NoError(t, s.redis.ConfigResetStat(ctx).Err())
+	search := func(m Match, limit int) []identity.IMSI {
+		t.Helper()
+		page, err := s.Search(ctx, m, limit)
+		require.NoError(t, err)
+		return imsisOf(page)
+	}
+	require.Equal(t, []identity.IMSI{all[7].IMSI, all[1234].IMSI}, search(Match{Status: subscriber.Suspended}, 2))
+	require.Equal(t, []identity.IMSI{all[4999].IMSI}, search(Match{Status: subscriber.Suspended, After: all[1234].IMSI}, 2))
+	require.Empty(t, search(Match{Status: subscriber.Terminated}, 10))
+	require.Empty(t, search(Match{Status: subscriber.Suspended, Batch: "none"}, 10))
+	info, err := s.redis.Info(ctx, "commandstats").Result()
+	require.NoError(t, err)
+	require.Regexp(t, `cmdstat_get:calls=\d,`, info, "a handful of records")
+	require.Len(t, search(Match{Status: subscriber.Active}, 10_000), 4997)
+
+	// A template that gives SIMs a status makes the lists say too little: records are looked at then.
+	plain := profile
+	plain.Status, plain.Template = "", "waiting"
+	require.NoError(t, s.PutTemplate(ctx, "waiting", subscriber.Profile{Status: subscriber.Provisioned}))
+	require.NoError(t, s.Add(ctx, imsiNumber(9000), plain, keys, 0, epoch))
+	require.Equal(t, []identity.IMSI{imsiNumber(9000)}, search(Match{Status: subscriber.Provisioned}, 10))
+}
+
+// The lists by status follow the status, and a repair puts them right.
+func TestListsFollowTheStatus(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Store) {
+		ctx := context.Background()
+		require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
+		require.NoError(t, s.Add(ctx, imsiNumber(2), profile, keys, 0, epoch))
+		to := func(status subscriber.Status) {
+			r, err := s.Load(ctx, imsi)
+			require.NoError(t, err)
+			next := r.Stored
+			next.Status = status
+			_, _, err = s.Change(ctx, imsi, r.Revision, r.Stored, next)
+			require.NoError(t, err)
+		}
+		requireListed := func(status subscriber.Status, want ...identity.IMSI) {
+			t.Helper()
+			all, err := s.Search(ctx, Match{Status: status}, 10)
+			require.NoError(t, err)
+			require.ElementsMatch(t, want, imsisOf(all), "%s", status)
+		}
+		for _, status := range []subscriber.Status{subscriber.Suspended, subscriber.Active, subscriber.Terminated} {
+			to(status)
+			for _, other := range subscriber.Statuses() {
+				var want []identity.IMSI
+				if other == status {
+					want = append(want, imsi)
+				}
+				if other == subscriber.Active {
+					want = append(want, imsiNumber(2))
+				}
+				requireListed(other, want...)
+			}
+		}
+		_, err := s.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error { // as a crash between record and lists leaves it
+			listOf(subscriber.Profile{Status: subscriber.Terminated}).delist(ctx, pipe, imsi)
+			listOf(subscriber.Profile{}).enlist(ctx, pipe, imsi)
+			return nil
+		})
+		require.NoError(t, err)
+		requireListed(subscriber.Terminated)
+		var r Repaired
+		require.NoError(t, s.Repair(ctx, &r))
+		require.EqualValues(t, []int64{1, 1}, []int64{r.Added.Load(), r.Removed.Load()})
+		requireListed(subscriber.Terminated, imsi)
+		members, err := s.members(ctx, listOf(subscriber.Profile{}), []string{blockOf(imsi)})
+		require.NoError(t, err)
+		require.NotContains(t, members, imsi)
+		_, _, err = s.Remove(ctx, imsi)
+		require.NoError(t, err)
+		members, err = s.members(ctx, list(subscriber.Terminated), []string{blockOf(imsi)})
+		require.NoError(t, err)
+		require.Empty(t, members)
+	})
+}
+
 func TestRepairOfTheList(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *Store) {
 		ctx := context.Background()
 		for i := range 5 {
 			require.NoError(t, s.Add(ctx, imsiNumber(i), profile, keys, 0, epoch))
 		}
-		require.NoError(t, s.redis.SRem(ctx, blockKey(blockOf(imsiNumber(1))), memberOf(imsiNumber(1))).Err(), "a crash before the entry")
+		require.NoError(t, s.redis.SRem(ctx, everySIM.blockKey(blockOf(imsiNumber(1))), memberOf(imsiNumber(1))).Err(), "a crash before the entry")
 		gone := identity.IMSI("310410000000001")
-		_, err := s.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error { enlist(ctx, pipe, []identity.IMSI{gone}); return nil })
+		_, err := s.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error { everySIM.enlist(ctx, pipe, gone); return nil })
 		require.NoError(t, err, "a crash after the record was removed")
-		require.NoError(t, s.redis.SAdd(ctx, blockKey(blockOf(gone)), "77").Err(), "no member of ours")
-		require.NoError(t, s.redis.ZAdd(ctx, blocksKey, redis.Z{Member: "9999999999999"}).Err(), "empty")
+		require.NoError(t, s.redis.SAdd(ctx, everySIM.blockKey(blockOf(gone)), "77").Err(), "no member of ours")
+		require.NoError(t, s.redis.ZAdd(ctx, everySIM.blocksKey(), redis.Z{Member: "9999999999999"}).Err(), "empty")
 		var r Repaired
 		require.NoError(t, s.Repair(ctx, &r))
 		require.EqualValues(t, 1, r.Added.Load())
 		require.EqualValues(t, 1, r.Removed.Load())
-		require.NoError(t, s.redis.ZRem(ctx, blocksKey, blockOf(imsiNumber(0))).Err(), "Redis has lost it")
+		require.NoError(t, s.redis.ZRem(ctx, everySIM.blocksKey(), blockOf(imsiNumber(0))).Err(), "Redis has lost it")
 		require.NoError(t, s.Repair(ctx, &r))
 		all, err := s.Search(ctx, Match{}, 10)
 		require.NoError(t, err)
 		require.Equal(t, []identity.IMSI{imsiNumber(0), imsiNumber(1), imsiNumber(2), imsiNumber(3), imsiNumber(4)}, imsisOf(all))
-		blocks, err := s.redis.ZRange(ctx, blocksKey, 0, -1).Result()
+		blocks, err := s.redis.ZRange(ctx, everySIM.blocksKey(), 0, -1).Result()
 		require.NoError(t, err)
 		require.NotContains(t, blocks, "9999999999999")
 	})
@@ -164,10 +253,10 @@ func TestRepairRestoresWhatIsConfirmedMeanwhile(t *testing.T) {
 				if record.IMSI == imsi {
 					require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
 				}
-				delist(ctx, pipe, record.IMSI)
+				everySIM.delist(ctx, pipe, record.IMSI)
 			},
 			restore: func(ctx context.Context, pipe redis.Pipeliner, record Record) {
-				enlist(ctx, pipe, []identity.IMSI{record.IMSI})
+				everySIM.enlist(ctx, pipe, record.IMSI)
 			},
 		}))
 		require.EqualValues(t, 1, r.Removed.Load(), "the other")

@@ -102,13 +102,16 @@ func (s *Store) putMany(ctx context.Context, sims []fresh) ([]error, error) {
 		}
 	}
 	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) {
-		var imsis []identity.IMSI
+		in := map[list][]identity.IMSI{}
 		for i, n := range sims {
 			if results[i] == nil {
-				imsis = append(imsis, n.imsi)
+				in[everySIM] = append(in[everySIM], n.imsi)
+				in[listOf(n.profile)] = append(in[listOf(n.profile)], n.imsi)
 			}
 		}
-		enlist(ctx, pipe, imsis)
+		for l, imsis := range in {
+			l.enlist(ctx, pipe, imsis...)
+		}
 		for i, n := range sims {
 			if results[i] == nil {
 				s.reindex(ctx, pipe, n.imsi, subscriber.Profile{}, n.profile)

@@ -29,8 +29,10 @@ func (s *Store) Repair(ctx context.Context, r *Repaired) error {
 	if err := s.markListed(ctx); err != nil {
 		return err
 	}
-	if err := s.repairList(ctx, r); err != nil {
-		return err
+	for _, l := range lists() {
+		if err := s.repairList(ctx, l, r); err != nil {
+			return err
+		}
 	}
 	return s.eachMaster(ctx, func(ctx context.Context, master redis.Cmdable) error {
 		err := s.eachName(ctx, master, addressPrefix+"*", func(names []string) error {
@@ -65,18 +67,24 @@ func (s *Store) repairPage(ctx context.Context, page []Record, r *Repaired) erro
 		record Record
 		by     Name
 		node   string
-		list   bool
+		list   *list
 		held   func() bool
 	}
+	type block struct {
+		list   list
+		digits string
+	}
 	var entries []entry
-	blocks := map[string]bool{} // one that has members may be missing among the blocks
+	blocks := map[block]bool{} // one that has members may be missing among the blocks
 	within, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
 	_, err := s.redis.Pipelined(within, func(pipe redis.Pipeliner) error {
 		for _, record := range page {
-			a := pipe.SIsMember(within, blockKey(blockOf(record.IMSI)), memberOf(record.IMSI))
-			entries = append(entries, entry{record: record, list: true, held: a.Val})
-			blocks[blockOf(record.IMSI)] = true
+			for _, l := range []list{everySIM, listOf(record.Stored)} {
+				a := pipe.SIsMember(within, l.blockKey(blockOf(record.IMSI)), memberOf(record.IMSI))
+				entries = append(entries, entry{record: record, list: &l, held: a.Val})
+				blocks[block{l, blockOf(record.IMSI)}] = true
+			}
 			for by, name := range namesOf(record.Stored) {
 				a := pipe.HGet(within, nameKey(by, name), name)
 				entries = append(entries, entry{record: record, by: by, held: func() bool {
@@ -98,14 +106,14 @@ func (s *Store) repairPage(ctx context.Context, page []Record, r *Repaired) erro
 	lacking := slices.DeleteFunc(entries, func(e entry) bool { return e.held() })
 	r.Added.Add(int64(len(lacking)))
 	return s.inPipeline(within, []*redis.Script{s.index}, func(ctx context.Context, pipe redis.Pipeliner) {
-		for block := range blocks {
-			pipe.ZAddNX(ctx, blocksKey, redis.Z{Member: block})
+		for b := range blocks {
+			pipe.ZAddNX(ctx, b.list.blocksKey(), redis.Z{Member: b.digits})
 		}
 		for _, e := range lacking {
 			imsi := string(e.record.IMSI)
 			switch {
-			case e.list:
-				enlist(ctx, pipe, []identity.IMSI{e.record.IMSI})
+			case e.list != nil:
+				e.list.enlist(ctx, pipe, e.record.IMSI)
 				continue
 			case e.node != "":
 				pipe.SAdd(ctx, nodeKey(e.node, e.record.IMSI), imsi)

@@ -67,8 +67,9 @@ type Match struct {
 	Node     string // Origin-Host where it is registered
 }
 
-func (m Match) byProfile() bool {
-	return m.Status != "" || m.Batch != "" || m.Template != "" || m.APN != "" || m.Node != ""
+// byRecord says that the list alone does not answer it: of those that have it, records are to be read.
+func (m Match) byRecord() bool {
+	return m.Batch != "" || m.Template != "" || m.APN != ""
 }
 
 // Matches says whether a SIM is among them.
@@ -82,8 +83,8 @@ func (m Match) Matches(r Record) bool {
 		(m.Node == "" || at(r.MME) || at(r.SGSN))
 }
 
-// Search returns the first limit SIMs by IMSI that match. A page of a prefix costs what it holds; one that asks for more
-// reads records in the order of IMSIs until it is full. The error may be ErrNotListed.
+// Search returns the first limit SIMs by IMSI that match. A page of a prefix or a status costs what it holds; one that asks
+// for more reads records in the order of IMSIs until it is full. The error may be ErrNotListed.
 func (s *Store) Search(ctx context.Context, m Match, limit int) ([]Record, error) {
 	if m.Node != "" {
 		return s.searchAtNode(ctx, m, limit)
@@ -91,20 +92,47 @@ func (s *Store) Search(ctx context.Context, m Match, limit int) ([]Record, error
 	if listed, err := s.Listed(ctx); err != nil || !listed {
 		return nil, cmp.Or(err, ErrNotListed)
 	}
+	l, err := s.listFor(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	step := scanCount
+	if !m.byRecord() && m.Status == subscriber.Status(l) {
+		step = limit // nearly all of them match
+	}
 	var all []Record
-	err := s.eachBlock(ctx, m.Prefix, m.After, func(imsis []identity.IMSI) (bool, error) {
-		if !m.byProfile() {
-			imsis = imsis[:min(len(imsis), limit-len(all))]
-		}
-		page, err := s.LoadMany(ctx, imsis)
-		for _, r := range page {
-			if len(all) < limit && m.Matches(r) {
-				all = append(all, r)
+	err = s.eachBlock(ctx, l, m.Prefix, m.After, func(imsis []identity.IMSI) (bool, error) {
+		for chunk := range slices.Chunk(imsis, step) {
+			page, err := s.LoadMany(ctx, chunk)
+			if err != nil {
+				return false, err
+			}
+			for _, r := range page {
+				if len(all) < limit && m.Matches(r) {
+					all = append(all, r)
+				}
+			}
+			if len(all) == limit {
+				return false, nil
 			}
 		}
-		return len(all) < limit, err
+		return true, nil
 	})
 	return all, err
+}
+
+// listFor is the list in which a match is to be looked for: that of its status, unless templates give SIMs theirs.
+func (s *Store) listFor(ctx context.Context, m Match) (list, error) {
+	if m.Status == "" {
+		return everySIM, nil
+	}
+	t, err := s.Templates(ctx)
+	for _, p := range t.Profiles {
+		if p.Status != "" {
+			return everySIM, err
+		}
+	}
+	return list(m.Status), err
 }
 
 func (s *Store) searchAtNode(ctx context.Context, m Match, limit int) ([]Record, error) {

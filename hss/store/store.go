@@ -367,13 +367,15 @@ func (s *Store) Remove(ctx context.Context, imsi identity.IMSI) (mme, sgsn subsc
 	mme, sgsn, err = decodeBoth(answer)
 	err = errors.Join(errProfile, err)
 	s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) {
-		delist(ctx, pipe, imsi)
+		everySIM.delist(ctx, pipe, imsi)
+		listOf(p).delist(ctx, pipe, imsi)
 		s.reindex(ctx, pipe, imsi, p, subscriber.Profile{})
 	})
 	if w, err := s.stored(ctx, imsi); err == nil { // put in again meanwhile: what was just taken out may be the new one's
 		if next, err := decodeProfile(w.profile); err == nil {
 			s.indexed(ctx, func(ctx context.Context, pipe redis.Pipeliner) {
-				enlist(ctx, pipe, []identity.IMSI{imsi})
+				everySIM.enlist(ctx, pipe, imsi)
+				listOf(next).enlist(ctx, pipe, imsi)
 				s.reindex(ctx, pipe, imsi, subscriber.Profile{}, next)
 			})
 		}
