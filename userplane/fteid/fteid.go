@@ -7,7 +7,8 @@
 // no live entry: the data path compares all 32 bits.
 //
 // An explicit TEID whose slot another has is displaced: the data path finds it through a directory, in some slot that
-// is not in use. So only a TEID that is in use itself is refused, and there are never more of them than slots.
+// is not in use. So is one whose slot rests: else a claim would end the rest. So only a TEID that is in use itself is refused,
+// and there are never more of them than slots.
 package fteid
 
 import (
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/xepc/xepc/pkg/pfcp"
+	"github.com/xepc/xepc/userplane/slots"
 )
 
 // Errors of an Allocator.
@@ -47,19 +49,27 @@ type Allocator struct {
 	rest  time.Duration // from release to reuse
 	start time.Time     // origin of the stamps
 
-	teids  []uint32 // by slot: the last TEID given out, or the one before the first
-	states []state  // by slot
-	stamps []uint32 // by slot: when it was released, milliseconds since start
-	free   bitmap   // slots in stateFree
-	queue  []rested // in stateResting, oldest first; an entry whose slot was claimed since is stale
-	live   int      // TEIDs, displaced ones among them
+	teids  []uint32  // by slot: the last TEID given out, or the one before the first
+	states []state   // by slot
+	free   slots.Set // in stateFree
+	queue  []rested  // TEIDs, oldest first
+	live   int       // TEIDs, displaced ones among them
 
-	displaced map[uint32]struct{} // explicit TEIDs whose slot another had
+	displaced map[uint32]displaced
+	strays    int // displaced TEIDs that are live
 }
 
+// rested is a TEID that nobody gets for a while.
 type rested struct {
-	slot  uint32
-	stamp uint32
+	teid  uint32
+	stamp uint32 // when it was released, milliseconds since start
+}
+
+// displaced is an explicit TEID whose slot was another's or rested. It is none of its slot's until it is not live, and does
+// not rest.
+type displaced struct {
+	live  bool
+	rests uint32 // times that it stands in the queue
 }
 
 // Counts of an Allocator's slots. Free + Live + Resting is the size of the slice.
@@ -67,43 +77,48 @@ type Counts struct {
 	Free, Live, Resting int
 }
 
-// New makes an allocator of that many slots, a power of two. Random is any random number: it decides with which
-// generation each slot begins. It fails when slots is not a power of two or above MaxSlots.
-func New(slots int, rest time.Duration, random uint32, now time.Time) (*Allocator, error) {
-	if slots < 1 || slots > MaxSlots || slots&(slots-1) != 0 {
-		return nil, fmt.Errorf("%d slots: must be a power of two up to %d", slots, MaxSlots)
+// New makes an allocator of size slots, a power of two. Random is any random number: it decides with which
+// generation each slot begins. It fails when size is not a power of two or above MaxSlots.
+func New(size int, rest time.Duration, random uint32, now time.Time) (*Allocator, error) {
+	if size < 1 || size > MaxSlots || size&(size-1) != 0 {
+		return nil, fmt.Errorf("%d slots: must be a power of two up to %d", size, MaxSlots)
 	}
 	a := &Allocator{
-		mask: uint32(slots - 1), rest: rest, start: now,
-		teids:  make([]uint32, slots),
-		states: make([]state, slots),
-		stamps: make([]uint32, slots),
-		free:   newBitmap(slots),
+		mask: uint32(size - 1), rest: rest, start: now,
+		teids:  make([]uint32, size),
+		states: make([]state, size),
+		free:   slots.New(size),
 	}
 	for slot := range a.teids {
 		a.teids[slot] = random&^a.mask | uint32(slot)
-		a.free.set(uint32(slot))
+		a.free.Add(uint32(slot))
 	}
 	return a, nil
 }
 
 // Take allocates the lowest slot that is free and has rested, so that live slots stay dense and the data path's
-// array small in the cache. It returns ErrNoSlot when there is none.
+// array small in the cache. One whose next TEID somebody has claimed is passed over, and has another one the next time: who
+// chooses TEIDs keeps nobody from a slot, and each that is passed over was claimed once. It returns ErrNoSlot when there is
+// none, which cannot be while Counts has a free one.
 func (a *Allocator) Take(now time.Time) (pfcp.TEID, error) {
 	a.wake(now)
-	slot, ok := a.free.lowest()
-	if !ok || a.full() {
+	if a.full() || a.free.Len() == 0 {
 		return 0, ErrNoSlot
 	}
-	teid := a.teids[slot]
 	for range 1 << bits.LeadingZeros32(a.mask) {
-		teid += a.mask + 1 // the next generation; wraps
-		if _, displaced := a.displaced[teid]; teid != 0 && !displaced {
-			a.occupy(slot, teid)
-			return pfcp.TEID(teid), nil
+		for slot, ok := a.free.From(0); ok; slot, ok = a.free.From(slot + 1) {
+			teid := a.teids[slot] + a.mask + 1 // the next generation; wraps
+			if teid == 0 {
+				teid = a.mask + 1
+			}
+			a.teids[slot] = teid
+			if _, claimed := a.displaced[teid]; !claimed {
+				a.occupy(slot, teid)
+				return pfcp.TEID(teid), nil
+			}
 		}
 	}
-	return 0, ErrNoSlot // somebody has claimed every generation of it
+	return 0, ErrNoSlot // somebody has claimed every generation of all of them
 }
 
 // Claim takes exactly this TEID: restoration, a start from the journal, or a control plane that chooses. Its
@@ -120,45 +135,55 @@ func (a *Allocator) Claim(teid pfcp.TEID, now time.Time) error {
 	}
 	a.wake(now)
 	slot := uint32(teid) & a.mask
-	if a.states[slot] != stateLive {
+	if a.states[slot] == stateFree {
 		a.occupy(slot, uint32(teid))
 		return nil
 	}
 	if a.displaced == nil {
-		a.displaced = map[uint32]struct{}{}
+		a.displaced = map[uint32]displaced{}
 	}
-	a.displaced[uint32(teid)] = struct{}{}
+	a.displaced[uint32(teid)] = displaced{live: true, rests: a.displaced[uint32(teid)].rests}
+	a.strays++
 	a.live++
 	return nil
 }
 
-// Release ends the use of a live TEID; its slot rests. Releasing what is not live does nothing and returns
+// Release ends the use of a live TEID; it rests, and its slot with it. Releasing what is not live does nothing and returns
 // false.
 func (a *Allocator) Release(teid pfcp.TEID, now time.Time) bool {
-	slot, direct, ok := a.vacate(teid)
-	if direct {
-		a.states[slot] = stateResting
-		a.stamps[slot] = a.stamp(now)
-		a.queue = append(a.queue, rested{slot, a.stamps[slot]})
+	if !a.Live(teid) {
+		return false
 	}
-	return ok
+	if a.direct(teid) {
+		a.states[uint32(teid)&a.mask] = stateResting
+	} else {
+		a.strays--
+		a.displaced[uint32(teid)] = displaced{rests: a.displaced[uint32(teid)].rests + 1}
+	}
+	a.live--
+	a.queue = append(a.queue, rested{uint32(teid), a.stamp(now)})
+	return true
 }
 
-// Untake gives back what a refused request took: nobody has heard of the TEID, so its slot need not rest. Else a
+// Untake gives back what a refused request took: nobody has heard of the TEID, so it need not rest. Else a
 // control plane whose requests are refused could use up the slice.
 func (a *Allocator) Untake(teid pfcp.TEID) bool {
-	slot, direct, ok := a.vacate(teid)
-	if direct {
-		a.states[slot] = stateFree
-		a.free.set(slot)
+	if !a.Live(teid) {
+		return false
 	}
-	return ok
+	if a.direct(teid) {
+		a.makeFree(uint32(teid) & a.mask)
+	} else {
+		a.strays--
+		a.keep(uint32(teid), displaced{rests: a.displaced[uint32(teid)].rests})
+	}
+	a.live--
+	return true
 }
 
 // Live says whether exactly this TEID is in use.
 func (a *Allocator) Live(teid pfcp.TEID) bool {
-	_, displaced := a.displaced[uint32(teid)]
-	return displaced || a.direct(teid)
+	return a.displaced[uint32(teid)].live || a.direct(teid)
 }
 
 // direct says whether this TEID is in use, in its own slot.
@@ -172,43 +197,46 @@ func (a *Allocator) full() bool { return a.live >= len(a.teids) }
 
 // Counts returns how many slots are free, live and resting.
 func (a *Allocator) Counts() Counts {
-	c := Counts{Live: a.live, Free: max(a.free.count-len(a.displaced), 0)}
+	c := Counts{Live: a.live, Free: max(a.free.Len()-a.strays, 0)}
 	c.Resting = len(a.teids) - c.Live - c.Free
 	return c
 }
 
 func (a *Allocator) occupy(slot, teid uint32) {
-	a.free.clear(slot)
+	a.free.Remove(slot)
 	a.states[slot] = stateLive
 	a.teids[slot] = teid
 	a.live++
 }
 
-// vacate ends the use of a TEID; direct says that it was in its own slot.
-func (a *Allocator) vacate(teid pfcp.TEID) (slot uint32, direct, ok bool) {
-	if !a.Live(teid) {
-		return 0, false, false
-	}
-	a.live--
-	if a.direct(teid) {
-		return uint32(teid) & a.mask, true, true
-	}
-	if delete(a.displaced, uint32(teid)); len(a.displaced) == 0 {
-		a.displaced = nil
-	}
-	return 0, false, true
+func (a *Allocator) makeFree(slot uint32) {
+	a.states[slot] = stateFree
+	a.free.Add(slot)
 }
 
-// wake frees the slots that have rested long enough.
+// keep remembers a displaced TEID as long as it is live or rests.
+func (a *Allocator) keep(teid uint32, d displaced) {
+	if d != (displaced{}) {
+		a.displaced[teid] = d
+		return
+	}
+	if delete(a.displaced, teid); len(a.displaced) == 0 {
+		a.displaced = nil
+	}
+}
+
+// wake frees what has rested long enough.
 func (a *Allocator) wake(now time.Time) {
 	stamp := a.stamp(now)
 	need := uint32(a.rest.Milliseconds())
 	n := 0
 	for ; n < len(a.queue) && stamp-a.queue[n].stamp >= need; n++ {
-		r := a.queue[n]
-		if a.states[r.slot] == stateResting && a.stamps[r.slot] == r.stamp {
-			a.states[r.slot] = stateFree
-			a.free.set(r.slot)
+		teid := a.queue[n].teid
+		if d := a.displaced[teid]; d.rests > 0 {
+			d.rests--
+			a.keep(teid, d)
+		} else {
+			a.makeFree(teid & a.mask)
 		}
 	}
 	if a.queue = a.queue[n:]; len(a.queue) == 0 {
@@ -223,57 +251,4 @@ func (a *Allocator) stamp(now time.Time) uint32 {
 		now = a.start
 	}
 	return uint32(now.Sub(a.start).Milliseconds())
-}
-
-// bitmap is a set of slots that finds its lowest member in a few steps: level 0 has a bit per slot, each level
-// above a bit per word of the one below that is not empty.
-type bitmap struct {
-	levels [][]uint64
-	count  int
-}
-
-func newBitmap(slots int) bitmap {
-	var b bitmap
-	for n := slots; ; {
-		n = (n + 63) / 64
-		b.levels = append(b.levels, make([]uint64, n))
-		if n == 1 {
-			return b
-		}
-	}
-}
-
-func (b *bitmap) set(i uint32) {
-	if b.levels[0][i/64]&(1<<(i%64)) == 0 {
-		b.count++
-	}
-	for _, level := range b.levels {
-		level[i/64] |= 1 << (i % 64)
-		i /= 64
-	}
-}
-
-func (b *bitmap) clear(i uint32) {
-	if b.levels[0][i/64]&(1<<(i%64)) != 0 {
-		b.count--
-	}
-	for _, level := range b.levels {
-		level[i/64] &^= 1 << (i % 64)
-		if level[i/64] != 0 {
-			return
-		}
-		i /= 64
-	}
-}
-
-func (b *bitmap) lowest() (uint32, bool) {
-	var i uint32
-	for l := len(b.levels) - 1; l >= 0; l-- {
-		word := b.levels[l][i]
-		if word == 0 {
-			return 0, false
-		}
-		i = i*64 + uint32(bits.TrailingZeros64(word))
-	}
-	return i, true
 }

@@ -156,16 +156,18 @@ func TestLiveTEIDsAreNeverShared(t *testing.T) {
 		a, err := New(slots, Rest, rapid.Uint32Max(1<<9).Draw(t, "random"), epoch) // so that claims meet our own
 		require.NoError(t, err)
 		live := map[pfcp.TEID]bool{} // and whether it is direct
+		now := epoch
+		released := map[pfcp.TEID]time.Time{}
+		slotRests := map[pfcp.TEID]time.Time{}
 		direct := func(teid pfcp.TEID) bool {
+			slot := teid & pfcp.TEID(slots-1)
 			for other, own := range live {
-				if own && (other^teid)&pfcp.TEID(slots-1) == 0 {
+				if own && other&pfcp.TEID(slots-1) == slot {
 					return false
 				}
 			}
-			return true
+			return !now.Before(slotRests[slot])
 		}
-		released := map[pfcp.TEID]time.Time{}
-		now := epoch
 		check := func(teid pfcp.TEID) {
 			require.NotZero(t, teid)
 			require.NotContains(t, live, teid)
@@ -174,17 +176,17 @@ func TestLiveTEIDsAreNeverShared(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"take": func(t *rapid.T) {
+				free := a.Counts().Free
 				teid, err := a.Take(now)
 				if err != nil {
+					require.Zero(t, free)
 					return
 				}
-				require.True(t, direct(teid), "our own have their own slots")
-				check(teid)
-				for old, when := range released {
-					if (uint32(old)^uint32(teid))&uint32(slots-1) == 0 {
-						require.GreaterOrEqual(t, now.Sub(when), Rest)
-					}
+				require.True(t, direct(teid), "our own have their own slots, which have rested")
+				if when, known := released[teid]; known {
+					require.GreaterOrEqual(t, now.Sub(when), Rest)
 				}
+				check(teid)
 			},
 			"claim": func(t *rapid.T) {
 				teid := pfcp.TEID(rapid.Uint32Max(1<<9).Draw(t, "teid"))
@@ -193,22 +195,13 @@ func TestLiveTEIDsAreNeverShared(t *testing.T) {
 				switch {
 				case teid == 0:
 					require.ErrorIs(t, err, ErrZeroTEID)
-					return
 				case taken:
 					require.ErrorIs(t, err, ErrTaken)
-					return
 				case len(live) == slots:
 					require.ErrorIs(t, err, ErrNoSlot)
-					return
-				}
-				require.NoError(t, err)
-				if check(teid); !live[teid] {
-					return
-				}
-				for old := range released { // a claim ends the rest of its slot
-					if (uint32(old)^uint32(teid))&uint32(slots-1) == 0 {
-						delete(released, old)
-					}
+				default:
+					require.NoError(t, err)
+					check(teid)
 				}
 			},
 			"release": func(t *rapid.T) {
@@ -216,9 +209,18 @@ func TestLiveTEIDsAreNeverShared(t *testing.T) {
 					require.True(t, a.Release(teid, now))
 					require.False(t, a.Live(teid))
 					delete(live, teid)
+					released[teid] = now
 					if own {
-						released[teid] = now
+						slotRests[teid&pfcp.TEID(slots-1)] = now.Add(Rest)
 					}
+					return
+				}
+			},
+			"untake": func(t *rapid.T) {
+				for teid := range live {
+					require.True(t, a.Untake(teid))
+					require.False(t, a.Live(teid))
+					delete(live, teid)
 					return
 				}
 			},
@@ -234,4 +236,83 @@ func TestLiveTEIDsAreNeverShared(t *testing.T) {
 			},
 		})
 	})
+}
+
+// TestNobodyClaimsASlotAwayFromOthers has somebody claim what others would get next: all TEIDs of the lowest slots, and then
+// the next one of every slot.
+func TestNobodyClaimsASlotAwayFromOthers(t *testing.T) {
+	const slots = 1 << 18 // 16384 TEIDs each
+	for name, claims := range map[string]func(n uint32) uint32{
+		"every TEID of slot after slot": func(n uint32) uint32 { return n<<18 | n>>14 },
+		"the next TEID of every slot":   func(n uint32) uint32 { return 8<<18 | n },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := allocator(t, slots, 7<<18)
+			const half = slots / 2
+			claimed := map[pfcp.TEID]bool{}
+			for n := range uint32(half) {
+				if teid := pfcp.TEID(claims(n)); teid != 0 {
+					require.NoError(t, a.Claim(teid, at(0)))
+					claimed[teid] = true
+				}
+			}
+			for teid := range claimed { // those in their own slots; they are claimed again while these rest
+				if a.direct(teid) {
+					require.True(t, a.Release(teid, at(0)))
+					require.NoError(t, a.Claim(teid, at(0)))
+				}
+			}
+			free := a.Counts().Free
+			require.Equal(t, slots-len(claimed)-a.Counts().Resting, free)
+			for n := range slots - len(claimed) {
+				teid, err := a.Take(at(time.Hour))
+				require.NoError(t, err, n)
+				require.False(t, claimed[teid])
+			}
+			_, err := a.Take(at(time.Hour))
+			require.ErrorIs(t, err, ErrNoSlot)
+		})
+	}
+}
+
+// TestARefusedClaimEndsNoRest: else the next subscriber might get a TEID that has just been somebody's.
+func TestARefusedClaimEndsNoRest(t *testing.T) {
+	a := allocator(t, 2, 8)
+	teid, err := a.Take(at(0))
+	require.NoError(t, err)
+	_, err = a.Take(at(0))
+	require.NoError(t, err)
+	require.True(t, a.Release(teid, at(0)))
+	require.NoError(t, a.Claim(teid-2, at(time.Second)))
+	require.True(t, a.Untake(teid-2))
+	_, err = a.Take(at(time.Second))
+	require.ErrorIs(t, err, ErrNoSlot)
+	again, err := a.Take(at(Rest))
+	require.NoError(t, err)
+	require.Equal(t, teid+2, again)
+}
+
+// TestAnExplicitTEIDRestsToo: whoever chose it, the next of its slot is another.
+func TestAnExplicitTEIDRestsToo(t *testing.T) {
+	a := allocator(t, 2, 0)
+	teid, err := a.Take(at(0))
+	require.NoError(t, err)
+	next := teid + 2
+	require.NoError(t, a.Claim(next, at(0)))
+	require.True(t, a.Release(teid, at(0)))
+	require.True(t, a.Release(next, at(50*time.Second)))
+	for range 2 { // once more, while it rests
+		require.NoError(t, a.Claim(next, at(51*time.Second)))
+		require.True(t, a.Release(next, at(51*time.Second)))
+	}
+	first, err := a.Take(at(Rest))
+	require.NoError(t, err)
+	second, err := a.Take(at(Rest))
+	require.NoError(t, err)
+	require.NotContains(t, []pfcp.TEID{first, second}, next)
+	require.True(t, a.Release(first, at(Rest)))
+	require.True(t, a.Release(second, at(Rest)))
+	_, err = a.Take(at(3 * Rest))
+	require.NoError(t, err)
+	require.Empty(t, a.displaced, "nothing is remembered for ever")
 }
