@@ -162,11 +162,6 @@ func (d *Datapath) planPut(p *plan, e session.Entry, overwrite bool) error {
 		if !byTEID(e.Key) {
 			p.arriving = append(p.arriving, route{d.tables.numbers[e.Key.Instance], e.Key.UE})
 		}
-		if d.grace.rests(at) {
-			if err := d.grace.settle(); err != nil {
-				return err
-			}
-		}
 	} else if held := d.tables.origin(at).Seid; held != c.origin.Seid && !overwrite {
 		return fmt.Errorf("%w: session %#x has it", ErrSlotTaken, held)
 	}

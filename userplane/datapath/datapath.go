@@ -21,6 +21,7 @@ import (
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
+	"github.com/xepc/xepc/userplane/slots"
 )
 
 // Errors returned by Open, OpenReader, Apply and Usage.
@@ -132,10 +133,7 @@ type Datapath struct {
 	blockKeys     []uint64       // by block: its key in the directory; 0: none
 	sweep         uint           // calls of Exceeded
 	singlesIn     map[uint64]int // UEs outside of the block of their address, by its key
-	occupied      uint32         // slots of UE addresses
-	lastFree      uint32         // slot that freeSlot came to
-	singles       []uint32       // slots that UEs outside of blocks have let go of, oldest first; some may be in use again
-	displaced     map[uint32]uint32
+	free          [2]slots.Set   // of uplink and downlink: slots without entry that do not rest
 	routes        map[route]uint32
 	framed        map[uint32][]route // by slot
 	peerPool      *pool

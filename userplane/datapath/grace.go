@@ -48,10 +48,11 @@ type grace struct {
 	resting map[place]struct{} // since the last barrier began
 	waiting map[place]struct{} // what the running barrier is for; nil: none runs
 	barrier func() error       // returns after every program that ran when it was called
+	rested  func(place)        // hears of what rests no more
 }
 
-func newGrace(barrier func() error) *grace {
-	return &grace{resting: map[place]struct{}{}, barrier: barrier}
+func newGrace(barrier func() error, rested func(place)) *grace {
+	return &grace{resting: map[place]struct{}{}, barrier: barrier, rested: rested}
 }
 
 func (g *grace) rest(p place) { g.resting[p] = struct{}{} }
@@ -70,6 +71,8 @@ func (g *grace) settle() error {
 	if err := g.barrier(); err != nil {
 		return err
 	}
+	g.wake(g.waiting)
+	g.wake(g.resting)
 	clear(g.resting)
 	g.waiting = nil
 	return nil
@@ -98,8 +101,16 @@ func (g *grace) end(err error) {
 		for p := range g.waiting {
 			g.resting[p] = struct{}{}
 		}
+	} else {
+		g.wake(g.waiting)
 	}
 	g.waiting = nil
+}
+
+func (g *grace) wake(places map[place]struct{}) {
+	for p := range places {
+		g.rested(p)
+	}
 }
 
 // membarrier commands of linux/membarrier.h.

@@ -181,7 +181,7 @@ func (d *Datapath) reserveBeside(p *plan, key session.Key) (at place, err error)
 		if d.tables.teids.find(dirKey) == nil {
 			return d.reserveTEID(p, key)
 		}
-		if at, err = d.freeTEID(p, key); err == nil {
+		if at, err = d.reserveStray(p, key); err == nil {
 			p.moves = append(p.moves, move{directory: &d.tables.teids, key: dirKey, to: at.index})
 		}
 		return at, err
@@ -193,8 +193,8 @@ func (d *Datapath) reserveBeside(p *plan, key session.Key) (at place, err error)
 	if d.tables.hosts.find(dirKey) == nil {
 		return d.reserveHost(p, key)
 	}
-	if at, err = d.freeSlot(p, key); err == nil {
-		d.occupy(p, at, key)
+	if at, err = d.reserveStray(p, key); err == nil {
+		d.countUE(p, at, key)
 		p.moves = append(p.moves, move{directory: &d.tables.hosts, key: dirKey, to: at.index})
 	}
 	return at, err

@@ -19,6 +19,7 @@ import (
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
+	"github.com/xepc/xepc/userplane/slots"
 )
 
 // Open makes the maps and attaches the program, or adopts both from cfg.PinDir without losing a packet or a count.
@@ -46,11 +47,12 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	}
 	visits := newVisitor()
 	d := &Datapath{
-		cfg: cfg, log: log, lock: lock, ns: netns.None(), grace: newGrace(visits.wait), visits: visits,
+		cfg: cfg, log: log, lock: lock, ns: netns.None(), visits: visits,
 		endsKick: make(chan struct{}, 1), links: map[int]link.Link{}, portKeys: map[uint64]bool{}, plugged: map[string]int{},
 		unusable: map[string]string{}, addressless: map[Port]bool{}, shown: map[uint32]pgwuInstance{},
 		devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{},
 	}
+	d.grace = newGrace(visits.wait, d.rested)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -299,7 +301,7 @@ func (d *Datapath) describeInstance(in Instance) error {
 
 // newIndices makes what this process remembers of the tables, empty.
 func (d *Datapath) newIndices() {
-	d.singlesIn, d.displaced = map[uint64]int{}, map[uint32]uint32{}
+	d.singlesIn = map[uint64]int{}
 	d.routes, d.framed = map[route]uint32{}, map[uint32][]route{}
 	d.meterIndex, d.cellIndex = map[session.MeterID]*sharedMeter{}, map[session.CellID]uint32{}
 	d.peerIndex = map[peerKey]uint32{}
@@ -336,6 +338,19 @@ func (d *Datapath) adoptUEs() {
 	}
 }
 
+// adoptFree learns which slots are free.
+func (d *Datapath) adoptFree() {
+	for kind := range placeKind(len(d.free)) {
+		entries := len(d.tables.table(place{kind: kind}).slots)
+		d.free[kind] = slots.New(entries)
+		for slot := range uint32(entries) {
+			if at := (place{kind, slot}); d.tables.keyAt(at) == 0 {
+				d.free[kind].Add(slot)
+			}
+		}
+	}
+}
+
 // adoptEntries learns from the tables which blocks and peers their entries hold, and clears what a daemon left half
 // made.
 func (d *Datapath) adoptEntries() {
@@ -355,6 +370,7 @@ func (d *Datapath) adoptEntries() {
 		d.blockKeys[block] = cell.Key
 	}
 	d.adoptUEs()
+	d.adoptFree()
 	for i := range d.tables.peers.slots {
 		if key := peerOf(&d.tables.peers.slots[i]); key.remote.IsValid() {
 			d.peerPool.adopt(uint32(i))

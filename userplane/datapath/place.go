@@ -104,10 +104,10 @@ func (d *Datapath) reserve(p *plan, key session.Key) (place, error) {
 func (d *Datapath) reserveTEID(p *plan, key session.Key) (place, error) {
 	slice := d.tables.service(key.Local)
 	at := place{placeUplink, slice.Base + uint32(key.TEID)&slice.Mask}
-	if d.tables.keyAt(at) == 0 && !p.taken.has(at) {
-		return at, nil
+	if d.isFree(p, at) {
+		return at, d.occupy(p, at)
 	}
-	at, err := d.freeTEID(p, key)
+	at, err := d.reserveStray(p, key)
 	if err != nil {
 		return at, err
 	}
@@ -117,20 +117,6 @@ func (d *Datapath) reserveTEID(p *plan, key session.Key) (place, error) {
 	}
 	p.undo = append(p.undo, func() { d.tables.teids.remove(dirKey) })
 	return at, nil
-}
-
-// freeTEID is a free slot of a slice. From the top: our own TEIDs begin at the bottom.
-func (d *Datapath) freeTEID(p *plan, key session.Key) (place, error) {
-	slice := d.tables.service(key.Local)
-	size := slice.Mask + 1
-	for range size {
-		d.displaced[slice.Base]++
-		at := place{placeUplink, slice.Base + slice.Mask - d.displaced[slice.Base]%size}
-		if d.tables.keyAt(at) == 0 && !p.taken.has(at) {
-			return at, nil
-		}
-	}
-	return place{}, fmt.Errorf("%w: all %d TEIDs of slice %v are in use", ErrTableFull, size, key.Local)
 }
 
 const (
@@ -149,8 +135,8 @@ func (d *Datapath) reserveUE(p *plan, key session.Key) (at place, err error) {
 	if block != nil {
 		at = place{placeDownlink, block.Value + lastOctet(key.UE)}
 		if d.isFree(p, at) {
-			d.occupy(p, at, key)
-			return at, nil
+			d.countUE(p, at, key)
+			return at, d.occupy(p, at)
 		}
 	}
 	return d.reserveHost(p, key)
@@ -172,63 +158,91 @@ func (d *Datapath) blockOf(p *plan, key uint64) (*pgwuCell, error) {
 
 // reserveHost takes a slot that the directory of hosts leads to.
 func (d *Datapath) reserveHost(p *plan, key session.Key) (place, error) {
-	at, err := d.freeSlot(p, key)
+	at, err := d.reserveStray(p, key)
 	if err != nil {
 		return at, err
 	}
+	d.countUE(p, at, key)
 	dirKey := hostKey(d.tables.numbers[key.Instance], key.UE)
 	if err := d.tables.hosts.insert(dirKey, at.index, 0, d.grace.barrier); err != nil {
 		return at, err
 	}
 	p.undo = append(p.undo, func() { d.tables.hosts.remove(dirKey) })
-	d.occupy(p, at, key)
 	return at, nil
 }
 
 func (d *Datapath) reserveRouted(p *plan, key session.Key) (place, error) {
-	at, err := d.freeSlot(p, key)
+	at, err := d.reserveStray(p, key)
 	if err != nil {
 		return at, err
 	}
-	d.occupy(p, at, key)
+	d.countUE(p, at, key)
 	return at, d.leadTo(p, route{d.tables.numbers[key.Instance], key.UE}, at.index)
 }
 
+// isFree says whether a slot has no entry, and gets none by the plan; it may rest.
 func (d *Datapath) isFree(p *plan, at place) bool { return d.tables.keyAt(at) == 0 && !p.taken.has(at) }
 
-// freeSlot is any slot that is free, but the one that the address would have in a block: the one let go of longest ago, so that
-// they stay close together, or the next from the top, since blocks begin at the bottom.
-func (d *Datapath) freeSlot(p *plan, key session.Key) (at place, err error) {
-	fits := func(slot uint32) bool {
-		at = place{placeDownlink, slot}
-		return d.isFree(p, at) && (isRouted(key) || isStray(at, key.UE))
-	}
-	for len(d.singles) > 0 {
-		slot := d.singles[0]
-		if d.singles = d.singles[1:]; len(d.singles) == 0 {
-			d.singles = nil
+// reserveStray takes a slot for an entry that cannot have the one that its key names.
+func (d *Datapath) reserveStray(p *plan, key session.Key) (place, error) {
+	at, ok := d.freeSlot(key)
+	if !ok { // but perhaps some that rest
+		if err := d.grace.settle(); err != nil {
+			return at, err
 		}
-		if fits(slot) {
-			return at, nil
+		if at, ok = d.freeSlot(key); !ok {
+			return at, fmt.Errorf("%w: all slots of %v are in use", ErrTableFull, at.kind)
 		}
 	}
-	slots := uint32(len(d.tables.downlink.slots))
-	for _, rested := range []bool{true, false} { // one that rests would have to be waited for
-		for n := uint32(0); n < slots && d.occupied < slots; n++ {
-			d.lastFree = (d.lastFree + slots - 1) % slots
-			if fits(d.lastFree) && (!rested || !d.grace.rests(at)) {
-				return at, nil
-			}
+	return at, d.occupy(p, at)
+}
+
+// freeSlot is the highest slot that is free, but the one that a UE's address would have in a block. From the top, since address
+// blocks and the TEIDs that we choose begin at the bottom.
+func (d *Datapath) freeSlot(key session.Key) (at place, ok bool) {
+	at, first := place{placeDownlink, uint32(len(d.tables.downlink.slots)) - 1}, uint32(0)
+	if byTEID(key) {
+		slice := d.tables.service(key.Local)
+		at, first = place{placeUplink, slice.Base + slice.Mask}, slice.Base
+	}
+	for {
+		if at.index, ok = d.free[at.kind].UpTo(at.index); !ok || at.index < first {
+			return at, false
+		}
+		if byTEID(key) || isRouted(key) || isStray(at, key.UE) {
+			return at, true
+		}
+		if at.index == first {
+			return at, false
+		}
+		at.index--
+	}
+}
+
+// occupy takes a slot, when programs are done that saw what it held, until the plan is undone or its entry goes.
+func (d *Datapath) occupy(p *plan, at place) error {
+	if d.grace.rests(at) {
+		if err := d.grace.settle(); err != nil {
+			return err
 		}
 	}
-	return at, fmt.Errorf("%w: all %d slots of UE addresses are in use", ErrTableFull, slots)
+	d.free[at.kind].Remove(at.index)
+	p.undo = append(p.undo, func() { d.free[at.kind].Add(at.index) })
+	return nil
+}
+
+// rested makes a slot free that had an entry.
+func (d *Datapath) rested(at place) {
+	if int(at.kind) < len(d.free) {
+		d.free[at.kind].Add(at.index)
+	}
 }
 
 // isStray says whether an entry is not in the block of its address.
 func isStray(at place, ue netip.Prefix) bool { return at.index%blockSize != lastOctet(ue) }
 
-// occupy takes a slot into account, until the plan is undone or vacate.
-func (d *Datapath) occupy(p *plan, at place, key session.Key) {
+// countUE takes an entry into account, until the plan is undone or vacate.
+func (d *Datapath) countUE(p *plan, at place, key session.Key) {
 	number := d.tables.numbers[key.Instance]
 	d.count(at, number, key.UE, isRouted(key))
 	p.undo = append(p.undo, func() { d.discount(at, number, key.UE, isRouted(key)) })
@@ -237,7 +251,6 @@ func (d *Datapath) occupy(p *plan, at place, key session.Key) {
 // count takes an entry into account: its block is held, or it is one outside of blocks. discount undoes that. ue matters unless
 // it is routed.
 func (d *Datapath) count(at place, number uint32, ue netip.Prefix, routed bool) {
-	d.occupied++
 	switch {
 	case routed:
 	case isStray(at, ue):
@@ -248,18 +261,15 @@ func (d *Datapath) count(at place, number uint32, ue netip.Prefix, routed bool) 
 }
 
 func (d *Datapath) discount(at place, number uint32, ue netip.Prefix, routed bool) {
-	d.occupied--
-	if !routed && !isStray(at, ue) {
+	switch {
+	case routed:
+	case !isStray(at, ue):
 		d.blockPool.release(at.index / blockSize)
-		return
-	}
-	d.singles = append(d.singles, at.index)
-	if routed {
-		return
-	}
-	block := blockKey(number, ue)
-	if d.singlesIn[block]--; d.singlesIn[block] == 0 {
-		delete(d.singlesIn, block)
+	default:
+		block := blockKey(number, ue)
+		if d.singlesIn[block]--; d.singlesIn[block] == 0 {
+			delete(d.singlesIn, block)
+		}
 	}
 }
 

@@ -114,6 +114,9 @@ func TestSlotsOfLonelyUEsStayTogether(t *testing.T) {
 		if n >= few {
 			require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{lonely(n - few).Key}}))
 		}
+		if n%10 == 0 {
+			require.NoError(t, w.d.grace.settle()) // as Run does
+		}
 	}
 	slots := len(w.d.tables.downlink.slots)
 	require.Greater(t, rounds, slots)
@@ -164,4 +167,43 @@ func TestDirectoriesGrowUnderTraffic(t *testing.T) {
 	}
 	require.EqualValues(t, maxGenerations, w.d.tables.hosts.used())
 	require.Len(t, w.onlyEntries(), all)
+}
+
+// TestTheLastSlotsAreFound leaves few slots of many, wherever they are: the next that come get just these, though they rest,
+// and are refused when there is none.
+func TestTheLastSlotsAreFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		slots int
+		entry func(n int) session.Entry
+	}{
+		"of UE addresses": {1024, lonely},
+		"of TEIDs that all name one slot": {256, func(n int) session.Entry {
+			return with(uplinkOf(1), func(e *session.Entry) {
+				e.Key.Local, e.Key.TEID, e.Origin.SEID = slice2, pfcp.TEID(256+n*256), pfcp.SEID(1+n)
+			})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			put := func(n int) error { return w.d.Apply(session.Changes{Puts: []session.Entry{c.entry(n)}}) }
+			for n := range c.slots {
+				require.NoError(t, put(n), n)
+			}
+			require.ErrorIs(t, put(c.slots), ErrTableFull)
+			var left []session.Key
+			for n := 3; n < c.slots; n += 50 {
+				left = append(left, c.entry(n).Key)
+			}
+			require.NoError(t, w.d.Apply(session.Changes{Deletes: left}))
+			for n := range left {
+				require.NoError(t, put(c.slots+n), n)
+			}
+			require.ErrorIs(t, put(2*c.slots), ErrTableFull)
+			require.NoError(t, w.d.Close())
+			w.open()
+			require.ErrorIs(t, put(2*c.slots), ErrTableFull, "the next process knows")
+			require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{c.entry(c.slots).Key}}))
+			require.NoError(t, put(2*c.slots))
+		})
+	}
 }

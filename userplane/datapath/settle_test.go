@@ -106,7 +106,7 @@ func TestSettleWithoutVisits(t *testing.T) {
 		barriers = 0
 		v := newVisitor()
 		v.kernel = func() error { barriers++; return nil }
-		return &Datapath{visits: v, grace: newGrace(v.wait)}
+		return &Datapath{visits: v, grace: newGrace(v.wait, func(place) {})}
 	}
 	t.Run("a CPU that does not exist", func(t *testing.T) {
 		d := newDatapath()
