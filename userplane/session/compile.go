@@ -431,8 +431,10 @@ func (c *compiler) uplink(r *Rule, p *PDR, far *FAR) error {
 		if ue6.IsValid() {
 			r.Sources = append(r.Sources, ue6)
 		}
-		if len(r.Sources) > 0 {
-			r.Sources = append(r.Sources, p.Routes...)
+		for _, route := range p.Routes { // those of a family that the UE has no address of lead nowhere: see lead
+			if ue.IsValid() && route.Addr().Is4() || ue6.IsValid() && route.Addr().Is6() {
+				r.Sources = append(r.Sources, route)
+			}
 		}
 	}
 	forwards, err := c.apply(r, far, pfcp.InterfaceCore, pfcp.InterfaceSGiLAN, pfcp.InterfaceCPFunction)

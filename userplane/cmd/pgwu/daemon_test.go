@@ -95,7 +95,7 @@ data_path: {address_blocks: 4, peers: 16}
 `, s.dir), 0o600))
 	s.cp = s.listen(s.sgw, netip.AddrPortFrom(sgwAddr, 8805))
 	s.gtpu = s.listen(s.sgw, netip.AddrPortFrom(sgwAddr, 2152))
-	s.echo()
+	s.echo(s.core)
 	t.Cleanup(func() {
 		if s.process != nil {
 			s.kill(syscall.SIGKILL)
@@ -181,9 +181,9 @@ func (s *site) listen(ns netns.NsHandle, at netip.AddrPort) (conn *net.UDPConn) 
 	return conn
 }
 
-// echo is the server in the core network.
-func (s *site) echo() {
-	conn := s.listen(s.core, serverAddr)
+// echo is the server in a network.
+func (s *site) echo(network netns.NsHandle) {
+	conn := s.listen(network, serverAddr)
 	var ended sync.WaitGroup
 	ended.Go(func() {
 		b := make([]byte, 2048)
