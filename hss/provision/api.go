@@ -35,7 +35,7 @@ func (v *Service) Handler(identify func(*http.Request) (Actor, error), network N
 	cfg.Security = []map[string][]string{{"token": {}}}
 	cfg.Transformers = append(cfg.Transformers, hideValues)
 	api := humago.New(mux, cfg)
-	api.UseMiddleware(v.measure, authorize(api, identify))
+	api.UseMiddleware(v.measure, v.authorize(api, identify))
 	r := routes{v: v, api: api}
 	r.sims()
 	r.simVerbs()
@@ -69,7 +69,7 @@ func (v *Service) measure(ctx huma.Context, next func(huma.Context)) {
 }
 
 // authorize lets those through whose role suffices.
-func authorize(api huma.API, identify func(*http.Request) (Actor, error)) func(huma.Context, func(huma.Context)) {
+func (v *Service) authorize(api huma.API, identify func(*http.Request) (Actor, error)) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, _ := humago.Unwrap(ctx)
 		actor, err := identify(r)
@@ -80,12 +80,16 @@ func authorize(api huma.API, identify func(*http.Request) (Actor, error)) func(h
 		}
 		need, _ := ctx.Operation().Metadata[roleMetadata].(Role)
 		if need == 0 || actor.Role < need {
+			v.audit(As(ctx.Context(), actor), auditVerb(ctx.Operation()), r.URL.Path, "", errors.New("forbidden: may "+actor.Role.String()))
 			_ = huma.WriteErr(api, ctx, http.StatusForbidden, actor.Name+" may "+actor.Role.String()+": this needs "+need.String())
 			return
 		}
 		next(huma.WithContext(ctx, As(ctx.Context(), actor)))
 	}
 }
+
+// auditVerb is an operation's name as the audit log has it.
+func auditVerb(o *huma.Operation) string { return strings.Replace(o.OperationID, "-", ".", 1) }
 
 // Bearer identifies by the token of a request, as the REST API's listener does.
 func (v *Service) Bearer(r *http.Request) (Actor, error) {

@@ -93,6 +93,10 @@ func TestKeysNeverComeBack(t *testing.T) {
 		{http.MethodPost, "/sims", newSIM(imsi2, `,"op":"`+opHex+`"`)},
 		{http.MethodPost, "/import", "imsi,k,opc\n" + imsi2 + "," + kHex + "1," + opcHex + "\n" + imsi1 + "," + opHex + "," + opcHex + "\n"},
 		{http.MethodPost, "/import", "imsi,k,opc\n" + imsi2 + ",\"" + kHex + "x\"," + opcHex + "\n"},
+		{http.MethodPost, "/import", "imsi,iccid,msisdn,opc\n" + kHex + ",1,," + opcHex + "\n" + imsi2 + "," + kHex + "," + opHex + "," + opcHex + "\n"}, // a column off
+		{http.MethodPost, "/sims", newSIM(kHex, "")},
+		{http.MethodPost, "/sims", newSIM(imsi2, `,"card":{"iccid":"`+kHex+`"},"msisdn":"`+opHex+`"`)},
+		{http.MethodGet, "/sims/" + kHex, ""},
 		{http.MethodGet, "/sims", ""},
 		{http.MethodGet, "/sims/" + imsi1, ""},
 		{http.MethodPost, "/sims/" + imsi1 + "/vector", ""},
@@ -107,6 +111,53 @@ func TestKeysNeverComeBack(t *testing.T) {
 	require.Contains(t, everything.String(), imsi1)
 	for _, secret := range []string{kHex, opcHex, opHex} {
 		require.NotContains(t, strings.ToLower(everything.String()), secret[:24])
+	}
+}
+
+// Whoever reads the audit log finds every change and every refused one, with who and what.
+func TestTheAuditLogHasEveryChange(t *testing.T) {
+	b := newBed(t)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, `,"msisdn":"88212"`))
+	b.do(Operate, http.MethodPost, "/sims", newSIM(imsi2, `,"ambr":{"uplink":-1}`)) // no JSON of a SIM: not understood
+	for _, request := range []struct {
+		role               Role
+		method, path, body string
+		status             int
+		verb, object, says string
+	}{
+		{Operate, http.MethodPost, "/sims", newSIM(imsi2, ""), 200, "sim.add", imsi2, "done"},
+		{Operate, http.MethodPost, "/sims", newSIM("999700000000003", `,"msisdn":"88212"`), 409, "sim.add", "999700000000003", "msisdn: 88212 is that of IMSI " + imsi1},
+		{Operate, http.MethodPost, "/sims", newSIM("999700000000003", `,"charging":"x"`), 400, "sim.add", "999700000000003", "charging"},
+		{Operate, http.MethodPost, "/sims", newSIM("9997x", ""), 400, "sim.add", "", "IMSI"},
+		{Operate, http.MethodPatch, "/sims/" + imsi2, `{"msisdn":"88212"}`, 409, "sim.set", imsi2, "msisdn: 88212 is that of IMSI " + imsi1},
+		{Operate, http.MethodPatch, "/sims/" + imsi2, `{"msisdn":"88213"}`, 200, "sim.set", imsi2, "done"},
+		{Operate, http.MethodPatch, "/sims/" + imsi2, `{"charging":"x"}`, 400, "sim.set", imsi2, "charging"},
+		{Read, http.MethodPost, "/sims/" + imsi2 + "/suspend", "", 403, "sim.suspend", Prefix + "/sims/" + imsi2 + "/suspend", "forbidden: may read"},
+		{Operate, http.MethodDelete, "/sims/" + imsi2, "", 403, "sim.remove", Prefix + "/sims/" + imsi2, "forbidden: may operate"},
+		{Operate, http.MethodPost, "/sims/" + imsi2 + "/suspend", "", 200, "sim.suspend", imsi2, "done"},
+		{Operate, http.MethodPost, "/import", "imsi,k,opc\n" + imsi2 + "," + opHex + "," + opcHex + "\n", 200, "sim.import", imsi2 + " to " + imsi2, "done"},
+		{Admin, http.MethodPost, "/restore", `{"sim":{"imsi":"x"}}`, 200, "restore", "", "done"},
+	} {
+		before := len(ok[[]store.Audit](b, http.MethodGet, "/audit?limit=1000", ""))
+		status, text := b.do(request.role, request.method, request.path, request.body)
+		require.Equal(t, request.status, status, "%s %s: %s", request.method, request.path, text)
+		all := ok[[]store.Audit](b, http.MethodGet, "/audit?limit=1000", "")
+		require.Len(t, all, before+1, "%s %s %s", request.method, request.path, request.body)
+		require.Equal(t, []string{request.role.String() + "er", request.verb, request.object}, []string{all[0].Who, all[0].Verb, all[0].Object})
+		require.Contains(t, all[0].Result, request.says)
+		require.NotEmpty(t, all[0].From)
+		require.WithinDuration(t, time.Now(), all[0].At, time.Minute)
+	}
+}
+
+func TestListByTwoNames(t *testing.T) {
+	b := newBed(t)
+	const one, two = "8988211000000000001", "8988211000000000002"
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, `,"msisdn":"88212","card":{"iccid":"`+one+`"}`))
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi2, `,"card":{"iccid":"`+two+`"}`))
+	for range 20 { // as often as it would take for one of the names to be left out by chance
+		require.Empty(t, ok[[]subscriber.Subscriber](b, http.MethodGet, "/sims?msisdn=88212&iccid="+two, ""))
+		require.Len(t, ok[[]subscriber.Subscriber](b, http.MethodGet, "/sims?msisdn=88212&iccid="+one, ""), 1)
 	}
 }
 

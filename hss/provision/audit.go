@@ -21,7 +21,7 @@ func (v *Service) audit(ctx context.Context, verb, object, detail string, err er
 	}
 	v.stats.operations.WithLabelValues(verb, outcome(err)).Inc()
 	a := store.Audit{At: v.now().UTC(), Who: who.Name, From: who.From, Verb: verb, Object: object, Detail: clip(detail), Result: clip(result)}
-	if err := v.store.NoteAudit(ctx, a, v.cfg.AuditEntries); err != nil {
+	if err := v.store.NoteAudit(ctx, a); err != nil {
 		v.log.Warn("an entry of the audit log is here only", "who", a.Who, "from", a.From, "verb", a.Verb, "result", a.Result, "err", err)
 	}
 }

@@ -207,7 +207,7 @@ func (v *Service) restore(ctx context.Context, r io.Reader) (RestoreResult, erro
 	}
 	err = refusal("SIM", group.Wait())
 	slices.Sort(result.Errors)
-	if result.SIMs+result.Templates+result.Equipment+result.Nodes > 0 {
+	if err != nil || result.SIMs+result.Templates+result.Equipment+result.Nodes+len(result.Errors) > 0 {
 		v.audit(ctx, "restore", "", fmt.Sprintf("%d SIMs, %d templates, %d devices, %d nodes; %d SIMs there already, %d refused",
 			result.SIMs, result.Templates, result.Equipment, result.Nodes, result.There, len(result.Errors)), err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 
 	"github.com/xepc/xepc/hss/store"
 )
@@ -18,8 +19,14 @@ type Refused struct {
 func (r *Refused) Error() string { return r.Message }
 
 func refuse(status int, format string, args ...any) error {
-	return &Refused{Status: status, Message: fmt.Sprintf(format, args...)}
+	return &Refused{Status: status, Message: withoutKeys(fmt.Sprintf(format, args...))}
 }
+
+// keyLike are digits of a K or OPc, or most of one, that came in another field's place. Of what has its place in a message only
+// an EID is as long.
+var keyLike = regexp.MustCompile(`[0-9A-Fa-f]{24,}`)
+
+func withoutKeys(s string) string { return keyLike.ReplaceAllString(s, "…") }
 
 func bad(format string, args ...any) error { return refuse(http.StatusBadRequest, format, args...) }
 

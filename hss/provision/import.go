@@ -62,7 +62,7 @@ func (v *Service) importRows(ctx context.Context, r io.Reader, o ImportOptions) 
 			v.stats.rows.WithLabelValues(what).Add(float64(n))
 		}
 	}
-	if !o.DryRun && result.Added+result.Updated > 0 {
+	if !o.DryRun && len(rows) > 0 && result.Added+result.Updated+len(result.Errors) > 0 {
 		v.audit(ctx, "sim.import", fmt.Sprintf("%s to %s", rows[0].new.IMSI, rows[len(rows)-1].new.IMSI),
 			fmt.Sprintf("%d added, %d updated, %d unchanged, %d refused", result.Added, result.Updated, result.Unchanged, len(result.Errors)), nil)
 	}
@@ -70,7 +70,7 @@ func (v *Service) importRows(ctx context.Context, r io.Reader, o ImportOptions) 
 }
 
 func (r *ImportResult) refuse(number int, imsi string, err error) {
-	r.Errors = append(r.Errors, RowError{Row: number, IMSI: imsi, Reason: err.Error()})
+	r.Errors = append(r.Errors, RowError{Row: number, IMSI: withoutKeys(imsi), Reason: withoutKeys(err.Error())})
 }
 
 // readRows parses and checks all rows; those with faults become errors of the result.
@@ -204,7 +204,7 @@ func (v *Service) takenMSISDNs(ctx context.Context, rows []row) (map[int]identit
 			if imsi == r.new.IMSI {
 				continue
 			}
-			if err := v.unique(ctx, r.new); err != nil { // with the records, since an index may be stale
+			if err := v.unique(ctx, r.new.IMSI, r.new.Profile); err != nil { // with the records, since an index may be stale
 				taken[r.number] = imsi
 			}
 			break

@@ -383,6 +383,7 @@ func TestEquipment(t *testing.T) {
 		require.Equal(t, row.status, status, "%s %s %s: %s", row.method, row.path, row.body, text)
 	}
 	entries := ok[[]map[string]any](b, http.MethodGet, "/audit?verb=equipment.set", "")
-	require.Equal(t, "99000085000000 and 1 more", entries[0]["object"])
-	require.Equal(t, "grey", entries[0]["detail"])
+	require.Equal(t, "forbidden: may read", entries[0]["result"])
+	require.Equal(t, "99000085000000 and 1 more", entries[1]["object"])
+	require.Equal(t, "grey", entries[1]["detail"])
 }

@@ -96,6 +96,7 @@ type Service struct {
 
 // New returns provisioning over the store. The error is one of the files that cfg names.
 func New(cfg Config, s *store.Store, p Teller, log *slog.Logger) (*Service, error) {
+	s.LimitAudits(cfg.AuditEntries)
 	v := &Service{cfg: cfg, store: s, teller: p, log: log, now: time.Now, stats: newStats(), jobs: newJobs()}
 	var err error
 	for _, result := range []string{toldDone, toldLater} { // alerts see a step to 1 only from a 0

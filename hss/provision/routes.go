@@ -2,6 +2,7 @@ package provision
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,25 +90,25 @@ func (r routes) sims() {
 
 // list is Search, or Find when a name is given.
 func (v *Service) list(ctx context.Context, m store.Match, msisdn, iccid string, limit int) ([]subscriber.Subscriber, error) {
-	var records []store.Record
-	var err error
-	for by, name := range map[store.Name]string{store.ByMSISDN: strings.TrimPrefix(msisdn, "+"), store.ByICCID: iccid} {
-		if name == "" {
-			continue
+	find := func() ([]store.Record, error) { return v.store.Search(ctx, m, limit) }
+	msisdn = strings.TrimPrefix(msisdn, "+")
+	if by, name := store.ByMSISDN, cmp.Or(msisdn, iccid); name != "" {
+		if msisdn == "" {
+			by = store.ByICCID
 		}
-		imsis, err := v.store.Find(ctx, by, name)
-		if err != nil {
-			return nil, refusal("SIM", err)
+		find = func() ([]store.Record, error) {
+			imsis, err := v.store.Find(ctx, by, name)
+			if err != nil {
+				return nil, err
+			}
+			all, err := v.store.LoadMany(ctx, imsis)
+			all = slices.DeleteFunc(all, func(r store.Record) bool { return !m.Matches(r) || iccid != "" && r.Stored.Card.ICCID != iccid })
+			return all[:min(limit, len(all))], err
 		}
-		if records, err = v.store.LoadMany(ctx, imsis); err != nil {
-			return nil, refusal("SIM", err)
-		}
-		records = slices.DeleteFunc(records, func(r store.Record) bool { return !m.Matches(r) })
 	}
-	if msisdn == "" && iccid == "" {
-		if records, err = v.store.Search(ctx, m, limit); err != nil {
-			return nil, refusal("SIM", err)
-		}
+	records, err := find()
+	if err != nil {
+		return nil, refusal("SIM", err)
 	}
 	all := make([]subscriber.Subscriber, len(records))
 	for i, found := range records {

@@ -62,38 +62,44 @@ func simNamed(imsi identity.IMSI) string { return "SIM has IMSI " + string(imsi)
 
 // add puts one SIM in.
 func (v *Service) add(ctx context.Context, sim NewSIM) (subscriber.Subscriber, error) {
-	n, err := v.read(ctx, sim)
+	imsi, err := v.addOne(ctx, sim)
+	v.audit(ctx, "sim.add", string(imsi), "", err)
 	if err != nil {
 		return subscriber.Subscriber{}, err
 	}
-	if err := v.unique(ctx, n); err != nil {
-		return subscriber.Subscriber{}, err
+	sub, _, err := v.store.Get(ctx, imsi)
+	return sub, refusal(simNamed(imsi), err)
+}
+
+// addOne returns the IMSI, "" when what is given is none.
+func (v *Service) addOne(ctx context.Context, sim NewSIM) (identity.IMSI, error) {
+	n, err := v.read(ctx, sim)
+	if err != nil {
+		return n.IMSI, err
+	}
+	if err := v.unique(ctx, n.IMSI, n.Profile); err != nil {
+		return n.IMSI, err
 	}
 	err = v.store.Add(ctx, n.IMSI, n.Profile, n.Keys, n.SEQ, v.now())
 	if errors.Is(err, store.ErrExists) {
 		err = refuse(http.StatusConflict, "a SIM with IMSI %s exists: remove it first", n.IMSI)
 	}
-	v.audit(ctx, "sim.add", string(n.IMSI), "", err)
-	if err != nil {
-		return subscriber.Subscriber{}, refusal(simNamed(n.IMSI), err)
-	}
-	sub, _, err := v.store.Get(ctx, n.IMSI)
-	return sub, refusal(simNamed(n.IMSI), err)
+	return n.IMSI, refusal(simNamed(n.IMSI), err)
 }
 
 // unique refuses an MSISDN that a SIM on another card has.
-func (v *Service) unique(ctx context.Context, n store.New) error {
-	if n.Profile.MSISDN == "" {
+func (v *Service) unique(ctx context.Context, imsi identity.IMSI, p subscriber.Profile) error {
+	if p.MSISDN == "" {
 		return nil
 	}
-	others, err := v.store.Find(ctx, store.ByMSISDN, string(n.Profile.MSISDN))
+	others, err := v.store.Find(ctx, store.ByMSISDN, string(p.MSISDN))
 	if err != nil {
 		return refusal("SIM", err)
 	}
-	for _, imsi := range others {
-		r, err := v.store.Load(ctx, imsi)
-		if err == nil && imsi != n.IMSI && (r.Stored.Card.ICCID == "" || r.Stored.Card.ICCID != n.Profile.Card.ICCID) {
-			return refuse(http.StatusConflict, "msisdn: %s is that of IMSI %s", n.Profile.MSISDN, imsi)
+	for _, other := range others {
+		r, err := v.store.Load(ctx, other)
+		if err == nil && other != imsi && (r.Stored.Card.ICCID == "" || r.Stored.Card.ICCID != p.Card.ICCID) {
+			return refuse(http.StatusConflict, "msisdn: %s is that of IMSI %s", p.MSISDN, other)
 		}
 	}
 	return nil
@@ -156,7 +162,9 @@ func (v *Service) change(ctx context.Context, verb string, imsi identity.IMSI, s
 		v.audit(ctx, verb, string(imsi), detail, err)
 		return sub, err
 	}
-	return subscriber.Subscriber{}, refusal(simNamed(imsi), store.ErrChanged)
+	err := refusal(simNamed(imsi), store.ErrChanged)
+	v.audit(ctx, verb, string(imsi), "", err)
+	return subscriber.Subscriber{}, err
 }
 
 func (v *Service) changeOnce(ctx context.Context, imsi identity.IMSI, step func(stored, whole subscriber.Profile) (subscriber.Profile, error)) (subscriber.Subscriber, string, error) {
@@ -175,6 +183,11 @@ func (v *Service) changeOnce(ctx context.Context, imsi identity.IMSI, step func(
 	after := subscriber.Subscriber{IMSI: imsi, MME: r.MME, SGSN: r.SGSN}
 	if after.Profile, err = v.check(ctx, next); err != nil {
 		return r.Subscriber, detail, err
+	}
+	if next.MSISDN != r.Stored.MSISDN || next.Card.ICCID != r.Stored.Card.ICCID {
+		if err := v.unique(ctx, imsi, next); err != nil {
+			return r.Subscriber, detail, err
+		}
 	}
 	c := subscriber.Change{IMSI: imsi, At: v.now().UTC(), Before: r.Subscriber, After: after}
 	id := ""

@@ -150,7 +150,7 @@ func (s *Server) noteDevice(ctx context.Context, sub subscriber.Subscriber, side
 		}
 		return s.keep(ctx, q)
 	case verdict == subscriber.DeviceLearned:
-		return s.bind(ctx, sub.IMSI, n.imei)
+		return s.bind(ctx, sub.IMSI, n.host, n.imei)
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func (s *Server) noteGateway(ctx context.Context, sub subscriber.Subscriber, n n
 	if n.apn == "" {
 		return nil
 	}
-	if !sub.Profile.HasAPN(n.apn) {
+	if !sub.Profile.HasAPN(n.apn) && !n.gateway.IsZero() {
 		return &subscriber.Refusal{Cause: subscriber.UnknownEPSSubscription, Err: errors.New("a PDN-GW for an APN that the SIM has not")}
 	}
 	return s.store.PutGateways(ctx, n.imsi, map[string]subscriber.Gateway{n.apn: n.gateway})

@@ -11,6 +11,7 @@ import (
 	"github.com/fiorix/go-diameter/v4/diam/dict"
 	"github.com/stretchr/testify/require"
 
+	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/diameter"
 )
@@ -47,6 +48,10 @@ func TestNotificationsAreStored(t *testing.T) {
 	b.requireExperimental(b.exchange(gateway(b, "internet", "pgw9."+ourRealm)), 5423) // not the node that serves
 	a.requireResult(a.exchange(gateway(a, "", "pgw1."+ourRealm)), diameter.MissingAVP)
 	a.requireExperimental(a.exchange(gateway(a, "another", "pgw1."+ourRealm)), 5420)
+	none := a.nor(nil) // of an APN that was taken away, as MIP6-Agent-Info without members says
+	a.add(none, avp.MIP6AgentInfo, avp.Mbit, 0, group())
+	a.add(none, avp.ServiceSelection, avp.Mbit, 0, datatype.UTF8String("another"))
+	a.requireResult(a.exchange(none), 2001)
 	a.requireResult(a.exchange(gateway(a, "Internet", "pgw1."+ourRealm)), 2001)
 	all, err := h.store.Gateways(context.Background(), imsi)
 	require.NoError(t, err)
@@ -81,6 +86,10 @@ func TestDeviceThatTheSIMIsLockedOutOfIsCancelledAtNOR(t *testing.T) {
 	a := dialMME(t, h.address, mme1)
 	a.requireResult(a.exchange(a.ulr(2)), 2001)
 	require.Equal(t, []string{"35609204079300"}, h.subscriber().Profile.IMEILock.IMEIs, "learned at the first ULR")
+	audits, err := h.store.Audits(t.Context(), store.AuditMatch{Object: string(imsi)}, 10)
+	require.NoError(t, err)
+	require.Len(t, audits, 1)
+	require.Equal(t, []string{"network", mme1, "imei.learn", "imei_lock.imeis: 35609204079300"}, []string{audits[0].Who, audits[0].From, audits[0].Verb, audits[0].Detail})
 	a.requireResult(a.exchange(a.ulr(2)), 2001)
 	a.requireResult(a.exchange(a.nor(map[uint32]datatype.Type{avp.TerminalInformation: terminal("356092040793009")})), 2001) // with a check digit
 	a.send(a.nor(map[uint32]datatype.Type{avp.TerminalInformation: terminal("99000085000000")}))

@@ -201,7 +201,7 @@ func (s *Server) register(ctx context.Context, r locationRequest) (subscriber.Pr
 			return sub.Profile, err
 		}
 		if verdict == subscriber.DeviceLearned {
-			if err := s.bind(ctx, r.imsi, r.registration.IMEI); err != nil {
+			if err := s.bind(ctx, r.imsi, r.registration.Host, r.registration.IMEI); err != nil {
 				return sub.Profile, err
 			}
 			continue
@@ -254,7 +254,7 @@ func (s *Server) swap(ctx context.Context, sub subscriber.Subscriber, rev store.
 }
 
 // bind locks a SIM to the device that it is seen in for the first time.
-func (s *Server) bind(ctx context.Context, imsi identity.IMSI, imei string) error {
+func (s *Server) bind(ctx context.Context, imsi identity.IMSI, host, imei string) error {
 	r, err := s.store.Load(ctx, imsi)
 	if err != nil {
 		return err
@@ -266,5 +266,19 @@ func (s *Server) bind(ctx context.Context, imsi identity.IMSI, imei string) erro
 	if _, _, err = s.store.Change(ctx, imsi, r.Revision, r.Stored, next); errors.Is(err, store.ErrChanged) {
 		return nil // whoever changed it: it is looked at again
 	}
+	if err == nil {
+		s.auditLearned(ctx, imsi, host, next.IMEILock.IMEIs)
+	}
 	return err
+}
+
+// auditLearned writes down who has changed a profile without a command.
+func (s *Server) auditLearned(ctx context.Context, imsi identity.IMSI, host string, imeis []string) {
+	a := store.Audit{
+		At: s.now().UTC(), Who: "network", From: host, Verb: "imei.learn", Object: string(imsi), Result: "done",
+		Detail: "imei_lock.imeis: " + strings.Join(imeis, " "),
+	}
+	if err := s.store.NoteAudit(ctx, a); err != nil {
+		s.log.Warn("an entry of the audit log is here only", "who", a.Who, "from", a.From, "verb", a.Verb, "err", err)
+	}
 }

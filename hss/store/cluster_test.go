@@ -72,7 +72,7 @@ func TestCluster(t *testing.T) {
 	changes, err := s.Changes(ctx, time.Now(), 10)
 	require.NoError(t, err)
 	require.Contains(t, changes, id)
-	require.NoError(t, s.NoteAudit(ctx, Audit{Verb: "x"}, 1000))
+	require.NoError(t, s.NoteAudit(ctx, Audit{Verb: "x"}))
 	require.NoError(t, s.addEvents(ctx, []subscriber.Event{{IMSI: imsiNumber(1), What: subscriber.Attached}, {IMSI: imsiNumber(2), What: subscriber.Attached}}, time.Hour))
 	events, err := s.Events(ctx, imsiNumber(2), time.Time{}, time.Time{}, 10)
 	require.NoError(t, err)

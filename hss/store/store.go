@@ -110,6 +110,7 @@ type Store struct {
 	advances sync.Pool   // of *load
 	listed   atomic.Bool // the list of IMSIs is complete
 	replicas int         // that must have a change before it counts
+	audits   atomic.Int64
 
 	advance, register, purge, remove, upgrade *redis.Script
 	change, index, reseal                     *redis.Script

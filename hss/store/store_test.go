@@ -238,6 +238,56 @@ func TestNoSequenceNumberIsGivenTwice(t *testing.T) {
 	})
 }
 
+// A node that has yet to answer our CLR about a SIM is not registered meanwhile, unless that is forced: the CLR would reach the
+// holder. One whose CLR comes too late, since the SIM is another's by then, is not kept.
+func TestNoCLRForTheHolder(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Store) {
+		ctx := context.Background()
+		require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
+		swap := func(host string, force bool) error {
+			sub, rev, err := s.Get(ctx, imsi)
+			require.NoError(t, err)
+			w := Swap{Side: subscriber.MME, Next: subscriber.Registration{Host: host, Realm: "visited", PLMN: "001-01", At: epoch}, Force: force}
+			for _, q := range sub.Displacement(w.Side, w.Next, false, false) {
+				w.Requests = append(w.Requests, NewPending(q, epoch))
+			}
+			return s.Register(ctx, sub, rev, w)
+		}
+		cancel := func(host string) Pending {
+			return NewPending(subscriber.Request{
+				Kind: subscriber.Cancel, IMSI: imsi, Side: subscriber.MME, Host: host, Cancellation: subscriber.MMEUpdate,
+			}, epoch)
+		}
+		require.NoError(t, swap("mme1", false))
+		require.NoError(t, swap("mme2", false))
+		waits := func(host string) bool {
+			_, ok, err := s.Take(cancel(host).Name())
+			require.NoError(t, err)
+			return ok
+		}
+		require.True(t, waits("mme1"))
+		require.ErrorIs(t, swap("mme1", false), ErrPending)
+		require.True(t, waits("mme1"))
+		require.NoError(t, swap("MME1", true))
+		require.False(t, waits("mme1"), "it holds the registration")
+		require.True(t, waits("mme2"))
+
+		kept, err := s.Keep(ctx, cancel("mme3"))
+		require.NoError(t, err)
+		require.False(t, kept, "the SIM is at mme1")
+		require.False(t, waits("mme3"))
+		sub, _, err := s.Get(ctx, imsi)
+		require.NoError(t, err)
+		require.Equal(t, "MME1", sub.MME.Host, "its registration stands")
+		kept, err = s.Keep(ctx, cancel("mme1"))
+		require.NoError(t, err)
+		require.True(t, kept)
+		sub, _, err = s.Get(ctx, imsi)
+		require.NoError(t, err)
+		require.True(t, sub.MME.IsZero())
+	})
+}
+
 func TestRegistrationIsSwappedOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *Store) {
 		ctx := context.Background()

@@ -40,8 +40,8 @@ type Audit struct {
 	Result string    `json:"result"           doc:"done, or why not"`
 }
 
-// NoteAudit writes an entry, and drops the oldest above most.
-func (s *Store) NoteAudit(ctx context.Context, a Audit, most int64) error {
+// NoteAudit writes an entry, and drops the oldest above LimitAudits.
+func (s *Store) NoteAudit(ctx context.Context, a Audit) error {
 	j, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("encoding an audit entry: %w", err)
@@ -49,9 +49,12 @@ func (s *Store) NoteAudit(ctx context.Context, a Audit, most int64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.within)
 	defer cancel()
 	return unavailable(s.redis.XAdd(ctx, &redis.XAddArgs{
-		Stream: auditKey, MaxLen: most, Approx: true, Values: []any{entryField, j},
+		Stream: auditKey, MaxLen: s.audits.Load(), Approx: true, Values: []any{entryField, j},
 	}).Err())
 }
+
+// LimitAudits says how many entries of the audit log are kept; 0, as at first, are all.
+func (s *Store) LimitAudits(most int64) { s.audits.Store(most) }
 
 // AuditMatch says which entries are wanted; what is zero matches all.
 type AuditMatch struct {
