@@ -30,6 +30,7 @@ func TestRoles(t *testing.T) {
 			OperationID string `json:"operationId"`
 			Summary     string
 			Description string
+			Responses   map[string]struct{ Content map[string]any }
 		}
 	}
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&spec))
@@ -42,6 +43,8 @@ func TestRoles(t *testing.T) {
 			need, err := ParseRole(strings.TrimSuffix(strings.TrimPrefix(o.Description, "Role: "), "."))
 			require.NoError(t, err, o.OperationID)
 			require.NotEmpty(t, o.Summary)
+			require.NotEmpty(t, o.Responses["200"].Content, "%s: what it answers", o.OperationID)
+			require.Contains(t, o.Responses["default"].Content, "application/problem+json", "%s: any other status", o.OperationID)
 			for _, role := range []Role{Read, Operate, Admin} {
 				body := ""
 				if method == "put" || method == "post" {
@@ -240,6 +243,7 @@ func TestChangesOfAProfile(t *testing.T) {
 	sub = ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi1+"/imeis/all", "")[0]
 	require.Empty(t, sub.Profile.IMEILock.IMEIs)
 
+	b.refused(409, "may attach everywhere", http.MethodDelete, "/sims/"+imsi1+"/plmns/001-01", "")
 	ok[[]subscriber.Subscriber](b, http.MethodPut, "/sims/"+imsi1+"/plmns/001-01", "")
 	sub = ok[[]subscriber.Subscriber](b, http.MethodPut, "/sims/"+imsi1+"/plmns/262-02", "")[0]
 	require.Equal(t, []string{"001-01", "262-02"}, sub.Profile.PLMNs)

@@ -26,7 +26,7 @@ type Reference struct {
 
 // MatchQuery is which SIMs a list or an export is of.
 type MatchQuery struct {
-	IMSI     string            `query:"imsi"     doc:"digits that the IMSI begins with"`
+	IMSI     string            `query:"imsi"     doc:"digits that the IMSI begins with" pattern:"^[0-9]*$" patternDescription:"digits only"`
 	Status   subscriber.Status `query:"status"   enum:"provisioned,active,suspended,terminated"`
 	Batch    string            `query:"batch"`
 	Template string            `query:"template"`
@@ -34,13 +34,10 @@ type MatchQuery struct {
 	Node     string            `query:"node"     doc:"Origin-Host where the SIM is registered"`
 }
 
-func (q MatchQuery) match() (store.Match, error) {
-	if strings.Trim(q.IMSI, "0123456789") != "" {
-		return store.Match{}, bad("imsi: %q has other characters than digits", q.IMSI)
-	}
+func (q MatchQuery) match() store.Match {
 	return store.Match{
 		Prefix: q.IMSI, Status: q.Status, Batch: q.Batch, Template: q.Template, APN: identity.APN(strings.ToLower(q.APN)), Node: q.Node,
-	}, nil
+	}
 }
 
 func (r routes) sims() {
@@ -53,10 +50,7 @@ func (r routes) sims() {
 		Limit  int           `query:"limit" default:"1000" minimum:"1" maximum:"10000"`
 	}
 	handle(r, op("sim-list", http.MethodGet, "/sims", Read, "List SIMs by IMSI"), func(ctx context.Context, in *list) ([]subscriber.Subscriber, error) {
-		m, err := in.match()
-		if err != nil {
-			return nil, err
-		}
+		m := in.match()
 		m.After = in.After
 		return v.list(ctx, m, in.MSISDN, in.ICCID, in.Limit)
 	})
@@ -170,6 +164,9 @@ func (r routes) simVerbs() {
 			}
 			return v.each(ctx, in.SIM, func(imsi identity.IMSI) (subscriber.Subscriber, error) {
 				return v.change(ctx, strings.ReplaceAll(name, "-", "."), imsi, func(stored, whole subscriber.Profile) (subscriber.Profile, error) {
+					if method == http.MethodDelete && len(whole.PLMNs) == 0 {
+						return stored, refuse(http.StatusConflict, "SIM %s has no list of networks: it may attach everywhere; allow those where it may, and all others are denied", imsi)
+					}
 					next := step(slices.Clone(whole.PLMNs), plmn.String())
 					if len(next) == 0 && len(whole.PLMNs) > 0 {
 						return stored, refuse(http.StatusConflict, "%s is the only network of SIM %s: without one it may attach everywhere; suspend it, or set plmns", plmn, imsi)
@@ -332,11 +329,12 @@ func (r routes) bulk() {
 		) (ImportResult, error) {
 			return v.importRows(ctx, bytes.NewReader(in.RawBody), ImportOptions{DryRun: in.DryRun, Update: in.Update})
 		})
-	r.stream(op("sim-export", http.MethodGet, "/export", Read, "Export SIMs as CSV, all but their keys, in no order"), "text/csv", func(ctx context.Context, w io.Writer, m store.Match) error {
+	stream(r, op("sim-export", http.MethodGet, "/export", Read, "Export SIMs as CSV, all but their keys, in no order"), "text/csv", func(ctx context.Context, in *MatchQuery, w io.Writer) error {
+		m := in.match()
 		v.audit(ctx, "sim.export", m.Prefix, "", nil)
 		return v.writeCSV(ctx, w, m)
 	})
-	r.stream(op("dump", http.MethodGet, "/dump", Admin, "Dump everything as lines of JSON; keys stay sealed"), "application/x-ndjson", func(ctx context.Context, w io.Writer, _ store.Match) error {
+	stream(r, op("dump", http.MethodGet, "/dump", Admin, "Dump everything as lines of JSON; keys stay sealed"), "application/x-ndjson", func(ctx context.Context, _ *struct{}, w io.Writer) error {
 		v.audit(ctx, "dump", "", "", nil)
 		return v.dump(ctx, w)
 	})
@@ -351,15 +349,12 @@ func (r routes) bulk() {
 
 // stream registers an operation whose answer is written as it is made. An error in the midst cuts the connection, so that
 // nobody takes half of it for the whole.
-func (r routes) stream(o huma.Operation, kind string, f func(context.Context, io.Writer, store.Match) error) {
-	huma.Register(r.api, o, func(ctx context.Context, in *MatchQuery) (*huma.StreamResponse, error) {
-		m, err := in.match()
-		if err != nil {
-			return nil, r.asHTTP(o, err)
-		}
+func stream[I any](r routes, o huma.Operation, kind string, f func(context.Context, *I, io.Writer) error) {
+	o.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{kind: {Schema: &huma.Schema{Type: huma.TypeString}}}}}
+	huma.Register(r.api, o, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
 		return &huma.StreamResponse{Body: func(h huma.Context) {
 			h.SetHeader("Content-Type", kind)
-			if err := f(ctx, h.BodyWriter(), m); err != nil {
+			if err := f(ctx, in, h.BodyWriter()); err != nil {
 				r.v.log.Error("an answer was cut off", "operation", o.OperationID, "err", err)
 				panic(http.ErrAbortHandler)
 			}

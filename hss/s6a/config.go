@@ -175,7 +175,7 @@ func (s *Server) asAnswer(err error, realm string, away *diameter.Error) error {
 		return e
 	case errors.Is(err, store.ErrUnknown):
 		return experimental(subscriber.UserUnknown, err)
-	case errors.Is(err, store.ErrUnavailable):
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrChanged): // away, or others were faster each time
 		return &diameter.Error{Code: away.Code, Vendor: away.Vendor, Err: err}
 	}
 	return err

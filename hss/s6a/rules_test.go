@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/hss/redistest"
+	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/diameter"
 )
@@ -203,5 +204,19 @@ func TestConfigOfCauses(t *testing.T) {
 	err := c.Validate()
 	for _, key := range []string{"causes: reason", "causes.suspended:", "partners[0].realms:", "partners[0].plmns:", "mismatch:", "give_up_after:", "equipment.white[0]:"} {
 		require.ErrorContains(t, err, key)
+	}
+}
+
+// What may go well the next time is no permanent failure.
+func TestPassingFailuresOfTheStore(t *testing.T) {
+	s := &Server{cfg: DefaultConfig()}
+	for err, want := range map[error]uint32{
+		fmt.Errorf("64 tries: %w", store.ErrChanged): diameter.TooBusy,
+		fmt.Errorf("away: %w", store.ErrUnavailable): diameter.TooBusy,
+		store.ErrUnknown: uint32(subscriber.UserUnknown),
+	} {
+		var told *diameter.Error
+		require.ErrorAs(t, s.asAnswer(err, "visited", tryElsewhere()), &told)
+		require.Equal(t, want, told.Code, err)
 	}
 }

@@ -84,7 +84,7 @@ func (t IoT) Validate() error {
 	var seen []RAT
 	for i, e := range t.EDRX {
 		if !slices.Contains(RATs(), e.RAT) {
-			faults = append(faults, fmt.Errorf("edrx[%d].rat: %q is unknown", i, e.RAT))
+			faults = append(faults, fmt.Errorf("edrx[%d].rat: %q, want one of %v", i, e.RAT, RATs()))
 		}
 		if slices.Contains(seen, e.RAT) {
 			faults = append(faults, fmt.Errorf("edrx[%d].rat: %s stands twice", i, e.RAT))

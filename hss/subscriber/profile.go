@@ -181,7 +181,7 @@ func (p Profile) Validate() error {
 	}
 	for i, r := range p.RATs {
 		if !slices.Contains(RATs(), r) {
-			fault("rats[%d]: %q is unknown", i, r)
+			fault("rats[%d]: %q, want one of %v", i, r, RATs())
 		}
 	}
 	return errors.Join(faults...)

@@ -325,7 +325,7 @@ func TestWhatIsRefused(t *testing.T) {
 		{"a static address without its APN", "", append(good, "--static", "internet=10.0.0.1"), node.ExitUsage, `not among the SIM's APNs`},
 		{"a bad network", "", append(good, "--plmn", "1-2"), node.ExitRefused, "plmns[0]"},
 		{"an unknown key in the file", "imsi: 1\nki: " + kHex, []string{"sim", "add", socket, "-f", "-"}, node.ExitUsage, "ki"},
-		{"a filter of letters", "", []string{"sim", "list", socket, "--imsi", "*"}, node.ExitRefused, "other characters than digits"},
+		{"a filter of letters", "", []string{"sim", "list", socket, "--imsi", "*"}, node.ExitRefused, "digits only"},
 		{"no node", "", []string{"sim", "list", "--socket=" + d.socket + "x"}, node.ExitUnreachable, "is it running"},
 		{"a wrong flag", "", []string{"sim", "list", "--all"}, node.ExitUsage, "see hss sim list --help"},
 	}
