@@ -54,6 +54,7 @@ type daemon struct {
 func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 	d := &daemon{cfg: cfg, started: time.Now()}
 	err := node.Serve(ctx, nodeName, cfg.Config, app.ErrWriter, func(_ context.Context, n *node.Node) error {
+		defer sxb.SaveMemory()()
 		for _, step := range []struct {
 			name string
 			do   func(*node.Node) error

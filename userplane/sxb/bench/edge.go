@@ -47,6 +47,7 @@ func serve(s settings, orders io.Reader, answers io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dp.Close()) }()
+	restored := sxb.SaveMemory()
 	state := sxb.NewState()
 	j, found, err := journal.Open(journal.Options{
 		Dir: filepath.Join(s.serve, "journal"), Version: sxb.RecordVersion, BootID: "bench",
@@ -68,6 +69,7 @@ func serve(s settings, orders io.Reader, answers io.Writer) (err error) {
 	if repairs, err := dp.Reconcile(edge.Entries()); err != nil || repairs != (datapath.Repairs{}) {
 		return fmt.Errorf("the data path is not what the journal says: %+v %w", repairs, err)
 	}
+	restored()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running errgroup.Group
 	running.Go(func() error { return edge.Run(ctx) })
