@@ -90,6 +90,19 @@ type bed struct {
 	sent       [2]uint64 // through the data path, by direction
 }
 
+const bpffs = "/sys/fs/bpf"
+
+// ownMounts gives the thread a mount namespace with a bpffs of its own: what is pinned there goes with the process, however that
+// ends.
+func ownMounts() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("make a mount namespace (are you root?): %w", err)
+	}
+	return errors.Join(
+		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		unix.Mount("bpf", bpffs, "bpf", 0, ""))
+}
+
 // newBed leaves the thread in the namespace that it came from.
 func newBed(k kind, sessions, capacity int) (b *bed, err error) {
 	b = &bed{kind: k, capacity: capacity, before: -1, ns: -1}
@@ -113,11 +126,8 @@ func newBed(k kind, sessions, capacity int) (b *bed, err error) {
 	if err = b.addIPv6(); err != nil {
 		return b, err
 	}
-	if b.pins, err = os.MkdirTemp("", "xepc-bench-"); err != nil {
+	if b.pins, err = os.MkdirTemp(bpffs, "bench"); err != nil {
 		return b, err
-	}
-	if err := unix.Mount("bpf", b.pins, "bpf", 0, ""); err != nil {
-		return b, fmt.Errorf("mount a bpffs: %w", err)
 	}
 	if err := b.openDatapath(capacity); err != nil {
 		return b, err
@@ -189,7 +199,7 @@ func (b *bed) addIPv6() error {
 
 func (b *bed) openDatapath(capacity int) (err error) {
 	cfg := datapath.Default()
-	cfg.PinDir = filepath.Join(b.pins, "node")
+	cfg.PinDir = b.pins
 	cfg.SizeFor(capacity)
 	cfg.Slices = []datapath.Slice{{Address: slice, Address6: slice6, TEIDs: capacity}}
 	cfg.Instances = []datapath.Instance{{Name: "internet", Gateway: gateway}}
@@ -400,7 +410,7 @@ func (b *bed) close() error {
 		errs = append(errs, b.d.Close())
 	}
 	if b.pins != "" {
-		errs = append(errs, datapath.Remove(filepath.Join(b.pins, "node")), unix.Unmount(b.pins, unix.MNT_DETACH), os.Remove(b.pins))
+		errs = append(errs, datapath.Remove(b.pins))
 	}
 	if b.ns.IsOpen() {
 		errs = append(errs, b.ns.Close())

@@ -12,7 +12,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -98,7 +97,10 @@ const visitRounds = 3
 // the run, a minute in which somebody else needs the machine falls on a few rounds of all rows, and the medians leave it out.
 // The harness and the floor that a row is compared with are measured beside it in each round.
 func run(out io.Writer, o options) (err error) {
-	runtime.LockOSThread() // the namespace is the thread's
+	runtime.LockOSThread() // the namespaces are the thread's
+	if err := ownMounts(); err != nil {
+		return err
+	}
 	var parts []*part
 	defer func() {
 		for _, p := range parts {
@@ -209,7 +211,7 @@ func (p *part) report(out io.Writer) ([]Result, error) {
 	}
 	results := report(out, p.rows)
 	if p.name == "dense" {
-		octets, err := datapath.MapOctets(filepath.Join(p.bed.pins, "node"))
+		octets, err := datapath.MapOctets(p.bed.pins)
 		if err != nil {
 			return nil, err
 		}

@@ -26,11 +26,9 @@ var (
 	gateway   = netip.MustParseAddr("10.50.1.1")
 )
 
-// bed is a namespace with the edge's process in it, and the client.
+// bed is a network namespace with the edge's process in it, and the client.
 type bed struct {
 	before, ns netns.NsHandle
-	folder     string
-	mounted    bool
 	edge       *exec.Cmd
 	orders     io.WriteCloser
 	answers    *bufio.Scanner
@@ -65,22 +63,37 @@ func newBed(s settings) (b *bed, err error) {
 	if err != nil {
 		return b, err
 	}
-	if b.folder, err = os.MkdirTemp("/dev/shm", "xepc-bench-"); err != nil { // a tmpfs, as the daemon wants it
+	if err := ownMounts(); err != nil {
 		return b, err
 	}
-	pins := filepath.Join(b.folder, "pins")
-	if err := os.Mkdir(pins, 0o700); err != nil {
-		return b, err
-	}
-	if err := unix.Mount("bpf", pins, "bpf", 0, ""); err != nil {
-		return b, fmt.Errorf("mount a bpffs: %w", err)
-	}
-	b.mounted = true
 	if err := b.start(s); err != nil {
 		return b, err
 	}
 	b.client, err = newClient()
 	return b, err
+}
+
+// folder is where the edge's process has its journal, and a bpffs in pins.
+const folder = "/dev/shm"
+
+// ownMounts gives the thread, and the edge's process, a mount namespace with a folder of its own, a tmpfs as the daemon wants it:
+// what is there goes with the last process, however that ends.
+func ownMounts() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("make a mount namespace: %w", err)
+	}
+	pins := filepath.Join(folder, "pins")
+	if err := errors.Join(
+		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		unix.Mount("tmpfs", folder, "tmpfs", 0, ""),
+		os.Mkdir(pins, 0o700),
+	); err != nil {
+		return fmt.Errorf("mount a tmpfs: %w", err)
+	}
+	if err := unix.Mount("bpf", pins, "bpf", 0, ""); err != nil {
+		return fmt.Errorf("mount a bpffs: %w", err)
+	}
+	return nil
 }
 
 // addPort makes a veth with one permanent neighbour behind it.
@@ -122,7 +135,7 @@ func (b *bed) start(s settings) error {
 
 // launch begins the edge's process, which inherits the namespace.
 func (b *bed) launch(s settings) (err error) {
-	b.edge = exec.Command("/proc/self/exe", "-serve", b.folder, "-cpuprofile", s.profile, "-sessions", strconv.Itoa(s.many),
+	b.edge = exec.Command("/proc/self/exe", "-serve", folder, "-cpuprofile", s.profile, "-sessions", strconv.Itoa(s.many),
 		"-serial", strconv.Itoa(s.serial), "-rounds", strconv.Itoa(s.rounds), "-hold", strconv.Itoa(s.hold))
 	b.edge.Stderr = os.Stderr
 	if b.orders, err = b.edge.StdinPipe(); err != nil {
@@ -186,12 +199,6 @@ func (b *bed) close() error {
 	}
 	if b.edge != nil && b.edge.Process != nil {
 		errs = append(errs, b.orders.Close(), b.edge.Wait()) // the end of its input ends it
-	}
-	if b.mounted {
-		errs = append(errs, unix.Unmount(filepath.Join(b.folder, "pins"), 0))
-	}
-	if b.folder != "" {
-		errs = append(errs, os.RemoveAll(b.folder))
 	}
 	if b.before.IsOpen() {
 		errs = append(errs, netns.Set(b.before), b.before.Close())
