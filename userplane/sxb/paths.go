@@ -45,18 +45,37 @@ func sendsTo(s *session.Session, at remoteEnd) (found bool) {
 	return found
 }
 
+// maxSharers bounds the sessions beside the first that are remembered to send to one remote F-TEID; ours. Each F-TEID is one
+// session's, but for those that the remote end has forgotten and given to another since.
+const maxSharers = 16
+
 // connect notes whom a session sends to; disconnect takes that back.
 func (sh *shard) connect(s *session.Session) {
 	ends(s, func(t session.Tunnel) {
-		sh.remotes[sh.hash(remoteOf(t))] = s.SEID
+		h := sh.hash(remoteOf(t))
+		if first, ok := sh.remotes[h]; !ok {
+			sh.remotes[h] = s.SEID
+		} else if others := sh.sharers[h]; first != s.SEID && len(others) < maxSharers && !slices.Contains(others, s.SEID) {
+			sh.sharers[h] = append(others, s.SEID)
+		}
 		sh.uses[use{Path{t.Local, t.Remote}, s.Owner}]++
 	})
 }
 
 func (sh *shard) disconnect(s *session.Session) {
 	ends(s, func(t session.Tunnel) {
-		if h := sh.hash(remoteOf(t)); sh.remotes[h] == s.SEID {
+		h := sh.hash(remoteOf(t))
+		others := slices.DeleteFunc(sh.sharers[h], func(seid pfcp.SEID) bool { return seid == s.SEID })
+		if sh.remotes[h] == s.SEID {
 			delete(sh.remotes, h)
+			if len(others) > 0 {
+				sh.remotes[h], others = others[0], others[1:]
+			}
+		}
+		if len(others) > 0 {
+			sh.sharers[h] = others
+		} else {
+			delete(sh.sharers, h)
 		}
 		u := use{Path{t.Local, t.Remote}, s.Owner}
 		if sh.uses[u]--; sh.uses[u] <= 0 {

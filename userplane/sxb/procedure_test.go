@@ -195,6 +195,33 @@ func TestAnErrorIndicationIsReportedOnce(t *testing.T) {
 	require.EqualValues(t, 1, w.edge.Stats().Reports)
 }
 
+// An SGW that has restarted gives a TEID of before to another UE: both sessions send to it, and it knows neither when it restarts
+// again. Each control plane hears of its own.
+func TestAnErrorIndicationIsReportedForEverySessionThatSendsThere(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Shards = 1 })
+	var seids []uint64
+	cps := []*controlPlane{newControlPlane(t, w, "127.77.97.1", "one.example"), newControlPlane(t, w, "127.77.97.2", "two.example")}
+	for i, cp := range cps {
+		cp.setup()
+		seid, _ := cp.establish(77, bearer("172.16.1."+string(rune('1'+i)))...)
+		seids = append(seids, seid)
+	}
+	w.edge.ErrorIndication(remote, 0xaa)
+	for _, cp := range cps {
+		require.True(t, cp.reported().ReportType.HasERIR())
+	}
+	cps[0].delete(seids[0])
+	seid, _ := cps[0].establish(78, bearer("172.16.1.1")...)
+	cps[1].delete(seids[1])
+	w.edge.ErrorIndication(remote, 0xaa)
+	require.True(t, cps[0].reported().ReportType.HasERIR())
+	cps[0].delete(seid)
+	sh := w.edge.shards[0]
+	empty := make(chan bool)
+	sh.commands <- func() { empty <- len(sh.remotes)+len(sh.sharers)+len(sh.uses) == 0 }
+	require.True(t, <-empty)
+}
+
 func TestAnotherVersionIsAnsweredSo(t *testing.T) {
 	w := newWorld(t)
 	cp := newControlPlane(t, w, "127.77.57.1", "pgwc.example")

@@ -217,10 +217,15 @@ func (e *Edge) ErrorIndication(remote netip.Addr, teid pfcp.TEID) {
 const indicationRest = 5 * time.Second
 
 func (sh *shard) indicated(at remoteEnd) {
-	s, ok := sh.sessions.get(sh.remotes[sh.hash(at)])
-	if !ok || !sendsTo(&s, at) {
-		return
+	h := sh.hash(at)
+	for _, seid := range append([]pfcp.SEID{sh.remotes[h]}, sh.sharers[h]...) {
+		if s, ok := sh.sessions.get(seid); ok && sendsTo(&s, at) {
+			sh.tellIndication(&s, at)
+		}
 	}
+}
+
+func (sh *shard) tellIndication(s *session.Session, at remoteEnd) {
 	now := time.Now()
 	if last, ok := sh.indications[s.SEID]; ok && now.Sub(last) < indicationRest {
 		return
@@ -235,5 +240,5 @@ func (sh *shard) indicated(at remoteEnd) {
 	} else {
 		remote.IPv6 = at.addr
 	}
-	sh.tell(&s, &pfcp.SessionReportRequest{ReportType: pfcp.ReportErrorIndication, ErrorIndications: []pfcp.FTEID{remote}})
+	sh.tell(s, &pfcp.SessionReportRequest{ReportType: pfcp.ReportErrorIndication, ErrorIndications: []pfcp.FTEID{remote}})
 }

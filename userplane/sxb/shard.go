@@ -26,6 +26,7 @@ type shard struct {
 	asked       map[pfcp.SEID]time.Time // until when usage reports of a session may be on their way
 	indications map[pfcp.SEID]time.Time // when a session's control plane was told of an Error Indication
 	remotes     map[uint64]pfcp.SEID    // by hash of a remote F-TEID: a session that sends to it
+	sharers     map[uint64][]pfcp.SEID  // likewise: the other sessions that do
 	uses        map[use]int             // how many FARs
 	parked      chan handed             // packets, and fences between them
 	buffered    map[pfcp.SEID]*buffer   // what is kept for UEs that are idle
@@ -78,7 +79,7 @@ func newShard(e *Edge, number int) *shard {
 		e: e, number: number, ready: ready, inbox: make(chan work, e.cfg.Queue), commands: make(chan func(), 1024),
 		stopped:  make(chan struct{}),
 		sessions: newStore(), asked: map[pfcp.SEID]time.Time{}, indications: map[pfcp.SEID]time.Time{},
-		remotes: map[uint64]pfcp.SEID{}, uses: map[use]int{}, buffered: map[pfcp.SEID]*buffer{}, stuck: map[pfcp.SEID]struct{}{}, notices: map[pfcp.SEID]*notice{},
+		remotes: map[uint64]pfcp.SEID{}, sharers: map[uint64][]pfcp.SEID{}, uses: map[use]int{}, buffered: map[pfcp.SEID]*buffer{}, stuck: map[pfcp.SEID]struct{}{}, notices: map[pfcp.SEID]*notice{},
 		named:  map[pfcp.SEID]struct{}{},
 		parked: make(chan handed, parkedQueue), draining: map[pfcp.SEID]*draining{},
 		paused: map[pfcp.SEID]*pause{}, settled: make(chan struct{}, 1),

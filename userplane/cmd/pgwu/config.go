@@ -232,8 +232,9 @@ func (c *Config) Validate() error {
 	if c.StateDir == "" {
 		f.add("state_dir", "missing")
 	}
-	f.address("pfcp.address", hostOf(c.PFCP.Address))
-	if _, err := c.pfcpAddress(); err != nil && hostOf(c.PFCP.Address) != "" {
+	if a, err := c.pfcpAddress(); c.PFCP.Address == "" {
+		f.add("pfcp.address", "missing")
+	} else if err != nil || !a.Addr().Is4() {
 		f.add("pfcp.address", "%q is neither IPv4 nor IPv4:port", c.PFCP.Address)
 	}
 	for i, p := range c.ControlPlanes {
@@ -370,13 +371,6 @@ func (c *Config) knows(instance string) bool {
 		}
 	}
 	return false
-}
-
-func hostOf(address string) string {
-	if a, err := netip.ParseAddrPort(address); err == nil {
-		return a.Addr().String()
-	}
-	return address
 }
 
 // pfcpAddress is where the edge takes requests: port 8805 unless the file says otherwise.

@@ -29,8 +29,10 @@ var (
 	descOdd     = metric("pfcp_events_total", "What happened to PFCP datagrams beside the ordinary.", "event")
 	descPeer    = metric("pfcp_peer_up", "1 while a control plane is associated and answers, 0 while it is lost.", "peer")
 	descSession = metric("sessions", "PFCP sessions, by control plane.", "peer")
-	descPurged  = metric("sessions_purged_total", "Sessions removed because their control plane restarted, released or stayed lost.")
+	descPurged  = metric("sessions_purged_total", "Sessions removed because their control plane restarted, released, stayed lost or does not know them any more.")
 	descSlots   = metric("teid_slots", "TEID slots of a slice, by state.", "slice", "state")
+	descUsed    = metric("table_used", "Elements of a table of the data path that are in use.", "table")
+	descSize    = metric("table_size", "Elements that a table of the data path has.", "table")
 	descPools   = metric("ue_addresses", "UE addresses of a pool of ours, by family and state.", "pool", "family", "state")
 	descWait    = metric("shard_wait_seconds_total", "Time that requests waited for their session's shard, all together.")
 	descWaits   = metric("shard_requests_total", "Requests that shards took.")
@@ -43,7 +45,7 @@ var (
 // Describe sends the descriptions.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descPackets, descCopies, descSlow, descAnswers, descWire, descFaults, descOdd, descPeer, descSession, descPurged, descSlots, descPools,
+		descPackets, descCopies, descSlow, descAnswers, descWire, descFaults, descOdd, descPeer, descSession, descPurged, descSlots, descUsed, descSize, descPools,
 		descWait, descWaits, descWaitMax, descJournal, descRepairs, descStamp,
 	} {
 		ch <- d
@@ -100,6 +102,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descSlots, float64(slots.Free), slots.Slice.String(), "free")
 		gauge(descSlots, float64(slots.Live), slots.Slice.String(), "live")
 		gauge(descSlots, float64(slots.Resting), slots.Slice.String(), "resting")
+	}
+	for _, t := range c.d.dp.TableUses() {
+		gauge(descUsed, float64(t.Used), t.Table)
+		gauge(descSize, float64(t.Size), t.Table)
 	}
 	for _, p := range s.Pools {
 		gauge(descPools, float64(p.Free), p.Pool, p.Family, "free")

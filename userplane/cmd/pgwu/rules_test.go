@@ -149,6 +149,7 @@ data_path:`)
 	up(dropped, &layers.UDP{DstPort: named})
 	down(dropped, named)
 	down("downlink_forwarded", 7779)
+	require.EqualValues(t, 4, s.counted("xepc_pgwu_table_used", "table", "rules"), "two behind the TEID, two behind the address")
 	ok(remove(5)) // the reference keeps what it named
 	up(passes, &layers.UDP{DstPort: named})
 	down(dropped, named)
