@@ -27,7 +27,11 @@ type keeper struct {
 	asking   map[uint32]bool          // associations that a heartbeat of ours is on its way to
 	attempts map[netip.Addr]time.Time // when we last tried to set an association up
 	setups   map[string][]func()      // by node: setups that wait until the node's old sessions are gone
+	clashed  time.Time                // when the log last had a node id at two addresses
 }
+
+// clashRest is how long the log does not say again that a node id comes from two addresses: whoever has it may ask all the time.
+const clashRest = time.Minute
 
 // maxAttempts bounds what addresses that ask for sessions without an association can make us remember.
 const maxAttempts = 1024
@@ -150,7 +154,10 @@ func (k *keeper) associate(record associationRecord, t terms, done func(retained
 		k.next++
 		done(false, k.publish(a, "set up"))
 	case old.addr != record.addr && old.lost.Load() == 0:
-		k.e.log.Warn("a control plane has the node id of another, which is not lost", "peer", node, "address", record.addr.String(), "other", old.addr.String())
+		if now := time.Now(); now.Sub(k.clashed) > clashRest {
+			k.clashed = now
+			k.e.log.Warn("a control plane has the node id of another, which is not lost", "peer", node, "address", record.addr.String(), "other", old.addr.String())
+		}
 		k.probe(old)
 		done(false, &pfcp.Error{Cause: pfcp.CauseRejected, Err: errors.New("another control plane has this node id")})
 	case t.gone != nil:
