@@ -65,7 +65,7 @@ func (s *site) report(answer bool) (all []usage) {
 // hears each report until it confirms it, in order, and every octet once.
 func TestASilentControlPlaneHearsEverythingOnce(t *testing.T) {
 	s := newSite(t)
-	s.configure(`pfcp: {address: "10.20.11.2"}`, `pfcp: {address: "10.20.11.2", t1: 50ms, n1: 1, report_retry: 100ms, usage_poll: 50ms}`)
+	s.configure(`pfcp: {address: "10.20.11.2"}`, `pfcp: {address: "10.20.11.2", t1: 1s, report_retry: 100ms, usage_poll: 50ms}`)
 	s.start()
 	s.setup()
 	seid, teid := s.establish()
