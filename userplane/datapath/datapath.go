@@ -123,12 +123,11 @@ type Datapath struct {
 	devices       map[Port]string   // of ports that are VLANs
 	plugged       map[string]int    // ports by name: interface index; 0 while there is none
 	unusable      map[string]string // why the interface of a port cannot be used
-	addressless   map[Port]bool     // core ports that came back, and have no address yet
 	accessDevices map[int]bool      // by interface index: the kernel's devices with the addresses of access ports
 	tables        *tables
 	grace         *grace
 	hops          *hops
-	shown         map[uint32]pgwuInstance // by number: what the map says of those that have a route table
+	shown         map[uint32]pgwuInstance // by number: what the map says
 	blockPool     *pool
 	blockKeys     []uint64       // by block: its key in the directory; 0: none
 	sweep         uint           // calls of Exceeded

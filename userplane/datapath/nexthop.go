@@ -79,6 +79,7 @@ func (h *hops) forget(index uint32) {
 // snapshot is what netlink said at the beginning of one refresh.
 type snapshot struct {
 	links      map[int]netlink.Link
+	addresses  map[string][2]netip.Addr // by interface: the first of each family that is not link-local
 	neighbours map[neighbourKey]netlink.Neigh
 	defaults   map[routeTable]defaultRoute
 	ours       map[netip.Addr]bool // whether an address is one of this host's, of those that were asked for
@@ -90,7 +91,10 @@ type neighbourKey struct {
 }
 
 func (h *hops) snapshot(defaults map[routeTable]defaultRoute) (*snapshot, error) {
-	s := &snapshot{links: map[int]netlink.Link{}, neighbours: map[neighbourKey]netlink.Neigh{}, defaults: defaults, ours: map[netip.Addr]bool{}}
+	s := &snapshot{
+		links: map[int]netlink.Link{}, addresses: map[string][2]netip.Addr{}, neighbours: map[neighbourKey]netlink.Neigh{},
+		defaults: defaults, ours: map[netip.Addr]bool{},
+	}
 	links, err := retryDump(h.handle.LinkList)
 	if err != nil {
 		return nil, err
@@ -98,7 +102,20 @@ func (h *hops) snapshot(defaults map[routeTable]defaultRoute) (*snapshot, error)
 	for _, link := range links {
 		s.links[link.Attrs().Index] = link
 	}
-	for _, family := range families {
+	for i, family := range families {
+		addresses, err := retryDump(func() ([]netlink.Addr, error) { return h.handle.AddrList(nil, family) })
+		if err != nil {
+			return nil, err
+		}
+		for _, address := range addresses {
+			if l, there := s.links[address.LinkIndex]; there {
+				first := s.addresses[l.Attrs().Name]
+				if a, ok := addrOf(address.IP); ok && !a.IsLinkLocalUnicast() && !first[i].IsValid() {
+					first[i] = a
+					s.addresses[l.Attrs().Name] = first
+				}
+			}
+		}
 		neighbours, err := retryDump(func() ([]netlink.Neigh, error) { return h.handle.NeighList(0, family) })
 		if err != nil {
 			return nil, err

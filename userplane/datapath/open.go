@@ -49,7 +49,7 @@ func open(cfg Config, log *slog.Logger, change func(*pgwuVariableSpecs) error) (
 	d := &Datapath{
 		cfg: cfg, log: log, lock: lock, ns: netns.None(), visits: visits,
 		endsKick: make(chan struct{}, 1), links: map[int]link.Link{}, portKeys: map[uint64]bool{}, plugged: map[string]int{},
-		unusable: map[string]string{}, addressless: map[Port]bool{}, shown: map[uint32]pgwuInstance{},
+		unusable: map[string]string{}, shown: map[uint32]pgwuInstance{},
 		devices: map[Port]string{}, accessDevices: map[int]bool{}, drains: map[place]*drain{}, gateUsers: map[uint32]int{},
 	}
 	d.grace = newGrace(visits.wait, d.rested)
@@ -286,7 +286,7 @@ func (d *Datapath) describeInstance(in Instance) error {
 	}
 	copy(raw.Name[:], in.Name)
 	was := d.tables.names[number]
-	raw.Local, raw.Local6 = was.Local, was.Local6 // until addPort looks them up
+	raw.Local, raw.Local6 = was.Local, was.Local6 // until Resolve looks them up
 	if err := d.objects.Instances.Put(number, raw); err != nil {
 		return fmt.Errorf("write network instance %q: %w", in.Name, err)
 	}
@@ -475,9 +475,6 @@ func (d *Datapath) addPort(port Port) error {
 	if err != nil {
 		return err
 	}
-	if err := d.addLocal(port, device); err != nil {
-		return err
-	}
 	key := portKey(ifindex, int(port.VLAN))
 	d.portKeys[key] = true
 	if port.Side&SideAccess != 0 {
@@ -559,40 +556,4 @@ func (d *Datapath) deviceOf(instance pfcp.NetworkInstance, gateway netip.Addr) (
 		device = d.devices[port]
 	}
 	return device
-}
-
-// addLocal gives the network instance of a core port that port's first address of each family that is not link-local, to
-// send ICMP messages from. Of several ports of an instance the first that has one counts.
-func (d *Datapath) addLocal(port Port, l netlink.Link) error {
-	if port.Side&SideCore == 0 {
-		return nil
-	}
-	number := d.tables.numbers[port.Instance]
-	in := d.tables.names[number]
-	if first := slices.IndexFunc(d.cfg.Ports, func(p Port) bool { return p.Side&SideCore != 0 && p.Instance == port.Instance }); d.cfg.Ports[first] == port {
-		in.Local, in.Local6 = 0, [2]uint64{} // of an earlier start
-	}
-	for _, family := range families {
-		addresses, err := d.netlink.AddrList(l, family)
-		if err != nil {
-			return fmt.Errorf("list its addresses: %w", err)
-		}
-		for _, a := range addresses {
-			address, ok := addrOf(a.IP)
-			switch {
-			case !ok || address.IsLinkLocalUnicast():
-				continue
-			case address.Is4() && in.Local == 0:
-				in.Local = onWire(address)
-			case address.Is6() && in.Local6 == [2]uint64{}:
-				in.Local6 = halves(address)
-			}
-			break
-		}
-	}
-	d.tables.names[number] = in
-	if err := d.objects.Instances.Put(number, in); err != nil {
-		return fmt.Errorf("write the address of network instance %q: %w", port.Instance, err)
-	}
-	return nil
 }

@@ -40,33 +40,6 @@ func (d *Datapath) replug(links map[int]netlink.Link) {
 			d.log.Info("port is back", "port", name, "ifindex", ifindex)
 		}
 	}
-	for port := range d.addressless {
-		if err := d.findLocal(port, links); err != nil {
-			d.log.Debug("addresses of a port not read", "port", port.Name, "err", err)
-		}
-	}
-}
-
-// findLocal looks for addresses of a port that came back without any.
-func (d *Datapath) findLocal(port Port, links map[int]netlink.Link) error {
-	l, there := links[d.plugged[port.Name]]
-	if !there {
-		return nil
-	}
-	device, err := d.deviceFor(port, l)
-	if err == nil {
-		err = d.addLocal(port, device)
-	}
-	if err == nil && d.hasLocal(port) {
-		delete(d.addressless, port)
-	}
-	return err
-}
-
-// hasLocal says whether a core port's network instance has an address to send from, and is true of any other port.
-func (d *Datapath) hasLocal(port Port) bool {
-	in := d.tables.names[d.tables.numbers[port.Instance]]
-	return port.Side&SideCore == 0 || in.Local != 0 || in.Local6 != [2]uint64{}
 }
 
 // plug makes an interface what the ports of its name are, and attaches the program.
@@ -79,9 +52,6 @@ func (d *Datapath) plug(name string, l netlink.Link) error {
 			if err := d.addPort(port); err != nil {
 				d.unplug(l.Attrs().Index)
 				return err
-			}
-			if !d.hasLocal(port) {
-				d.addressless[port] = true
 			}
 		}
 		held, err := attach(d.cfg.PinDir, l.Attrs().Index, programOn(l), d.objects.Pgwu, d.cfg.Generic)

@@ -66,7 +66,7 @@ func TestPortsThatAreMadeAnew(t *testing.T) {
 		require.Eventually(t, func() bool {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			return len(d.links) == 2 && d.tables.names[d.tables.numbers["internet"]].Local == onWire(netip.MustParseAddr("10.50.1.2")) && len(d.addressless) == 0
+			return len(d.links) == 2 && d.shown[d.tables.numbers["internet"]].Local == onWire(netip.MustParseAddr("10.50.1.2"))
 		}, patience, time.Millisecond)
 	}
 	stop()

@@ -1,6 +1,7 @@
 package datapath
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -109,31 +110,48 @@ func (d *Datapath) Resolve() error {
 	if err := d.hops.refresh(now); err != nil {
 		return err
 	}
-	return d.showGateways()
+	return d.showInstances(now)
 }
 
-// showGateways writes where default routes lead now, for people to read.
-func (d *Datapath) showGateways() error {
+// showInstances writes the addresses that network instances send ICMP messages from, and where their default routes lead.
+func (d *Datapath) showInstances(now *snapshot) error {
 	for number, in := range d.tables.names {
-		if in.Table == 0 {
-			continue
-		}
-		gateway := d.hops.gateways[number]
-		gateway6 := d.hops.gateways[d.tables.about.Instances+number]
 		next := in
-		next.Gateway, next.Gateway6 = onWire(gateway), [2]uint64{}
-		if gateway6.Is6() {
-			next.Gateway6 = halves(gateway6)
+		if in.Table != 0 {
+			gateway := d.hops.gateways[number]
+			gateway6 := d.hops.gateways[d.tables.about.Instances+number]
+			next.Gateway, next.Gateway6 = onWire(gateway), [2]uint64{}
+			if gateway6.Is6() {
+				next.Gateway6 = halves(gateway6)
+			}
 		}
+		next.Local, next.Local6 = d.localOf(nameOf(in), now)
 		if d.shown[number] == next {
 			continue
 		}
 		if err := d.objects.Instances.Put(number, next); err != nil {
-			return fmt.Errorf("write the gateways of network instance %q: %w", nameOf(in), err)
+			return fmt.Errorf("write the addresses of network instance %q: %w", nameOf(in), err)
 		}
 		d.shown[number] = next
 	}
 	return nil
+}
+
+// localOf are the first addresses of a network instance's first core port that has one of the family.
+func (d *Datapath) localOf(name pfcp.NetworkInstance, now *snapshot) (ipv4 uint32, ipv6 [2]uint64) {
+	for _, port := range d.cfg.Ports {
+		if port.Side&SideCore == 0 || port.Instance != name {
+			continue
+		}
+		first := now.addresses[cmp.Or(d.devices[port], port.Name)]
+		if ipv4 == 0 {
+			ipv4 = onWire(first[0])
+		}
+		if ipv6 == [2]uint64{} && first[1].IsValid() {
+			ipv6 = halves(first[1])
+		}
+	}
+	return ipv4, ipv6
 }
 
 // watched are netlink's groups that may tell of another way to somewhere.

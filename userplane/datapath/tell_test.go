@@ -9,6 +9,7 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/session"
@@ -351,4 +352,35 @@ func TestTooBigNeverSaysLessThanIPv6Needs(t *testing.T) {
 		w.run("core0", plain6(t, coreGW6, coreMAC, large(t, server6, ue7Host, 1280)), 0)
 		require.Equal(t, map[string]uint64{"too_big": 1}, difference(before, w.reasons()), "it cannot become smaller")
 	}
+}
+
+// TestMessagesComeFromTheAddressOfNow has a core port's addresses change: what the node tells a UE comes from the first that is
+// there.
+func TestMessagesComeFromTheAddressOfNow(t *testing.T) {
+	w := newWorld(t)
+	w.apply(tooBigEntries()...)
+	core, err := netlink.LinkByName("core0")
+	require.NoError(t, err)
+	packet := large(t, ue(60), server, accessMTU+1)
+	change := func(change func(netlink.Link, *netlink.Addr) error, address string) {
+		t.Helper()
+		a, err := netlink.ParseAddr(address)
+		require.NoError(t, err)
+		require.NoError(t, change(core, a))
+		require.NoError(t, w.d.Resolve())
+	}
+	told := func(from netip.Addr) {
+		t.Helper()
+		verdict, out := w.run("access0", tunnel(t, slice1, teid(60), packet), 0)
+		require.EqualValues(t, xdpTx, verdict)
+		require.Equal(t, spacedHex(encapsulated(t, sgw, remoteTEID(60), 0, tooBig(t, from, packet, accessMTU))), spacedHex(out))
+	}
+	told(nodeCore)
+	change(netlink.AddrAdd, "10.50.7.2/24")
+	told(nodeCore)
+	change(netlink.AddrDel, "10.50.1.2/24")
+	change(netlink.AddrAdd, "10.50.1.9/24") // the gateway's network again
+	told(netip.MustParseAddr("10.50.7.2"))
+	change(netlink.AddrDel, "10.50.7.2/24")
+	told(netip.MustParseAddr("10.50.1.9"))
 }
