@@ -18,7 +18,7 @@ import (
 )
 
 // TestPrefixesBehindUEs has a UE with a delegated /56 and routes of both families behind it (TS 29.244 5.14, 5.16), and others
-// that claim parts of that.
+// that claim parts of that; and a filter for a flow label.
 func TestPrefixesBehindUEs(t *testing.T) {
 	s := newSite(t)
 	s.configure("gateway: 10.50.1.1}", `gateway: 10.50.1.1, gateway6: "2001:db8:50::1"}`)
@@ -82,7 +82,7 @@ func TestPrefixesBehindUEs(t *testing.T) {
 		return fseid.SEID, fteid.TEID
 	}
 	// reaches sends from an address behind the UE to the server and back, and returns the tunnel that the answer came in.
-	number := uint32(0)
+	number, label := uint32(0), uint32(0)
 	reaches := func(teid uint32, from string) (back uint32, ok bool) {
 		t.Helper()
 		number++
@@ -92,7 +92,7 @@ func TestPrefixesBehindUEs(t *testing.T) {
 		if ue.Addr().Is4() {
 			inner = innerUDP(t, ue, serverAddr, payload)
 		} else {
-			ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: ue.Addr().AsSlice(), DstIP: server6.Addr().AsSlice()}
+			ip := &layers.IPv6{Version: 6, FlowLabel: label, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: ue.Addr().AsSlice(), DstIP: server6.Addr().AsSlice()}
 			udp := &layers.UDP{SrcPort: 4000, DstPort: layers.UDPPort(server6.Port())}
 			require.NoError(t, udp.SetNetworkLayerForChecksum(ip))
 			b := gopacket.NewSerializeBuffer()
@@ -171,7 +171,19 @@ func TestPrefixesBehindUEs(t *testing.T) {
 
 	// The prefix is given back, and another has it.
 	s.accepted(s.ask(message.NewSessionDeletionRequest(0, 0, seid, s.next(), 0)).(*message.SessionDeletionResponse).Cause)
-	_, teid = made(establish(6, 0x1006, "", "2001:db8:1:1ab::", 0))
+	seid, teid = made(establish(6, 0x1006, "", "2001:db8:1:1ab::", 0))
 	eventually(teid, 0x1006, "2001:db8:1:1ab::9")
 	never(teid, "2001:db8:1:1ac::9")
+
+	// A flow of it, by its label, is dropped.
+	s.accepted(s.change(seid, ie.NewCreatePDR(ie.NewPDRID(3), ie.NewPrecedence(10), ie.NewPDI(ie.NewSourceInterface(ie.SrcInterfaceAccess),
+		ie.NewFTEID(0x01, teid, sliceAddr.AsSlice(), nil, 0), ie.NewSDFFilter("permit out ip from any to assigned", "", "", "\x01\x23\x45", 0)),
+		ie.NewOuterHeaderRemoval(6, 0), ie.NewFARID(3)), ie.NewCreateFAR(ie.NewFARID(3), ie.NewApplyAction(1))).Cause)
+	label = 0x12345
+	before := s.reasonCounts()
+	_, ok := reaches(teid, "2001:db8:1:1ab::9")
+	require.False(t, ok)
+	require.EqualValues(t, 1, s.since(before)["far_drop"])
+	label = 0x12344
+	eventually(teid, 0x1006, "2001:db8:1:1ab::9")
 }

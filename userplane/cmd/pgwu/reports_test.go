@@ -34,31 +34,43 @@ func usageOf(t *testing.T, i *ie.IE) (u usage) {
 	return u
 }
 
-// report waits for a Session Report Request, and answers it if it is to.
-func (s *site) report(answer bool) (all []usage) {
+// reported waits for a Session Report Request.
+func (s *site) reported() *message.SessionReportRequest {
 	s.t.Helper()
 	require.NoError(s.t, s.cp.SetReadDeadline(time.Now().Add(patience)))
 	b := make([]byte, 1<<16)
 	for {
 		n, err := s.cp.Read(b)
 		require.NoError(s.t, err)
-		if b[1] != message.MsgTypeSessionReportRequest {
-			continue
-		}
-		m, err := message.ParseSessionReportRequest(b[:n])
-		require.NoError(s.t, err)
-		for _, r := range m.UsageReport {
-			all = append(all, usageOf(s.t, r))
-		}
-		if answer {
-			a := message.NewSessionReportResponse(0, 0, 0, m.Sequence(), 0, ie.NewCause(ie.CauseRequestAccepted))
-			octets := make([]byte, a.MarshalLen())
-			require.NoError(s.t, a.MarshalTo(octets))
-			_, err = s.cp.WriteToUDPAddrPort(octets, netip.AddrPortFrom(pgwuAddr, 8805))
+		if b[1] == message.MsgTypeSessionReportRequest {
+			m, err := message.ParseSessionReportRequest(b[:n])
 			require.NoError(s.t, err)
+			return m
 		}
-		return all
 	}
+}
+
+// confirm answers a Session Report Request.
+func (s *site) confirm(m *message.SessionReportRequest, more ...*ie.IE) {
+	s.t.Helper()
+	a := message.NewSessionReportResponse(0, 0, 0, m.Sequence(), 0, append([]*ie.IE{ie.NewCause(ie.CauseRequestAccepted)}, more...)...)
+	b := make([]byte, a.MarshalLen())
+	require.NoError(s.t, a.MarshalTo(b))
+	_, err := s.cp.WriteToUDPAddrPort(b, netip.AddrPortFrom(pgwuAddr, 8805))
+	require.NoError(s.t, err)
+}
+
+// report waits for usage reports, and confirms them if it is to.
+func (s *site) report(confirm bool) (all []usage) {
+	s.t.Helper()
+	m := s.reported()
+	for _, r := range m.UsageReport {
+		all = append(all, usageOf(s.t, r))
+	}
+	if confirm {
+		s.confirm(m)
+	}
+	return all
 }
 
 // TestASilentControlPlaneHearsEverythingOnce has a control plane that does not answer for a while, over a kill -9 of the node: it
