@@ -131,7 +131,8 @@ type Datapath struct {
 	blockPool     *pool
 	blockKeys     []uint64       // by block: its key in the directory; 0: none
 	sweep         uint           // calls of Exceeded
-	singlesIn     map[uint64]int // UEs outside of the block of their address, by its key
+	singles       slots.Set      // of downlink: slots of UEs that the directory of hosts leads to
+	singlesIn     map[uint64]int // how many of them are in a /24 or /56, by its key
 	free          [2]slots.Set   // of uplink and downlink: slots without entry that do not rest
 	routes        map[route]uint32
 	framed        map[uint32][]route // by slot

@@ -301,11 +301,11 @@ func (d *Datapath) describeInstance(in Instance) error {
 
 // newIndices makes what this process remembers of the tables, empty.
 func (d *Datapath) newIndices() {
-	d.singlesIn = map[uint64]int{}
+	t := d.tables
+	d.singles, d.singlesIn = slots.New(len(t.downlink.slots)), map[uint64]int{}
 	d.routes, d.framed = map[route]uint32{}, map[uint32][]route{}
 	d.meterIndex, d.cellIndex = map[session.MeterID]*sharedMeter{}, map[session.CellID]uint32{}
 	d.peerIndex = map[peerKey]uint32{}
-	t := d.tables
 	d.rules = newSlab(placeRule, uint32(len(t.rules.slots)))
 	d.specials = newSlab(placeSpecial, uint32(len(t.specials.slots)))
 	d.accounts, d.accountRefs = newSlab(placeAccount, uint32(len(t.accounts.slots))), map[uint32]int{}
@@ -323,6 +323,8 @@ func (d *Datapath) adoptUEs() {
 		at := place{placeDownlink, cell.Value}
 		if number, ue, ok := d.tables.ueAt(at, d.tables.keyAt(at)); !ok || hostKey(number, ue) != cell.Key {
 			d.tables.hosts.remove(cell.Key)
+		} else {
+			d.singles.Add(at.index)
 		}
 	}
 	for r, slot := range d.tables.loadRoutes() {

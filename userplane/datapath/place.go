@@ -183,7 +183,7 @@ func (d *Datapath) reserveRouted(p *plan, key session.Key) (place, error) {
 // isFree says whether a slot has no entry, and gets none by the plan; it may rest.
 func (d *Datapath) isFree(p *plan, at place) bool { return d.tables.keyAt(at) == 0 && !p.taken.has(at) }
 
-// reserveStray takes a slot for an entry that cannot have the one that its key names.
+// reserveStray takes a slot for an entry that cannot have the one that its key names; one for a UE is among singles then.
 func (d *Datapath) reserveStray(p *plan, key session.Key) (place, error) {
 	at, ok := d.freeSlot(key)
 	if !ok { // but perhaps some that rest
@@ -194,29 +194,24 @@ func (d *Datapath) reserveStray(p *plan, key session.Key) (place, error) {
 			return at, fmt.Errorf("%w: all slots of %v are in use", ErrTableFull, at.kind)
 		}
 	}
-	return at, d.occupy(p, at)
+	if err := d.occupy(p, at); err != nil {
+		return at, err
+	}
+	if !byTEID(key) && !isRouted(key) {
+		d.singles.Add(at.index)
+	}
+	return at, nil
 }
 
-// freeSlot is the highest slot that is free, but the one that a UE's address would have in a block. From the top, since address
-// blocks and the TEIDs that we choose begin at the bottom.
+// freeSlot is the highest slot that is free. From the top, since address blocks and the TEIDs that we choose begin at the bottom.
 func (d *Datapath) freeSlot(key session.Key) (at place, ok bool) {
 	at, first := place{placeDownlink, uint32(len(d.tables.downlink.slots)) - 1}, uint32(0)
 	if byTEID(key) {
 		slice := d.tables.service(key.Local)
 		at, first = place{placeUplink, slice.Base + slice.Mask}, slice.Base
 	}
-	for {
-		if at.index, ok = d.free[at.kind].UpTo(at.index); !ok || at.index < first {
-			return at, false
-		}
-		if byTEID(key) || isRouted(key) || isStray(at, key.UE) {
-			return at, true
-		}
-		if at.index == first {
-			return at, false
-		}
-		at.index--
-	}
+	at.index, ok = d.free[at.kind].UpTo(at.index)
+	return at, ok && at.index >= first
 }
 
 // occupy takes a slot, when programs are done that saw what it held, until the plan is undone or its entry goes.
@@ -238,9 +233,6 @@ func (d *Datapath) rested(at place) {
 	}
 }
 
-// isStray says whether an entry is not in the block of its address.
-func isStray(at place, ue netip.Prefix) bool { return at.index%blockSize != lastOctet(ue) }
-
 // countUE takes an entry into account, until the plan is undone or vacate.
 func (d *Datapath) countUE(p *plan, at place, key session.Key) {
 	number := d.tables.numbers[key.Instance]
@@ -248,12 +240,12 @@ func (d *Datapath) countUE(p *plan, at place, key session.Key) {
 	p.undo = append(p.undo, func() { d.discount(at, number, key.UE, isRouted(key)) })
 }
 
-// count takes an entry into account: its block is held, or it is one outside of blocks. discount undoes that. ue matters unless
-// it is routed.
+// count takes an entry into account: its block is held, or it is one outside of its block. discount undoes that. ue matters
+// unless it is routed.
 func (d *Datapath) count(at place, number uint32, ue netip.Prefix, routed bool) {
 	switch {
 	case routed:
-	case isStray(at, ue):
+	case d.singles.Has(at.index):
 		d.singlesIn[blockKey(number, ue)]++
 	default:
 		d.blockPool.hold(at.index / blockSize)
@@ -263,9 +255,10 @@ func (d *Datapath) count(at place, number uint32, ue netip.Prefix, routed bool) 
 func (d *Datapath) discount(at place, number uint32, ue netip.Prefix, routed bool) {
 	switch {
 	case routed:
-	case !isStray(at, ue):
+	case !d.singles.Has(at.index):
 		d.blockPool.release(at.index / blockSize)
 	default:
+		d.singles.Remove(at.index)
 		block := blockKey(number, ue)
 		if d.singlesIn[block]--; d.singlesIn[block] == 0 {
 			delete(d.singlesIn, block)

@@ -43,8 +43,22 @@ func sparse(slots int) (entries []session.Entry) {
 
 // TestNoPatternOfAddressesWastesSlots fills all slots, whatever the addresses, finds each by a packet, and empties them.
 func TestNoPatternOfAddressesWastesSlots(t *testing.T) {
-	w := newWorldWith(t, func(c *Config) { c.Routes = 1024 })
-	entries := sparse(w.cfg.AddressBlocks * blockSize)
+	for name, pattern := range map[string]func(slots int) []session.Entry{
+		"blocks nearly empty": sparse,
+		"all of one last octet": func(slots int) (entries []session.Entry) {
+			for n := range slots {
+				entries = append(entries, lonely(n))
+			}
+			return entries
+		},
+	} {
+		t.Run(name, func(t *testing.T) { fillAndEmpty(t, pattern) })
+	}
+}
+
+func fillAndEmpty(t *testing.T, pattern func(slots int) []session.Entry) {
+	w := newWorldWith(t, func(c *Config) { c.Routes, c.AddressBlocks = 1024, eagerBlocks+1 })
+	entries := pattern(w.cfg.AddressBlocks * blockSize)
 	for n, e := range entries {
 		require.NoError(t, w.d.Apply(session.Changes{Puts: []session.Entry{e}}), n)
 	}
@@ -90,6 +104,7 @@ func TestNoPatternOfAddressesWastesSlots(t *testing.T) {
 	}
 	require.Empty(t, w.onlyEntries())
 	require.Empty(t, w.d.singlesIn)
+	require.Zero(t, w.d.singles.Len())
 	require.Empty(t, w.d.routes)
 	for range w.d.tables.hosts.all {
 		require.Fail(t, "a UE is left")
