@@ -3,12 +3,10 @@ package s6a
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/diameter"
 	"github.com/xepc/xepc/pkg/identity"
@@ -103,13 +101,4 @@ func locationOf(ans diameter.Message, host string, side subscriber.Side) Locatio
 // ourFeatures are what we say in requests of our own, TS 29.229 7.2.1.
 func ourFeatures() diameter.AVP {
 	return supportedFeatures.Group(diameter.VendorID.Unsigned(diameter.Vendor3GPP), featureListID.Unsigned(1), featureList.Unsigned(features(1)))
-}
-
-// Withdraw takes a removed SIM away from the nodes that serve it.
-func (s *Server) Withdraw(ctx context.Context, imsi identity.IMSI, mme, sgsn subscriber.Registration) error {
-	err := s.Tell(ctx, subscriber.Change{IMSI: imsi, At: s.now(), Before: subscriber.Subscriber{IMSI: imsi, MME: mme, SGSN: sgsn}})
-	if errors.Is(err, store.ErrUnknown) {
-		return nil
-	}
-	return err
 }

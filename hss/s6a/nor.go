@@ -148,7 +148,7 @@ func (s *Server) noteDevice(ctx context.Context, sub subscriber.Subscriber, side
 		q := subscriber.Request{
 			Kind: subscriber.Cancel, IMSI: sub.IMSI, Side: side, Host: n.host, Realm: n.realm, Cancellation: subscriber.SubscriptionWithdrawal,
 		}
-		return s.keep(ctx, q)
+		return s.keep(ctx, q, s.now())
 	case verdict == subscriber.DeviceLearned:
 		return s.bind(ctx, sub.IMSI, n.host, n.imei)
 	}

@@ -70,7 +70,7 @@ func (s *Server) Run(ctx context.Context, peers Peers) error {
 // instance or another. Doing it twice tells nobody twice.
 func (s *Server) Tell(ctx context.Context, c subscriber.Change) error {
 	for _, r := range c.Requests(subscriber.Rules{Cancels: mustGo, Differ: differ}) {
-		if err := s.keep(ctx, r); err != nil {
+		if err := s.keep(ctx, r, c.At); err != nil {
 			return err
 		}
 	}
@@ -82,9 +82,10 @@ func mustGo(sub subscriber.Subscriber, r subscriber.Registration) bool {
 	return sub.Profile.MayStay(r) != nil
 }
 
-// keep keeps one request and hands it to the tellers.
-func (s *Server) keep(ctx context.Context, r subscriber.Request) error {
+// keep keeps one request, of a change at that time, and hands it to the tellers.
+func (s *Server) keep(ctx context.Context, r subscriber.Request, of time.Time) error {
 	p := store.NewPending(r, s.now())
+	p.Of = of.UTC()
 	if err := s.store.Intend(ctx, s.now().Add(s.lease), p); err != nil {
 		return err
 	}
@@ -114,8 +115,9 @@ func (s *Server) Reset(ctx context.Context, scope subscriber.Scope) (int, error)
 	if err != nil {
 		return 0, err
 	}
+	at := s.now()
 	for _, n := range nodes {
-		if err := s.keep(ctx, subscriber.Request{Kind: subscriber.Reset, Host: n.Host, Realm: n.Realm, Scope: scope}); err != nil {
+		if err := s.keep(ctx, subscriber.Request{Kind: subscriber.Reset, Host: n.Host, Realm: n.Realm, Scope: scope}, at); err != nil {
 			return 0, err
 		}
 	}
@@ -241,7 +243,7 @@ func (s *Server) content(ctx context.Context, p store.Pending) (diameter.Outgoin
 	}
 	o := diameter.Outgoing{
 		Host: p.Host, Realm: p.Realm, Via: n.Via, Application: ApplicationID,
-		SessionID: p.SessionID, EndToEnd: p.EndToEnd, Retransmitted: p.Tries > 1,
+		SessionID: p.SessionID, EndToEnd: p.EndToEnd, Retransmitted: p.Tries > 1, Tries: p.Tries - 1,
 	}
 	if p.IMSI != "" {
 		o.AVPs = append(o.AVPs, diameter.UserName.Text(string(p.IMSI)))

@@ -288,6 +288,32 @@ func TestRequestsGoThroughTheAgentThatTheNodeWasSeenBehind(t *testing.T) {
 	again.requireTold("CLR", "done", 1)
 }
 
+// An agent that is up but has lost the node does not keep what is to be told from going by another one.
+func TestRequestsGoByAnotherAgentWhenOneCannotDeliver(t *testing.T) {
+	h := startHSSOn(t, redistest.Start(t), func(s *settings) {
+		for i := range s.peers.Peers {
+			if s.peers.Peers[i].Agent {
+				s.peers.Peers[i].Routes = []string{mmeRealm}
+			}
+		}
+	})
+	h.add(internet())
+	dra1, dra2 := dialMME(t, h.address, "dra1."+mmeRealm), dialMME(t, h.address, "dra2."+mmeRealm)
+	a, b := &mme{t: t, host: mme1, conn: dra1.conn}, &mme{t: t, host: mme2, conn: dra2.conn}
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	b.requireResult(b.exchange(b.ulr(2)), 2001)
+	clr := dra1.expect(317)
+	ans := clr.Answer(3002)
+	ans.Header.CommandFlags |= diam.ErrorFlag
+	dra1.send(ans)
+	again := dra2.expect(317)
+	require.Equal(t, mme1, text(t, again, avp.DestinationHost))
+	require.Equal(t, clr.Header.EndToEndID, again.Header.EndToEndID)
+	require.NotZero(t, again.Header.CommandFlags&diam.RetransmittedFlag)
+	dra2.send(again.Answer(2001))
+	h.requireTold("CLR", "done", 1)
+}
+
 // lossy forwards to Redis, and swallows the answer that lose counts down to and closes: 1 is the next, 0 none.
 func lossy(t *testing.T, to string) (address string, lose *atomic.Int64) {
 	t.Helper()
@@ -445,6 +471,30 @@ func TestProfileChangeIsToldWithTheSmallestMessage(t *testing.T) {
 	a.requireExperimental(a.exchange(a.ulr(2)), 5004)
 }
 
+// A change that comes while the node has yet to answer what it was told of the one before reaches it too.
+func TestChangeWhileAnIDRIsOnItsWay(t *testing.T) {
+	h := startHSSOn(t, redistest.Start(t), func(s *settings) { s.peers.AnswerWithin, s.lease = patience, patience })
+	h.add(internet())
+	a := dialMME(t, h.address, mme1)
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	var idrs []*diam.Message
+	for _, rate := range []uint64{5_000, 6_000} {
+		h.change(func(p *subscriber.Profile) { p.AMBR.Uplink = rate })
+		idr := a.expect(319)
+		require.Equal(t, datatype.Unsigned32(rate), in(in(find(t, idr, avp.SubscriptionData), avp.AMBR), avp.MaxRequestedBandwidthUL))
+		require.Zero(t, idr.Header.CommandFlags&diam.RetransmittedFlag)
+		idrs = append(idrs, idr)
+	}
+	require.NotEqual(t, text(t, idrs[0], avp.SessionID), text(t, idrs[1], avp.SessionID))
+	for i, idr := range idrs {
+		a.send(idr.Answer(2001))
+		h.requireTold("IDR", "done", float64(i+1))
+	}
+	waiting, err := h.store.Waiting(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, waiting)
+}
+
 func TestNetworkThatIsNoLongerAllowedIsCancelled(t *testing.T) {
 	h := startHSS(t)
 	h.add(internet())
@@ -453,10 +503,10 @@ func TestNetworkThatIsNoLongerAllowedIsCancelled(t *testing.T) {
 	before := h.subscriber()
 	after := before
 	after.Profile.PLMNs = []string{"001-01", "262-01"}
-	require.NoError(t, h.server.Tell(context.Background(), subscriber.Change{IMSI: imsi, Before: before, After: after}))
+	require.NoError(t, h.server.Tell(context.Background(), subscriber.Change{IMSI: imsi, At: time.Now(), Before: before, After: after}))
 	a.requireResult(a.exchange(a.air(1, 0, nil)), 2001) // nothing is to be told: the networks are ours to know
 	after.Profile.PLMNs = []string{"262-01"}
-	require.NoError(t, h.server.Tell(context.Background(), subscriber.Change{IMSI: imsi, Before: before, After: after}))
+	require.NoError(t, h.server.Tell(context.Background(), subscriber.Change{IMSI: imsi, At: time.Now(), Before: before, After: after}))
 	a.expectCLR(2)
 }
 

@@ -3,6 +3,7 @@ package s6a
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/fiorix/go-diameter/v4/diam"
 	"github.com/fiorix/go-diameter/v4/diam/avp"
@@ -156,7 +157,8 @@ func TestDisplacedNodeIsCancelledOnce(t *testing.T) {
 	b.requireResult(b.exchange(b.ulr(0)), 2001)
 	requireCLR(a, 1)
 
-	require.NoError(t, h.server.Withdraw(t.Context(), imsi, h.subscriber().MME, subscriber.Registration{}))
+	removed := subscriber.Change{IMSI: imsi, At: time.Now(), Before: subscriber.Subscriber{IMSI: imsi, MME: h.subscriber().MME}}
+	require.NoError(t, h.server.Tell(t.Context(), removed))
 	requireCLR(b, 2)
 }
 

@@ -40,7 +40,8 @@ type Pending struct {
 	SessionID string    `json:"session"`
 	EndToEnd  uint32    `json:"end_to_end"`
 	At        time.Time `json:"at"`
-	Tries     int       `json:"-"` // times sent, with the one that follows Take
+	Of        time.Time `json:"of,omitzero"` // of the change that it is of
+	Tries     int       `json:"-"`           // times sent, with the one that follows Take
 }
 
 // NewPending makes a request ready to be kept.

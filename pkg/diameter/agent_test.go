@@ -186,6 +186,11 @@ func TestWaysToAHost(t *testing.T) {
 	req := dra1.air()
 	requireResult(t, dra1.ask(req), Success)
 	require.Equal(t, "dra1.visited.example", via(far), "where it was seen")
+	for tries, way := range []string{"dra1", "dra2", "dra1"} {
+		again := far
+		again.Tries = tries
+		require.Equal(t, way+".visited.example", via(again), "the ways take turns")
+	}
 	require.NoError(t, dra1.Close())
 	require.Eventually(t, func() bool { return via(far) == "dra2.visited.example" }, patience, time.Millisecond)
 	require.Empty(t, via(Outgoing{Host: "mme1.elsewhere.example", Realm: "elsewhere.example"}))

@@ -2,6 +2,7 @@ package diameter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -40,6 +41,7 @@ func (s *seen) behind(host string) string {
 type Outgoing struct {
 	Host, Realm          string // Destination-Host and Destination-Realm
 	Via                  string // neighbour behind which the host was last seen, if the caller knows; "" it does not
+	Tries                int    // how often it was sent before: the ways to the host take turns
 	Application, Command uint32
 	AVPs                 []AVP
 
@@ -50,32 +52,40 @@ type Outgoing struct {
 }
 
 // next is the connection over which a request to that host goes: the host's own, else the agent's behind which it was
-// last seen, as we know or the caller, else that of an agent whose routes have the realm. One that the watchdog finds okay
-// goes before all that are suspect or just back. nil when none is open.
+// last seen, as we know or the caller, else that of an agent whose routes have the realm. Those that the watchdog finds okay
+// go before all that are suspect or just back. What one way did not get answered goes another, if there is one: an agent may
+// be up and have lost the host (RFC 6733 7.1.3, 3002). nil when none is open.
 func (n *Node) next(o Outgoing) *conn {
-	if c := n.way(o, (*conn).isOkay); c != nil {
-		return c
+	ways := n.ways(o)
+	if okay := slices.DeleteFunc(slices.Clone(ways), func(c *conn) bool { return !c.isOkay() }); len(okay) > 0 {
+		ways = okay
 	}
-	return n.way(o, func(*conn) bool { return true })
+	if len(ways) == 0 {
+		return nil
+	}
+	return ways[o.Tries%len(ways)]
 }
 
-// way is the first connection towards the host that will do.
-func (n *Node) way(o Outgoing, willDo func(*conn) bool) *conn {
+// ways are the connections towards the host, the best first.
+func (n *Node) ways(o Outgoing) []*conn {
+	var all []*conn
+	add := func(c *conn) {
+		if c != nil && !slices.Contains(all, c) {
+			all = append(all, c)
+		}
+	}
 	host := strings.ToLower(o.Host)
-	for _, via := range []string{host, n.seen.behind(host), strings.ToLower(o.Via)} {
-		if via == "" {
-			continue
-		}
-		if c := n.lookup(via); c != nil && willDo(c) {
-			return c
+	for _, via := range []string{host, n.seen.behind(host), o.Via} {
+		add(n.lookup(via))
+	}
+	open := n.open()
+	slices.SortFunc(open, func(a, b *conn) int { return strings.Compare(a.key, b.key) })
+	for _, c := range open {
+		if c.config.routes(o.Realm) {
+			add(c)
 		}
 	}
-	for _, c := range n.open() {
-		if c.config.routes(o.Realm) && willDo(c) {
-			return c
-		}
-	}
-	return nil
+	return all
 }
 
 // Reaches says whether a request to that host can be sent now.
