@@ -100,6 +100,8 @@ func TestKeysNeverComeBack(t *testing.T) {
 		{http.MethodPost, "/sims", newSIM(kHex, "")},
 		{http.MethodPost, "/sims", newSIM(imsi2, `,"card":{"iccid":"`+kHex+`"},"msisdn":"`+opHex+`"`)},
 		{http.MethodGet, "/sims/" + kHex, ""},
+		{http.MethodPatch, "/sims/" + imsi1, `{"msisdn":"` + opHex + `","charging":"` + opcHex + `"}`},
+		{http.MethodDelete, "/equipment/" + opcHex, ""},
 		{http.MethodGet, "/sims", ""},
 		{http.MethodGet, "/sims/" + imsi1, ""},
 		{http.MethodPost, "/sims/" + imsi1 + "/vector", ""},
@@ -219,6 +221,8 @@ func TestLifeOfASIM(t *testing.T) {
 	}
 	require.Contains(t, strings.Join(details, "\n"), "sim.resume SIM 999700000000001 is provisioned")
 	require.Contains(t, strings.Join(details, "\n"), "status: active → suspended")
+	require.Contains(t, strings.Join(details, "\n"), "sim.add done apns[0].name: none → internet; card.added: none → ")
+	require.Contains(t, audit[0].Detail, "msisdn: 882120000001 → none; status: terminated → none", "what was removed")
 }
 
 func TestChangesOfAProfile(t *testing.T) {
@@ -234,7 +238,12 @@ func TestChangesOfAProfile(t *testing.T) {
 	require.EqualValues(t, 100_000_000, sub.Profile.AMBR.Uplink)
 	b.refused(400, "status", http.MethodPatch, "/sims/"+imsi1, `{"status":"active"}`)
 	b.refused(400, "apns[0].qci", http.MethodPatch, "/sims/"+imsi1, `{"apns":[{"name":"internet","qci":10}]}`)
-	b.refused(400, "unknown field", http.MethodPatch, "/sims/"+imsi1, `{"abmr":{}}`)
+	for patch, says := range map[string]string{
+		`{"abmr":{}}`: "unknown field", `{"abmr":null}`: "unknown field", `{"iot":{"periodic_tua":null}}`: "unknown field",
+		`{"MSISDN":"1"}`: "unknown key", `{"Status":"terminated"}`: "unknown key", `{"iot":{"Active_time":1}}`: "unknown key", `null`: "want an object",
+	} {
+		b.refused(400, says, http.MethodPatch, "/sims/"+imsi1, patch)
+	}
 	b.refused(400, "template", http.MethodPatch, "/sims/"+imsi1, `{"template":"gone"}`)
 
 	sub = ok[[]subscriber.Subscriber](b, http.MethodPut, "/sims/"+imsi1+"/imeis/356092040793001", "")[0]

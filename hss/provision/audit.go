@@ -20,7 +20,10 @@ func (v *Service) audit(ctx context.Context, verb, object, detail string, err er
 		result = err.Error()
 	}
 	v.stats.operations.WithLabelValues(verb, outcome(err)).Inc()
-	a := store.Audit{At: v.now().UTC(), Who: who.Name, From: who.From, Verb: verb, Object: object, Detail: clip(detail), Result: clip(result)}
+	a := store.Audit{
+		At: v.now().UTC(), Who: who.Name, From: who.From, Verb: verb,
+		Object: withoutKeys(object), Detail: clip(withoutKeys(detail)), Result: clip(withoutKeys(result)), // a key may have come in another's place
+	}
 	if err := v.store.NoteAudit(ctx, a); err != nil {
 		v.log.Warn("an entry of the audit log is here only", "who", a.Who, "from", a.From, "verb", a.Verb, "result", a.Result, "err", err)
 	}
@@ -33,11 +36,11 @@ func outcome(err error) string {
 	return "refused"
 }
 
-const maxDetail = 2000 // characters; bounds an audit entry
+const maxDetail = 2000 // octets; bounds an audit entry
 
 func clip(s string) string {
 	if len(s) > maxDetail {
-		return s[:maxDetail] + "…"
+		return strings.ToValidUTF8(s[:maxDetail], "") + "…"
 	}
 	return s
 }

@@ -1,8 +1,12 @@
 package provision
 
 import (
+	"bufio"
+	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -12,17 +16,37 @@ import (
 	"github.com/xepc/xepc/pkg/identity"
 )
 
-// column is one column of the CSV form of SIMs. A cell that is empty says nothing. Lists of words have a space between.
+// column is one column of the CSV form of SIMs. A cell that is empty says nothing of a new SIM; a SIM
+// that is changed has it no more. Lists of words have a space between.
 type column struct {
 	name string
 	set  func(*NewSIM, string) error
 	get  func(subscriber.Subscriber) string // nil: a key, or of no use in an export
+	copy func(to, from *NewSIM)
+}
+
+// copying makes the copy of a column that is about one part of a SIM.
+func copying[T any](part func(*NewSIM) *T) func(to, from *NewSIM) {
+	return func(to, from *NewSIM) { *part(to) = *part(from) }
+}
+
+// strict reads the JSON of a cell; what it has that there is not is a fault.
+func strict(cell string, into any) error {
+	d := json.NewDecoder(strings.NewReader(cell))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("more than one value")
+	}
+	return nil
 }
 
 func textColumn(name string, to func(*NewSIM) *string) column {
 	return column{
-		name: name,
-		set:  func(s *NewSIM, cell string) error { *to(s) = cell; return nil },
+		name: name, copy: copying(to),
+		set: func(s *NewSIM, cell string) error { *to(s) = cell; return nil },
 		get: func(sub subscriber.Subscriber) string {
 			s := NewSIM{IMSI: Verbatim(sub.IMSI), Profile: sub.Profile}
 			return *to(&s)
@@ -32,7 +56,7 @@ func textColumn(name string, to func(*NewSIM) *string) column {
 
 func listColumn[T ~string](name string, to func(*NewSIM) *[]T) column {
 	return column{
-		name: name,
+		name: name, copy: copying(to),
 		set: func(s *NewSIM, cell string) error {
 			for word := range strings.FieldsSeq(cell) {
 				*to(s) = append(*to(s), T(word))
@@ -52,7 +76,7 @@ func listColumn[T ~string](name string, to func(*NewSIM) *[]T) column {
 
 func numberColumn[T uint8 | uint32 | uint64](name string, to func(*NewSIM) *T) column {
 	return column{
-		name: name,
+		name: name, copy: copying(to),
 		set: func(s *NewSIM, cell string) error {
 			n, err := strconv.ParseUint(cell, 10, 64)
 			if err != nil || uint64(T(n)) != n {
@@ -78,7 +102,8 @@ func hidden(c column) column { c.get = nil; return c }
 func columns() []column {
 	return []column{
 		{
-			name: "imsi", set: func(s *NewSIM, cell string) error { s.IMSI = Verbatim(cell); return nil },
+			name: "imsi", copy: func(_, _ *NewSIM) {}, // names the SIM
+			set: func(s *NewSIM, cell string) error { s.IMSI = Verbatim(cell); return nil },
 			get: func(sub subscriber.Subscriber) string { return string(sub.IMSI) },
 		},
 		textColumn("iccid", func(s *NewSIM) *string { return &s.Card.ICCID }),
@@ -89,7 +114,7 @@ func columns() []column {
 		textColumn("template", func(s *NewSIM) *string { return &s.Template }),
 		numberColumn("ambr_uplink", func(s *NewSIM) *uint64 { return &s.AMBR.Uplink }),
 		numberColumn("ambr_downlink", func(s *NewSIM) *uint64 { return &s.AMBR.Downlink }),
-		{name: "apns", set: setAPNs, get: func(sub subscriber.Subscriber) string { return apnsCell(sub.Profile.APNs) }},
+		{name: "apns", copy: copying(func(s *NewSIM) *[]subscriber.APN { return &s.APNs }), set: setAPNs, get: func(sub subscriber.Subscriber) string { return apnsCell(sub.Profile.APNs) }},
 		listColumn("plmns", func(s *NewSIM) *[]string { return &s.PLMNs }),
 		listColumn("rats", func(s *NewSIM) *[]subscriber.RAT { return &s.RATs }),
 		textColumn("charging", func(s *NewSIM) *string { return &s.Charging }),
@@ -99,7 +124,8 @@ func columns() []column {
 		listColumn("imeis", func(s *NewSIM) *[]string { return &s.IMEILock.IMEIs }),
 		listColumn("tacs", func(s *NewSIM) *[]string { return &s.IMEILock.TACs }),
 		{
-			name: "imei_learn", set: func(s *NewSIM, cell string) (err error) { s.IMEILock.Learn, err = strconv.ParseBool(cell); return err },
+			name: "imei_learn", copy: copying(func(s *NewSIM) *bool { return &s.IMEILock.Learn }),
+			set: func(s *NewSIM, cell string) (err error) { s.IMEILock.Learn, err = strconv.ParseBool(cell); return err },
 			get: func(sub subscriber.Subscriber) string {
 				if sub.Profile.IMEILock.Learn {
 					return "true"
@@ -109,7 +135,8 @@ func columns() []column {
 		},
 		textColumn("imei_absent", func(s *NewSIM) *string { return (*string)(&s.IMEILock.Absent) }),
 		{
-			name: "iot", set: func(s *NewSIM, cell string) error { return json.Unmarshal([]byte(cell), &s.IoT) },
+			name: "iot", copy: copying(func(s *NewSIM) *subscriber.IoT { return &s.IoT }),
+			set: func(s *NewSIM, cell string) error { return strict(cell, &s.IoT) },
 			get: func(sub subscriber.Subscriber) string {
 				if sub.Profile.IoT.IsZero() {
 					return ""
@@ -119,7 +146,8 @@ func columns() []column {
 			},
 		},
 		{
-			name: "serving", set: func(s *NewSIM, cell string) error { return json.Unmarshal([]byte(cell), &s.Serving) },
+			name: "serving", copy: copying(func(s *NewSIM) *subscriber.Serving { return &s.Serving }),
+			set: func(s *NewSIM, cell string) error { return strict(cell, &s.Serving) },
 			get: func(sub subscriber.Subscriber) string {
 				if sub.Profile.Serving.IsZero() {
 					return ""
@@ -139,13 +167,26 @@ func columns() []column {
 	}
 }
 
+const byteOrderMark = "\ufeff"
+
+// NewCSVReader returns a reader of the rows of an import. A byte order mark, which spreadsheets put in front, is no part of them.
+func NewCSVReader(r io.Reader) *csv.Reader {
+	b := bufio.NewReader(r)
+	if begin, _ := b.Peek(len(byteOrderMark)); string(begin) == byteOrderMark {
+		_, _ = b.Discard(len(byteOrderMark)) // what is there can be discarded
+	}
+	c := csv.NewReader(b)
+	c.FieldsPerRecord = -1
+	return c
+}
+
 // header finds the columns that a CSV's first row names, in any order.
 func header(cells []string) ([]column, error) {
 	all := columns()
 	var found []column
 	seen := map[string]bool{}
 	for _, cell := range cells {
-		name := strings.ToLower(strings.TrimSpace(strings.TrimPrefix(cell, "\ufeff")))
+		name := strings.ToLower(strings.TrimSpace(cell))
 		i := slices.IndexFunc(all, func(c column) bool { return c.name == name })
 		if i < 0 {
 			names := make([]string, len(all))
@@ -187,7 +228,7 @@ func parseRow(columns []column, cells []string) (NewSIM, error) {
 // setAPNs reads words of APN or APN=ADDRESS, with a comma between two addresses; or JSON, for all that an APN may have.
 func setAPNs(s *NewSIM, cell string) error {
 	if strings.HasPrefix(cell, "[") {
-		return json.Unmarshal([]byte(cell), &s.APNs)
+		return strict(cell, &s.APNs)
 	}
 	for word := range strings.FieldsSeq(cell) {
 		name, addresses, _ := strings.Cut(word, "=")

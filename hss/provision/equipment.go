@@ -49,8 +49,9 @@ func (v *Service) putEquipment(ctx context.Context, c EquipmentChange) (Equipmen
 }
 
 func (v *Service) removeEquipment(ctx context.Context, name string) (EquipmentResult, error) {
-	err := refusal("list has "+name, v.store.RemoveEquipment(ctx, subscriber.Equipment{Range: name}))
-	v.audit(ctx, "equipment.remove", name, "", err)
+	before, err := v.store.RemoveEquipment(ctx, name)
+	err = refusal("list has "+name, err)
+	v.audit(ctx, "equipment.remove", name, string(before.List), err)
 	return EquipmentResult{Entries: 1}, err
 }
 

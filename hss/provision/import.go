@@ -41,10 +41,11 @@ const maxImportRows = 10_000 // of one request
 
 // row is one row of an import on its way.
 type row struct {
-	number int
-	sim    NewSIM
-	new    store.New
-	keys   bool // it has keys
+	number  int
+	columns []column
+	sim     NewSIM
+	new     store.New
+	keys    bool // it has keys
 }
 
 // importRows puts the SIMs of a CSV with a header in. It may be repeated: what is there is left as it is.
@@ -75,8 +76,8 @@ func (r *ImportResult) refuse(number int, imsi string, err error) {
 
 // readRows parses and checks all rows; those with faults become errors of the result.
 func (v *Service) readRows(ctx context.Context, r io.Reader, result *ImportResult) ([]row, error) {
-	c := csv.NewReader(r)
-	c.FieldsPerRecord, c.ReuseRecord = -1, true
+	c := NewCSVReader(r)
+	c.ReuseRecord = true
 	first, err := c.Read()
 	if err != nil {
 		return nil, bad("the header: %v", err)
@@ -103,7 +104,7 @@ func (v *Service) readRows(ctx context.Context, r io.Reader, result *ImportResul
 			result.refuse(number, string(sim.IMSI), err)
 			continue
 		}
-		one := row{number: number, sim: sim, keys: sim.K != ""}
+		one := row{number: number, columns: columns, sim: sim, keys: sim.K != ""}
 		if !one.keys { // for a SIM that is there
 			sim.K, sim.OPc, sim.Algorithm = placeholder, "", aka.XOR
 		}
@@ -150,7 +151,7 @@ func (v *Service) importChecked(ctx context.Context, rows []row, o ImportOptions
 		}
 	}
 	if o.DryRun {
-		if fresh, err = v.withAddresses(ctx, fresh, result); err != nil {
+		if fresh, err = v.withAddresses(ctx, once(fresh, o, result), result); err != nil {
 			return err
 		}
 		result.Added = len(fresh)
@@ -162,6 +163,27 @@ func (v *Service) importChecked(ctx context.Context, rows []row, o ImportOptions
 		old = append(old, again...)
 	}
 	return v.compareRows(ctx, old, o, result)
+}
+
+// once returns the first row of each new SIM, for a dry run, and counts what becomes of the others.
+func once(rows []row, o ImportOptions, result *ImportResult) []row {
+	first := map[identity.IMSI]row{}
+	return slices.DeleteFunc(rows, func(r row) bool {
+		before, again := first[r.new.IMSI]
+		switch {
+		case !again:
+			first[r.new.IMSI] = r
+		case before.new.Keys != r.new.Keys:
+			result.refuse(r.number, string(r.new.IMSI), fmt.Errorf("the SIM is in row %d with other keys", before.number))
+		case difference(before.new.Profile, r.over(before.new.Profile)) == "":
+			result.Unchanged++
+		case o.Update:
+			result.Updated++
+		default:
+			result.refuse(r.number, string(r.new.IMSI), fmt.Errorf("the SIM is in row %d with other values", before.number))
+		}
+		return again
+	})
 }
 
 func (v *Service) there(ctx context.Context, imsis []identity.IMSI) (map[identity.IMSI]store.Record, error) {
@@ -316,16 +338,16 @@ func (v *Service) compareRows(ctx context.Context, rows []row, o ImportOptions, 
 	return nil
 }
 
-// over is the row's profile with the dates of the record, and its status when the row has none.
+// over is the record's profile with what the columns of the file say, but for the status when the row has none.
 func (r row) over(stored subscriber.Profile) subscriber.Profile {
-	next := r.new.Profile
-	card := next.Card
-	next.Card = stored.Card
-	next.Card.ICCID, next.Card.EID, next.Card.Batch = card.ICCID, card.EID, card.Batch
+	next := NewSIM{Profile: stored}
+	for _, c := range r.columns {
+		c.copy(&next, &r.sim)
+	}
 	if r.sim.Status == "" {
 		next.Status = stored.Status
 	}
-	return next
+	return next.Profile
 }
 
 func (r row) withDates(v *Service, stored subscriber.Profile) subscriber.Profile {

@@ -89,6 +89,53 @@ func TestImport(t *testing.T) {
 	b.refused(400, "body is required", http.MethodPost, "/import", "")
 }
 
+// A file says nothing of what it has no column for; a cell that is empty takes away.
+func TestImportChangesTheColumnsOfTheFile(t *testing.T) {
+	b := newBed(t)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, `,"msisdn":"88212","plmns":["001-01"],"iot":{"periodic_tau":60},"card":{"iccid":"8988211000000000001"}`))
+	before := ok[subscriber.Subscriber](b, http.MethodGet, "/sims/"+imsi1, "").Profile
+	require.Equal(t, 1, ok[ImportResult](b, http.MethodPost, "/import", "imsi,k,opc\n"+imsi1+","+kHex+","+opcHex+"\n").Unchanged)
+	require.Equal(t, 1, ok[ImportResult](b, http.MethodPost, "/import?update=true", "imsi,batch\n"+imsi1+",2026-11\n").Updated)
+	want := before
+	want.Card.Batch = "2026-11"
+	require.Equal(t, want, ok[subscriber.Subscriber](b, http.MethodGet, "/sims/"+imsi1, "").Profile)
+	require.Equal(t, 1, ok[ImportResult](b, http.MethodPost, "/import?update=true", "imsi,msisdn,plmns,iot,status\n"+imsi1+",,,,\n").Updated)
+	want.MSISDN, want.PLMNs, want.IoT = "", nil, subscriber.IoT{}
+	require.Equal(t, want, ok[subscriber.Subscriber](b, http.MethodGet, "/sims/"+imsi1, "").Profile)
+	for column, cell := range map[string]string{"iot": `{"periodic_tua":5}`, "serving": `{"x":1}`, "apns": `[{"nam":"internet"}]`} {
+		got := ok[ImportResult](b, http.MethodPost, "/import?update=true", "imsi,"+column+"\n"+imsi1+`,"`+strings.ReplaceAll(cell, `"`, `""`)+"\"\n")
+		require.Contains(t, got.Errors[0].Reason, column+": json: unknown field")
+	}
+}
+
+func TestFormsOfCSV(t *testing.T) {
+	b := newBed(t)
+	for i, file := range []string{
+		"imsi,k,opc\r\n%s," + kHex + "," + opcHex + "\r\n",
+		"\ufeffimsi,k,opc\n%s," + kHex + "," + opcHex,
+		"\ufeff\"imsi\",\"K\",\"opc\"\r\n\"%s\",\"" + kHex + "\",\"" + opcHex + "\"\r\n",
+		"imsi, k ,opc\n\n %s , " + kHex + "," + opcHex + "\n\n",
+	} {
+		imsi := fmt.Sprintf("99970%010d", i)
+		require.Equal(t, 1, ok[ImportResult](b, http.MethodPost, "/import", fmt.Sprintf(file, imsi)).Added, "%q", file)
+	}
+}
+
+// A dry run says of a SIM that stands twice what an import does.
+func TestSIMThatStandsTwice(t *testing.T) {
+	b := newBed(t)
+	other := strings.Replace(csvRow(1), "262-02", "262-03", 1)
+	file := head + csvRow(1) + csvRow(1) + other + strings.Replace(csvRow(1), kHex, opHex, 1)
+	for _, query := range []string{"?dry_run=true", "?dry_run=true&update=true", "?update=true"} {
+		got := ok[ImportResult](b, http.MethodPost, "/import"+query, file)
+		update := 0
+		if strings.Contains(query, "update") {
+			update = 1
+		}
+		require.Equal(t, []int{1, update, 1, 2 - update}, []int{got.Added, got.Updated, got.Unchanged, len(got.Errors)}, query)
+	}
+}
+
 func TestStaticAddressOfAnotherSIMIsRefused(t *testing.T) {
 	b := newBed(t)
 	const addressHead = "imsi,k,opc,apns\n"

@@ -62,29 +62,29 @@ func simNamed(imsi identity.IMSI) string { return "SIM has IMSI " + string(imsi)
 
 // add puts one SIM in.
 func (v *Service) add(ctx context.Context, sim NewSIM) (subscriber.Subscriber, error) {
-	imsi, err := v.addOne(ctx, sim)
-	v.audit(ctx, "sim.add", string(imsi), "", err)
+	n, err := v.addOne(ctx, sim)
+	v.audit(ctx, "sim.add", string(n.IMSI), difference(subscriber.Profile{}, n.Profile), err)
 	if err != nil {
 		return subscriber.Subscriber{}, err
 	}
-	sub, _, err := v.store.Get(ctx, imsi)
-	return sub, refusal(simNamed(imsi), err)
+	sub, _, err := v.store.Get(ctx, n.IMSI)
+	return sub, refusal(simNamed(n.IMSI), err)
 }
 
-// addOne returns the IMSI, "" when what is given is none.
-func (v *Service) addOne(ctx context.Context, sim NewSIM) (identity.IMSI, error) {
+// addOne returns what it has read, without an IMSI when what is given is none.
+func (v *Service) addOne(ctx context.Context, sim NewSIM) (store.New, error) {
 	n, err := v.read(ctx, sim)
 	if err != nil {
-		return n.IMSI, err
+		return n, err
 	}
 	if err := v.unique(ctx, n.IMSI, n.Profile); err != nil {
-		return n.IMSI, err
+		return n, err
 	}
 	err = v.store.Add(ctx, n.IMSI, n.Profile, n.Keys, n.SEQ, v.now())
 	if errors.Is(err, store.ErrExists) {
 		err = refuse(http.StatusConflict, "a SIM with IMSI %s exists: remove it first", n.IMSI)
 	}
-	return n.IMSI, refusal(simNamed(n.IMSI), err)
+	return n, refusal(simNamed(n.IMSI), err)
 }
 
 // unique refuses an MSISDN that a SIM on another card has.
@@ -254,8 +254,14 @@ func (v *Service) patch(ctx context.Context, imsi identity.IMSI, merge []byte) (
 	if err := json.Unmarshal(merge, &patch); err != nil {
 		return subscriber.Subscriber{}, bad("the request's body: %v", err)
 	}
+	if patch == nil {
+		return subscriber.Subscriber{}, bad("the request's body: want an object")
+	}
 	if _, ok := patch["status"]; ok {
 		return subscriber.Subscriber{}, bad("status: activate, suspend, resume and terminate change it")
+	}
+	if err := knownKeys(merge, patch); err != nil {
+		return subscriber.Subscriber{}, bad("the request's body: %v", err)
 	}
 	return v.change(ctx, "sim.set", imsi, func(stored, _ subscriber.Profile) (subscriber.Profile, error) {
 		var next subscriber.Profile
@@ -276,6 +282,27 @@ func (v *Service) patch(ctx context.Context, imsi identity.IMSI, merge []byte) (
 		next.Card.Added, next.Card.StatusAt, next.Card.Activated = dates.Added, dates.StatusAt, dates.Activated
 		return next, nil
 	})
+}
+
+// knownKeys says which key of a patch a profile does not have: one that is null would be taken for done, and the decoder finds
+// one in capitals too, which stands beside the right one then.
+func knownKeys(merge []byte, patch map[string]any) error {
+	for key, value := range patch {
+		if key != strings.ToLower(key) {
+			return fmt.Errorf("unknown key %q", key)
+		}
+		if inner, ok := value.(map[string]any); ok {
+			if err := knownKeys(nil, inner); err != nil {
+				return err
+			}
+		}
+	}
+	if merge == nil {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(merge))
+	d.DisallowUnknownFields()
+	return d.Decode(new(subscriber.Profile))
 }
 
 func asMap(p any) (map[string]any, error) {
@@ -308,18 +335,19 @@ func mergePatch(into, patch map[string]any) map[string]any {
 // remove takes the SIMs that ref stands for out.
 func (v *Service) remove(ctx context.Context, ref string) ([]subscriber.Subscriber, error) {
 	return v.each(ctx, ref, func(imsi identity.IMSI) (subscriber.Subscriber, error) {
-		sub, err := v.removeOne(ctx, imsi)
+		before, err := v.store.Load(ctx, imsi)
+		sub := before.Subscriber
+		if err == nil {
+			sub, err = v.removeOne(ctx, sub)
+		}
 		err = refusal(simNamed(imsi), err)
-		v.audit(ctx, "sim.remove", string(imsi), "", err)
+		v.audit(ctx, "sim.remove", string(imsi), difference(before.Stored, subscriber.Profile{}), err)
 		return sub, err
 	})
 }
 
-func (v *Service) removeOne(ctx context.Context, imsi identity.IMSI) (subscriber.Subscriber, error) {
-	sub, _, err := v.store.Get(ctx, imsi)
-	if err != nil {
-		return sub, err
-	}
+func (v *Service) removeOne(ctx context.Context, sub subscriber.Subscriber) (subscriber.Subscriber, error) {
+	imsi := sub.IMSI
 	c := subscriber.Change{IMSI: imsi, At: v.now().UTC(), Before: sub}
 	id, err := v.store.NoteChange(ctx, c)
 	if err != nil {

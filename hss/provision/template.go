@@ -46,8 +46,12 @@ func (v *Service) putTemplate(ctx context.Context, name string, p subscriber.Pro
 }
 
 func (v *Service) removeTemplate(ctx context.Context, name string) error {
-	err := refusal("template "+name, v.store.RemoveTemplate(ctx, name))
-	v.audit(ctx, "template.remove", name, "", err)
+	before, err := v.templates(ctx)
+	if err != nil {
+		return err
+	}
+	err = refusal("template "+name, v.store.RemoveTemplate(ctx, name))
+	v.audit(ctx, "template.remove", name, difference(before.Profiles[name], subscriber.Profile{}), err)
 	return err
 }
 
@@ -81,7 +85,7 @@ func (v *Service) removeAPN(ctx context.Context, name identity.APN) error {
 		return err
 	}
 	err = refusal("APN "+string(name), v.store.RemoveAPN(ctx, name))
-	v.audit(ctx, "apn.remove", string(name), "", err)
+	v.audit(ctx, "apn.remove", string(name), difference(before.APNs[name], subscriber.APN{}), err)
 	if err != nil {
 		return err
 	}

@@ -100,16 +100,21 @@ func (s *Store) RestoreEquipment(ctx context.Context, entries []subscriber.Equip
 	return added, nil
 }
 
-// RemoveEquipment takes an entry off its list. The error is ErrUnknown.
-func (s *Store) RemoveEquipment(ctx context.Context, e subscriber.Equipment) error {
+// RemoveEquipment takes an entry off its list, and returns it. The error is ErrUnknown.
+func (s *Store) RemoveEquipment(ctx context.Context, name string) (subscriber.Equipment, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
 	defer s.forgetEquipment()
-	n, err := s.redis.HDel(ctx, equipmentHash(e), e.Range).Result()
-	if err == nil && n == 0 {
-		return ErrUnknown
+	hash := equipmentHash(subscriber.Equipment{Range: name})
+	letter, err := s.redis.HGet(ctx, hash, name).Result()
+	if errors.Is(err, redis.Nil) {
+		return subscriber.Equipment{}, ErrUnknown
 	}
-	return unavailable(err)
+	if err == nil {
+		err = s.redis.HDel(ctx, hash, name).Err()
+	}
+	e, _ := equipmentOf(name, letter)
+	return e, unavailable(err)
 }
 
 func (s *Store) forgetEquipment() {

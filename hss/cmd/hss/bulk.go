@@ -113,8 +113,7 @@ func (n *importing) open(name string) (*csv.Reader, func(), error) {
 			n.progress = name + ".progress"
 		}
 	}
-	r := csv.NewReader(in)
-	r.FieldsPerRecord = -1
+	r := provision.NewCSVReader(in)
 	var err error
 	if n.header, err = r.Read(); errors.Is(err, io.EOF) {
 		return nil, closeFile, fmt.Errorf("%s is empty: want a header and rows", name)
