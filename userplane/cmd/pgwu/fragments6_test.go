@@ -38,13 +38,13 @@ func (s *site) also6() {
 	require.NoError(s.t, os.WriteFile(s.config, text, 0o600))
 }
 
-// gtpu6 is the SGW's GTP-U socket over IPv6.
-func (s *site) gtpu6() (conn *net.UDPConn) {
+// listen6 is a socket of the SGW.
+func (s *site) listen6(at netip.AddrPort) (conn *net.UDPConn) {
 	s.t.Helper()
 	s.in(s.sgw, func() {
 		for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // the kernel makes the address's route in the background
 			var err error
-			if conn, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(sgwAddr6, 2152))); err == nil {
+			if conn, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(at)); err == nil {
 				return
 			}
 			require.True(s.t, time.Now().Before(deadline), "%v", err)
@@ -53,6 +53,9 @@ func (s *site) gtpu6() (conn *net.UDPConn) {
 	s.t.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
+
+// gtpu6 is the SGW's GTP-U socket over IPv6.
+func (s *site) gtpu6() *net.UDPConn { return s.listen6(netip.AddrPortFrom(sgwAddr6, 2152)) }
 
 // TestFragmentsOverIPv6: what the program passes to the kernel because of an IPv6 extension header, a fragment header or
 // another, comes back by the socket and goes on as any packet. The session was made over IPv4; its slice has both addresses.
