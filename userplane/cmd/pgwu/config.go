@@ -211,15 +211,24 @@ func (f *faults) add(key, format string, args ...any) {
 	*f = append(*f, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
 }
 
-// under adds faults of a part, with the part's keys put into the words of the file.
+// under adds faults of a part, with the part's keys put into the words of the file. Of a key whose value was faulty already the
+// part has none, or another one in its place, so that what it says of it is left out.
 func (f *faults) under(prefix string, err error, words ...string) {
 	if err == nil {
 		return
 	}
 	rename := strings.NewReplacer(words...)
 	for line := range strings.Lines(err.Error()) {
-		*f = append(*f, errors.New(rename.Replace(prefix+strings.TrimSuffix(line, "\n"))))
+		line = rename.Replace(prefix + strings.TrimSuffix(line, "\n"))
+		if key, _, _ := strings.Cut(line, ": "); !f.has(key) {
+			*f = append(*f, errors.New(line))
+		}
 	}
+}
+
+// has says whether a fault of a key, or of a part of it, is listed.
+func (f *faults) has(key string) bool {
+	return slices.ContainsFunc(*f, func(err error) bool { return strings.HasPrefix(err.Error(), key) })
 }
 
 // Validate lists every fault, each beginning with its key.
@@ -273,14 +282,12 @@ func (c *Config) Validate() error {
 	}
 	c.validateNames(&f)
 	c.validateNumbers(&f)
-	if len(f) > 0 {
-		return errors.Join(f...)
-	}
 	f.under("", c.dataPath().Validate(), "instances[", "network_instances[", ".teids", ".sessions", ".instance:", ".network_instance:",
 		"address_blocks:", "data_path.address_blocks:", "peers:", "data_path.peers:", "rules:", "data_path.rules:", "cells:", "data_path.cells:",
 		"limits:", "data_path.limits:", "meters:", "data_path.meters:", "routes:", "data_path.routes:", "max_instances:", "data_path.max_instances:",
 		"burst:", "data_path.burst:", "icmp_rate:", "data_path.icmp_rate:", "url_rate:", "data_path.url_rate:", "mss:", "data_path.mss:", "in instances", "in network_instances")
-	f.under("pfcp.", c.edge().Validate(), "pfcp.ue_pools[", "ue_pools[", "pfcp.predefined_rules[", "predefined_rules[")
+	f.under("pfcp.", c.edge().Validate(), "pfcp.ue_pools[", "ue_pools[", "pfcp.predefined_rules[", "predefined_rules[",
+		"pfcp.slices", "slices", "pfcp.node_id", "node_id")
 	return errors.Join(f...)
 }
 
@@ -487,7 +494,7 @@ func (r PredefinedRule) rule() (sxb.PredefinedRule, error) {
 // sessions are those of all slices.
 func (c *Config) sessions() (sum int) {
 	for _, s := range c.Slices {
-		sum += max(s.Sessions, 0)
+		sum += min(max(s.Sessions, 0), fteid.MaxSlots) // Validate tells of more
 	}
 	return sum
 }

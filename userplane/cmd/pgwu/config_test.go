@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -137,21 +138,31 @@ func TestEveryFaultIsListedWithItsKey(t *testing.T) {
 	_, err := load(t, `
 admin_socket: ""
 state_dir: ""
-pfcp: {address: here, n1: -1}
+pfcp: {address: here, n1: -1, shards: 0}
 control_planes: [{address: "::1"}]
-slices: [{address: x, sessions: 99999999}]
-network_instances: [{name: a}]
+slices: [{address: x, sessions: 99999999}, {address: 10.30.1.1, sessions: 0}]
+network_instances: [{name: a}, {name: a, table: 255}]
 default_network_instance: b
 unknown_network_instance: perhaps
 gtpu: {indications_per_peer: 0}
+data_path: {peers: -1, mss: 1}
+ue_pools: [{name: p, network_instance: nowhere, ipv4: x}]
+predefined_rules: [{name: r, action: perhaps}, {name: r}]
 `)
-	for _, key := range []string{
-		"admin_socket", "node_id", "state_dir", "pfcp.address", "pfcp.n1", "control_planes[0].address", "slices[0].address",
-		"slices[0].sessions", "network_instances[0].gateway", "ports", "default_network_instance", "unknown_network_instance",
-		"gtpu.indications_per_peer",
-	} {
-		require.ErrorContains(t, err, "\n"+key+": ")
+	require.Error(t, err)
+	var keys []string
+	for line := range strings.Lines(err.Error()) {
+		key, _, _ := strings.Cut(line, ": ")
+		keys = append(keys, key)
 	}
+	slices.Sort(keys[1:])
+	require.Equal(t, []string{
+		"admin_socket", "control_planes[0].address", "data_path.mss", "data_path.peers", "default_network_instance",
+		"gtpu.indications_per_peer", "network_instances[0].gateway", "network_instances[0].name", "network_instances[1].name",
+		"network_instances[1].table", "node_id", "pfcp.address", "pfcp.n1", "pfcp.shards", "ports", "predefined_rules[0].action",
+		"predefined_rules[1].name", "slices[0].address", "slices[0].sessions", "slices[1].sessions", "state_dir", "ue_pools[0].ipv4",
+		"ue_pools[0].network_instance", "unknown_network_instance",
+	}, keys[1:], "each once, and nothing that only follows from another")
 	_, err = load(t, minimal+"data_path: {burst: 0s, address_blocks: -1, peers: -1}\n")
 	for _, key := range []string{"data_path.burst", "data_path.address_blocks", "data_path.peers"} {
 		require.ErrorContains(t, err, key+": ")
