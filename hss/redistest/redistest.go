@@ -16,6 +16,7 @@ import (
 // Server is a redis-server with an append-only file in a folder of the test's.
 type Server struct {
 	Address string // IP:port
+	Socket  string // path of its unix socket
 
 	dir string
 	cmd *exec.Cmd
@@ -32,6 +33,7 @@ func Start(t testing.TB) *Server {
 	l, err := net.Listen("tcp", netip.AddrPortFrom(own, 0).String())
 	require.NoError(t, err)
 	s := &Server{Address: l.Addr().String(), dir: t.TempDir()}
+	s.Socket = filepath.Join(s.dir, "redis.sock")
 	require.NoError(t, l.Close())
 	s.Resume(t)
 	t.Cleanup(s.Kill)
@@ -52,7 +54,7 @@ func (s *Server) Resume(t testing.TB) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(s.Address)
 	require.NoError(t, err)
-	s.cmd = exec.Command("redis-server", "--bind", host, "--port", port, "--dir", s.dir, "--save", "",
+	s.cmd = exec.Command("redis-server", "--bind", host, "--port", port, "--unixsocket", s.Socket, "--dir", s.dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", "always", "--logfile", filepath.Join(s.dir, "log"))
 	require.NoError(t, s.cmd.Start(), "redis-server must be installed: make test does it")
 	require.Eventually(t, func() bool {

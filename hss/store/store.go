@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,7 @@ import (
 
 // Config says where the records are.
 type Config struct {
-	Addresses  []string      `yaml:"addresses"`   // IP:port each; one: single; several: Cluster, or Sentinels with master_name; none: embedded
+	Addresses  []string      `yaml:"addresses"`   // IP:port each, or one unix socket; one: single; several: Cluster, or Sentinels with master_name; none: embedded
 	MasterName string        `yaml:"master_name"` // of Sentinel
 	Username   string        `yaml:"username"`
 	Password   config.Secret `yaml:"password"`
@@ -40,9 +41,13 @@ func DefaultConfig() Config { return Config{Within: time.Second} }
 // Validate lists every fault, each beginning with its key.
 func (c Config) Validate() error {
 	var faults []error
+	single := len(c.Addresses) == 1 && c.MasterName == ""
 	for i, a := range c.Addresses {
+		if single && filepath.IsAbs(a) {
+			break // go-redis takes it as a unix socket
+		}
 		if _, _, err := net.SplitHostPort(a); err != nil {
-			faults = append(faults, fmt.Errorf("addresses[%d]: %q is not host:port", i, a))
+			faults = append(faults, fmt.Errorf("addresses[%d]: %q is not host:port, nor the only one and the path of a unix socket from /", i, a))
 		}
 	}
 	if c.Replicas < 0 || (c.Replicas > 0 && c.MasterName == "" && len(c.Addresses) > 1) {

@@ -348,8 +348,18 @@ func TestRegistrationIsSwappedOnce(t *testing.T) {
 }
 
 func TestRedisAwayAndBack(t *testing.T) {
-	server := redistest.Start(t)
-	s := open(t, server.Address)
+	for name, address := range map[string]func(*redistest.Server) string{
+		"TCP":         func(r *redistest.Server) string { return r.Address },
+		"unix socket": func(r *redistest.Server) string { return r.Socket },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			testAwayAndBack(t, server, open(t, address(server)))
+		})
+	}
+}
+
+func testAwayAndBack(t *testing.T, server *redistest.Server, s *Store) {
 	ctx := context.Background()
 	require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
 	before := seqOf(t, s, "mme1", 1, nil, epoch)
@@ -362,6 +372,26 @@ func TestRedisAwayAndBack(t *testing.T) {
 	server.Resume(t)
 	require.Eventually(t, func() bool { return s.Ping(ctx) == nil }, 20*time.Second, 10*time.Millisecond)
 	require.Greater(t, seqOf(t, s, "mme1", 1, nil, epoch).SEQ, before.SEQ)
+}
+
+func TestAddressesOfRedis(t *testing.T) {
+	for _, c := range []struct {
+		cfg   Config
+		fault string
+	}{
+		{Config{Addresses: []string{"10.40.0.10:6379"}}, ""},
+		{Config{Addresses: []string{"/run/redis/redis.sock"}}, ""},
+		{Config{Addresses: []string{"redis.sock"}}, `addresses[0]: "redis.sock" is not host:port`},
+		{Config{Addresses: []string{"10.40.0.10:6379", "/run/redis/redis.sock"}}, `addresses[1]: "/run/redis/redis.sock" is not host:port`},
+		{Config{Addresses: []string{"/run/redis/redis.sock"}, MasterName: "hss"}, `addresses[0]: "/run/redis/redis.sock" is not host:port`},
+	} {
+		c.cfg.Within = time.Second
+		if c.fault == "" {
+			require.NoError(t, c.cfg.Validate())
+			continue
+		}
+		require.ErrorContains(t, c.cfg.Validate(), c.fault)
+	}
 }
 
 func TestSeal(t *testing.T) {

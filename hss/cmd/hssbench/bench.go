@@ -57,7 +57,7 @@ func newBench(ctx context.Context, r *server, sims int) (*bench, error) {
 		return nil, err
 	}
 	cfg := store.DefaultConfig()
-	cfg.Addresses = []string{r.address}
+	cfg.Addresses = []string{r.socket}
 	b := &bench{sims: sims, redis: r}
 	patient := cfg
 	patient.Within = loadWithin
@@ -163,7 +163,7 @@ func (b *bench) load(ctx context.Context, s *store.Store) error {
 // rewriteFile has Redis rewrite its append-only file, and waits for it. It would do so anyway for all that the loading has
 // appended, in the midst of a window.
 func rewriteFile(ctx context.Context, r *server) error {
-	c := redis.NewClient(&redis.Options{Addr: r.address})
+	c := redis.NewClient(&redis.Options{Addr: r.socket})
 	defer func() { _ = c.Close() }()
 	for { // refused while one that Redis has begun by itself is under way
 		if err := c.BgRewriteAOF(ctx).Err(); err == nil {
@@ -226,7 +226,7 @@ func profileOf(i int) subscriber.Profile {
 
 // usedMemory asks Redis how many octets it holds.
 func usedMemory(ctx context.Context, r *server) (float64, error) {
-	c := redis.NewClient(&redis.Options{Addr: r.address})
+	c := redis.NewClient(&redis.Options{Addr: r.socket})
 	defer func() { _ = c.Close() }()
 	info, err := c.Info(ctx, "memory").Result()
 	if err != nil {

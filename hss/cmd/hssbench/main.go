@@ -1,13 +1,16 @@
 // Command hssbench measures the HSS: it starts a redis-server with an append-only file, the HSS's handlers over it and a
-// handler that does nothing, and asks both in turn for vectors over TCP, 64 requests in flight. The client is a process of
-// its own, with go-diameter's codec. It is a tool of the project, not of an operator, and never touches a running HSS.
+// handler that does nothing, and asks both in turn for vectors over TCP, 64 requests in flight, in a network namespace. The
+// client is a process of its own, with go-diameter's codec. It is a tool of the project, not of an operator, and never touches
+// a running HSS.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -20,6 +23,7 @@ type settings struct {
 	window  time.Duration // of one measurement
 	profile string        // file of a CPU profile; "" none
 	client  string        // address to ask, in the process that is the client
+	apart   bool          // this process is in the namespace of the run
 }
 
 const (
@@ -30,14 +34,26 @@ const (
 func main() {
 	var s settings
 	flag.IntVar(&s.sims, "sims", 200_000, "SIMs to load")
-	flag.IntVar(&s.rounds, "rounds", 5, "windows for each handler")
-	flag.DurationVar(&s.window, "window", 2*time.Second, "length of a window")
+	flag.IntVar(&s.rounds, "rounds", 9, "windows for each handler")
+	flag.DurationVar(&s.window, "window", time.Second, "length of a window")
 	flag.StringVar(&s.profile, "cpuprofile", "", "write a CPU profile of the HSS's windows here")
 	flag.StringVar(&s.client, "client", "", "be the client of the node at this address, for hssbench itself")
+	flag.BoolVar(&s.apart, apartFlag, false, "run here, in a network namespace that is set up by this, for hssbench itself")
 	flag.Parse()
 	if s.client != "" {
 		if err := beClient(context.Background(), s); err != nil {
 			fmt.Fprintln(os.Stderr, "hssbench: client:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if !s.apart {
+		var exit *exec.ExitError
+		switch err := apart(); {
+		case errors.As(err, &exit): // it has said why
+			os.Exit(1)
+		case err != nil:
+			fmt.Fprintln(os.Stderr, "hssbench:", err)
 			os.Exit(1)
 		}
 		return
@@ -50,6 +66,9 @@ func main() {
 
 // run loads, measures and prints.
 func run(ctx context.Context, s settings) error {
+	if err := prepare(); err != nil {
+		return err
+	}
 	debug.SetGCPercent(gcPercent)
 	r, err := startRedis()
 	if err != nil {

@@ -6,43 +6,39 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// server is a redis-server with an append-only file, written every second.
+// server is a redis-server with an append-only file, written every second, that is asked over a unix socket.
 type server struct {
-	address string
-	dir     string
-	cmd     *exec.Cmd
+	socket string
+	dir    string
+	cmd    *exec.Cmd
 }
 
 func startRedis() (*server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	dir, err := os.MkdirTemp("", "hssbench")
 	if err != nil {
-		return nil, fmt.Errorf("looking for a free port: %w", err)
-	}
-	s := &server{address: l.Addr().String()}
-	_ = l.Close()
-	if s.dir, err = os.MkdirTemp("", "hssbench"); err != nil {
 		return nil, fmt.Errorf("making a folder: %w", err)
 	}
-	host, port, _ := net.SplitHostPort(s.address)
-	s.cmd = exec.Command("redis-server", "--bind", host, "--port", port, "--dir", s.dir, "--save", "",
+	s := &server{dir: dir, socket: filepath.Join(dir, "redis.sock")}
+	s.cmd = exec.Command("redis-server", "--port", "0", "--unixsocket", s.socket, "--dir", s.dir, "--save", "",
 		"--appendonly", "yes", "--appendfsync", "everysec", "--logfile", "log")
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting redis-server (package redis-server): %w", err)
 	}
 	for range 1000 {
-		if c, err := net.Dial("tcp", s.address); err == nil {
+		if c, err := net.Dial("unix", s.socket); err == nil {
 			return s, c.Close()
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	s.stop()
-	return nil, fmt.Errorf("redis-server does not answer on %s", s.address)
+	return nil, fmt.Errorf("redis-server does not answer on %s", s.socket)
 }
 
 // cpu is how much processor time redis-server has taken so far, in all its threads.
