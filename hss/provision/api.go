@@ -27,6 +27,12 @@ const (
 // Handler returns the REST API. identify says who a request is by; its error is answered 401.
 func (v *Service) Handler(identify func(*http.Request) (Actor, error), network Network) http.Handler {
 	mux := http.NewServeMux()
+	v.serve(mux, identify, network)
+	return mux
+}
+
+// serve registers all operations.
+func (v *Service) serve(mux *http.ServeMux, identify func(*http.Request) (Actor, error), network Network) huma.API {
 	cfg := huma.DefaultConfig("xepc HSS", "1")
 	cfg.Info.Description = "Provisioning of the home subscriber server. Roles: read, operate, admin; each may do what those before it may."
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath, cfg.CreateHooks = OpenAPIPath, "", "", nil
@@ -44,7 +50,7 @@ func (v *Service) Handler(identify func(*http.Request) (Actor, error), network N
 	r.equipment(network)
 	r.bulk()
 	r.operation(network)
-	return mux
+	return api
 }
 
 // hideValues takes out of an error the values that huma gives back: one of them may be a key.

@@ -70,17 +70,17 @@ func (r routes) equipment(network Network) {
 		return v.putEquipment(ctx, in.Body)
 	})
 	type named struct {
-		Range string `path:"range"`
+		Range string `path:"device" doc:"as it was put on the list: a beginning, or two with a dash between"`
 	}
-	handle(r, op("equipment-remove", http.MethodDelete, "/equipment/{range}", Operate, "Take an entry off its list"), func(ctx context.Context, in *named) (EquipmentResult, error) {
+	handle(r, op("equipment-remove", http.MethodDelete, "/equipment/{device}", Operate, "Take an entry off its list"), func(ctx context.Context, in *named) (EquipmentResult, error) {
 		return v.removeEquipment(ctx, in.Range)
 	})
 	type device struct {
-		IMEI string `path:"imei" doc:"14 to 16 digits"`
+		IMEI string `path:"device" doc:"IMEI, 14 to 16 digits"`
 	}
-	handle(r, op("equipment-check", http.MethodGet, "/equipment/{imei}", Read, "Say on which list a device is, and by which entry"), func(ctx context.Context, in *device) (any, error) {
+	handle(r, op("equipment-check", http.MethodGet, "/equipment/{device}", Read, "Say on which list a device is, and by which entry"), func(ctx context.Context, in *device) (subscriber.EquipmentStatus, error) {
 		if _, err := subscriber.Device(in.IMEI); err != nil {
-			return nil, bad("%v", err)
+			return subscriber.EquipmentStatus{}, bad("%v", err)
 		}
 		found, err := network.Equipment(ctx, in.IMEI)
 		return found, refusal("equipment", err)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,11 +17,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/hss/redistest"
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/diameter"
 	"github.com/xepc/xepc/pkg/identity"
 )
 
@@ -73,6 +76,8 @@ type bed struct {
 	tokens  map[Role]string
 	file    string // of the tokens
 	log     *bytes.Buffer
+
+	document *huma.OpenAPI
 }
 
 func openStore(t testing.TB, address, keks string) *store.Store {
@@ -113,13 +118,24 @@ func newBed(t testing.TB) *bed {
 	var running sync.WaitGroup
 	running.Go(func() { _ = b.service.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	server := httptest.NewServer(b.service.Handler(b.service.Bearer, Network{
-		Peers:  func() any { return []string{} },
-		Locate: func(context.Context, identity.IMSI, bool) (any, error) { return nil, errors.New("nobody") },
-		Reset:  func(_ context.Context, s subscriber.Scope) (int, error) { return 3 + len(s.IMSIs), nil },
+	mux := http.NewServeMux()
+	b.document = b.service.serve(mux, b.service.Bearer, Network{
+		Peers: func() []diameter.PeerStatus {
+			return []diameter.PeerStatus{{Peer: diameter.Peer{Host: "mme1", Address: netip.MustParseAddrPort("192.0.2.1:3868")}, State: "okay", Since: time.Now()}}
+		},
+		Locate: func(_ context.Context, _ identity.IMSI, current bool) ([]subscriber.NodeLocation, error) {
+			if !current {
+				return nil, errors.New("nobody")
+			}
+			return []subscriber.NodeLocation{{Host: "mme1", Side: subscriber.MME, Age: time.Minute}}, nil
+		},
+		Reset: func(_ context.Context, s subscriber.Scope) (int, error) { return 3 + len(s.IMSIs), nil },
 
-		Equipment: func(_ context.Context, imei string) (any, error) { return imei, nil },
-	}))
+		Equipment: func(_ context.Context, imei string) (subscriber.EquipmentStatus, error) {
+			return subscriber.EquipmentStatus{List: "white", Range: imei, From: "provisioned"}, nil
+		},
+	}).OpenAPI()
+	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	b.url = server.URL
 	return b

@@ -410,7 +410,7 @@ func TestEquipment(t *testing.T) {
 		{Range: "35", List: subscriber.Grey}, {Range: "35609200-35609299", List: subscriber.Black}, {Range: "99000085000000", List: subscriber.Grey},
 	}, list, "put on another list it is off the first")
 	require.Len(t, ok[[]subscriber.Equipment](b, http.MethodGet, "/equipment?list=grey&after=35&limit=5", ""), 1)
-	require.Equal(t, "35609204079300", ok[string](b, http.MethodGet, "/equipment/35609204079300", ""), "as the Diameter edge says")
+	require.Equal(t, "35609204079300", ok[subscriber.EquipmentStatus](b, http.MethodGet, "/equipment/35609204079300", "").Range, "as the Diameter edge says")
 	ok[EquipmentResult](b, http.MethodDelete, "/equipment/35609200-35609299", "")
 	for _, row := range []struct {
 		role         Role

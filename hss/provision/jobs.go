@@ -54,7 +54,9 @@ func (j *jobs) begin(name string, counts func() map[string]int64, work func(cont
 	}
 	j.all[name] = n
 	j.forget()
-	return n.Job, nil
+	begun := n.Job
+	begun.Counts = n.counts()
+	return begun, nil
 }
 
 // forget drops the job that ended first when there are many. The caller holds mu.

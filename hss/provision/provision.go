@@ -1,6 +1,7 @@
 // Package provision owns what an operator does with the HSS: SIMs and their states, templates, import and export, key
 // rotation, the audit log of all that, and the REST API over it. It hands what serving nodes must hear of to a Teller,
-// and knows no Diameter.
+// and knows no Diameter but what the
+// table of peers shows.
 package provision
 
 import (
@@ -14,6 +15,7 @@ import (
 
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/diameter"
 	"github.com/xepc/xepc/pkg/identity"
 )
 
@@ -68,13 +70,13 @@ type Teller interface {
 	Tell(ctx context.Context, c subscriber.Change) error
 }
 
-// Network is what the Diameter edge can be asked; what it answers with goes out as JSON.
+// Network is what the Diameter edge can be asked.
 type Network struct {
-	Peers  func() any                                                               // open peers
-	Locate func(ctx context.Context, imsi identity.IMSI, current bool) (any, error) // asks the serving nodes
-	Reset  func(ctx context.Context, scope subscriber.Scope) (int, error)           // tells every node that registrations were lost
+	Peers  func() []diameter.PeerStatus                                                                   // open peers
+	Locate func(ctx context.Context, imsi identity.IMSI, current bool) ([]subscriber.NodeLocation, error) // asks the serving nodes
+	Reset  func(ctx context.Context, scope subscriber.Scope) (int, error)                                 // tells every node that registrations were lost
 
-	Equipment func(ctx context.Context, imei string) (any, error) // says on which list a device is
+	Equipment func(ctx context.Context, imei string) (subscriber.EquipmentStatus, error) // says on which list a device is
 }
 
 // Service is provisioning.

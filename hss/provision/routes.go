@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/diameter"
 	"github.com/xepc/xepc/pkg/identity"
 )
 
@@ -77,6 +79,9 @@ func (r routes) sims() {
 			}
 			return v.patch(ctx, imsi, in.RawBody)
 		})
+	patch := r.api.OpenAPI().Paths[Prefix+"/sims/{sim}"].Patch.RequestBody
+	patch.Description = "What is to be changed of Profile; null gives a key back to the template."
+	patch.Content["application/merge-patch+json"].Schema = r.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[subscriber.Profile](), true, "")
 	handle(r, op("sim-remove", http.MethodDelete, "/sims/{sim}", Admin, "Remove a SIM and cancel it where it is registered"), func(ctx context.Context, in *Reference) ([]subscriber.Subscriber, error) {
 		return v.remove(ctx, in.SIM)
 	})
@@ -227,7 +232,7 @@ func (r routes) locations(network Network) {
 		Reference
 		Current bool `query:"current" doc:"have the device paged, if it must be"`
 	}
-	handle(r, op("location-ask", http.MethodPost, "/sims/{sim}/location", Operate, "Ask the serving nodes where a SIM is, and in which state"), func(ctx context.Context, in *locate) (any, error) {
+	handle(r, op("location-ask", http.MethodPost, "/sims/{sim}/location", Operate, "Ask the serving nodes where a SIM is, and in which state"), func(ctx context.Context, in *locate) ([]subscriber.NodeLocation, error) {
 		imsi, err := v.one(ctx, in.SIM)
 		if err != nil {
 			return nil, err
@@ -364,7 +369,7 @@ func stream[I any](r routes, o huma.Operation, kind string, f func(context.Conte
 
 func (r routes) operation(network Network) {
 	v := r.v
-	handle(r, op("peer-list", http.MethodGet, "/peers", Read, "List the open Diameter peers"), func(context.Context, *struct{}) (any, error) { return network.Peers(), nil })
+	handle(r, op("peer-list", http.MethodGet, "/peers", Read, "List the open Diameter peers"), func(context.Context, *struct{}) ([]diameter.PeerStatus, error) { return network.Peers(), nil })
 	type auditQuery struct {
 		Since  time.Time `query:"since" required:"false"`
 		Until  time.Time `query:"until" required:"false"`

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,20 +24,9 @@ const (
 // userStates are the values of User-State, TS 29.272 7.3.112.
 var userStates = []string{"detached", "attached, not reachable for paging", "attached, reachable for paging", "connected, not reachable for paging", "connected, reachable for paging", "network determined not reachable"}
 
-// Location is what a serving node says of where a SIM is.
-type Location struct {
-	Host        string        `json:"host"`
-	Side        string        `json:"side"`
-	State       string        `json:"state,omitempty"`
-	Cell        string        `json:"cell,omitempty"`          // E-UTRAN-Cell-Global-Identity or Cell-Global-Identity, hexadecimal
-	Area        string        `json:"area,omitempty"`          // Tracking-Area-Identity or Routing-Area-Identity, hexadecimal
-	Age         time.Duration `json:"age,omitempty"`           // of the location; 0: current or unknown
-	Unsupported bool          `json:"not_supported,omitempty"` // the node does not answer such questions
-}
-
 // Locate asks the nodes that serve a SIM for its state and location, TS 29.272 5.2.2.1.1; current has the device paged.
 // The error is store.ErrUnknown for a SIM that is not there.
-func (s *Server) Locate(ctx context.Context, peers Peers, imsi identity.IMSI, current bool) ([]Location, error) {
+func (s *Server) Locate(ctx context.Context, peers Peers, imsi identity.IMSI, current bool) ([]subscriber.NodeLocation, error) {
 	sub, _, err := s.store.Get(ctx, imsi)
 	if err != nil {
 		return nil, err
@@ -44,8 +35,10 @@ func (s *Server) Locate(ctx context.Context, peers Peers, imsi identity.IMSI, cu
 	if current {
 		flags |= idrCurrentLocation
 	}
-	var all []Location
-	for side, r := range sub.Sides() {
+	all := []subscriber.NodeLocation{}
+	sides := sub.Sides()
+	for _, side := range slices.Sorted(maps.Keys(sides)) {
+		r := sides[side]
 		n, err := s.node(ctx, r.Host)
 		if err != nil {
 			return nil, err
@@ -68,8 +61,8 @@ func (s *Server) Locate(ctx context.Context, peers Peers, imsi identity.IMSI, cu
 }
 
 // locationOf reads an IDA, TS 29.272 5.2.2.1.
-func locationOf(ans diameter.Message, host string, side subscriber.Side) Location {
-	l := Location{Host: host, Side: string(side)}
+func locationOf(ans diameter.Message, host string, side subscriber.Side) subscriber.NodeLocation {
+	l := subscriber.NodeLocation{Host: host, Side: side}
 	state, hasState := ans.First(epsUserState)
 	place, hasPlace := ans.First(epsLocation)
 	l.Unsupported = !hasState && !hasPlace

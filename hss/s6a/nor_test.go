@@ -112,7 +112,7 @@ func TestStateAndLocationOnDemand(t *testing.T) {
 	h.add(internet())
 	a := dialMME(t, h.address, mme1)
 	a.requireResult(a.exchange(a.ulr(2)), 2001)
-	got := make(chan []Location, 1)
+	got := make(chan []subscriber.NodeLocation, 1)
 	go func() {
 		all, err := h.server.Locate(context.Background(), h.node, imsi, true)
 		require.NoError(t, err)

@@ -61,33 +61,26 @@ func (c EquipmentConfig) entries() []subscriber.Equipment {
 	return all
 }
 
-// EquipmentStatus is what a device is.
-type EquipmentStatus struct {
-	List  string `json:"list"            doc:"white, grey, black, or refuse"`
-	Range string `json:"range,omitempty" doc:"of the entry that says so"`
-	From  string `json:"from"            doc:"provisioned; configuration: s6a.equipment; unknown: s6a.equipment.unknown"`
-}
-
 // Equipment says on which list the device of an IMEI is: the narrowest entry decides, of two as narrow the one that was put
 // in by command.
-func (s *Server) Equipment(ctx context.Context, imei string) (EquipmentStatus, error) {
+func (s *Server) Equipment(ctx context.Context, imei string) (subscriber.EquipmentStatus, error) {
 	device, err := subscriber.Device(imei)
 	if err != nil {
-		return EquipmentStatus{}, err
+		return subscriber.EquipmentStatus{}, err
 	}
 	stored, err := s.store.EquipmentFor(ctx, device)
 	if err != nil {
-		return EquipmentStatus{}, err
+		return subscriber.EquipmentStatus{}, err
 	}
 	put, isPut := subscriber.Decide(stored, device)
 	configured, isConfigured := subscriber.Decide(s.cfg.Equipment.entries(), device)
 	switch {
 	case isConfigured && (!isPut || configured.Narrower(put)):
-		return EquipmentStatus{List: string(configured.List), Range: configured.Range, From: "configuration"}, nil
+		return subscriber.EquipmentStatus{List: string(configured.List), Range: configured.Range, From: "configuration"}, nil
 	case isPut:
-		return EquipmentStatus{List: string(put.List), Range: put.Range, From: "provisioned"}, nil
+		return subscriber.EquipmentStatus{List: string(put.List), Range: put.Range, From: "provisioned"}, nil
 	}
-	return EquipmentStatus{List: s.cfg.Equipment.Unknown, From: "unknown"}, nil
+	return subscriber.EquipmentStatus{List: s.cfg.Equipment.Unknown, From: "unknown"}, nil
 }
 
 // S13 is the application of hosts that ask us about devices.

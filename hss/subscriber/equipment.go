@@ -86,3 +86,10 @@ func Beginnings(device string) []string {
 	}
 	return all
 }
+
+// EquipmentStatus is what a device is.
+type EquipmentStatus struct {
+	List  string `json:"list"            doc:"white, grey, black, or refuse"`
+	Range string `json:"range,omitempty" doc:"of the entry that says so"`
+	From  string `json:"from"            doc:"provisioned; configuration: s6a.equipment; unknown: s6a.equipment.unknown"`
+}

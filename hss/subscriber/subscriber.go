@@ -42,6 +42,17 @@ type Registration struct {
 	Reachable time.Time `json:"reachable,omitzero"` // when the node last said that the device can be reached (NOR)
 }
 
+// NodeLocation is what a serving node says of where a SIM is.
+type NodeLocation struct {
+	Host        string        `json:"host"`
+	Side        Side          `json:"side"`
+	State       string        `json:"state,omitempty"`
+	Cell        string        `json:"cell,omitempty" doc:"E-UTRAN-Cell-Global-Identity or Cell-Global-Identity, hexadecimal"`
+	Area        string        `json:"area,omitempty" doc:"Tracking-Area-Identity or Routing-Area-Identity, hexadecimal"`
+	Age         time.Duration `json:"age,omitempty"  doc:"of the location, ns; 0: current or unknown"`
+	Unsupported bool          `json:"not_supported,omitempty" doc:"the node does not answer such questions"`
+}
+
 // IsZero says that there is no registration.
 func (r Registration) IsZero() bool { return r.Host == "" }
 

@@ -358,7 +358,7 @@ type PeerStatus struct {
 
 // Peers returns the open peers by name.
 func (n *Node) Peers() []PeerStatus {
-	var all []PeerStatus
+	all := []PeerStatus{}
 	for _, c := range n.open() {
 		all = append(all, c.status())
 	}

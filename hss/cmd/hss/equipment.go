@@ -10,7 +10,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xepc/xepc/hss/provision"
-	"github.com/xepc/xepc/hss/s6a"
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/node"
 	"github.com/xepc/xepc/pkg/output"
@@ -37,14 +36,14 @@ func equipmentCommand() *cli.Command {
 					if err != nil {
 						return err
 					}
-					found, err := ask[s6a.EquipmentStatus](c, http.MethodGet, "/equipment/"+url.PathEscape(args[0]), nil)
+					found, err := ask[subscriber.EquipmentStatus](c, http.MethodGet, "/equipment/"+url.PathEscape(args[0]), nil)
 					if err != nil {
 						return err
 					}
-					return output.Show(c, found, []output.Column[s6a.EquipmentStatus]{
-						{Name: "list", Value: func(s s6a.EquipmentStatus) any { return s.List }},
-						{Name: "range", Value: func(s s6a.EquipmentStatus) any { return s.Range }},
-						{Name: "from", Value: func(s s6a.EquipmentStatus) any { return s.From }},
+					return output.Show(c, found, []output.Column[subscriber.EquipmentStatus]{
+						{Name: "list", Value: func(s subscriber.EquipmentStatus) any { return s.List }},
+						{Name: "range", Value: func(s subscriber.EquipmentStatus) any { return s.Range }},
+						{Name: "from", Value: func(s subscriber.EquipmentStatus) any { return s.From }},
 					})
 				},
 			},

@@ -15,7 +15,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/xepc/xepc/hss/provision"
-	"github.com/xepc/xepc/hss/s6a"
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/diameter"
@@ -259,7 +258,7 @@ func locationCommand() *cli.Command {
 					if err != nil {
 						return err
 					}
-					type answer = s6a.Location
+					type answer = subscriber.NodeLocation
 					all, err := ask[[]answer](c, http.MethodPost, "/sims/"+url.PathEscape(args[0])+"/location"+query(c, map[string]string{"current": "current"}), nil)
 					if err != nil {
 						return err

@@ -10,6 +10,7 @@ import (
 	"github.com/xepc/xepc/hss/provision"
 	"github.com/xepc/xepc/hss/s6a"
 	"github.com/xepc/xepc/hss/store"
+	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/diameter"
 	"github.com/xepc/xepc/pkg/identity"
 	"github.com/xepc/xepc/pkg/node"
@@ -19,12 +20,11 @@ import (
 func openProvisioning(cfg *Config, n *node.Node, records *store.Store, edge *s6a.Server, peers *diameter.Node) (*provision.Service, error) {
 	var service *provision.Service
 	network := provision.Network{
-		Peers: func() any { return peers.Peers() },
-		Locate: func(ctx context.Context, imsi identity.IMSI, current bool) (any, error) {
+		Peers: peers.Peers,
+		Locate: func(ctx context.Context, imsi identity.IMSI, current bool) ([]subscriber.NodeLocation, error) {
 			return edge.Locate(ctx, peers, imsi, current)
 		},
-		Reset:     edge.Reset,
-		Equipment: func(ctx context.Context, imei string) (any, error) { return edge.Equipment(ctx, imei) },
+		Reset: edge.Reset, Equipment: edge.Equipment,
 	}
 	err := n.Step("open provisioning", func() (err error) {
 		if service, err = provision.New(cfg.Provision, records, edge, n.Log); err != nil {
