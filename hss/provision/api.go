@@ -103,7 +103,7 @@ func (v *Service) Bearer(r *http.Request) (Actor, error) {
 	if !ok {
 		return Actor{}, errors.New("there is none")
 	}
-	a, err := v.tokens.actor(strings.TrimSpace(token))
+	a, err := v.tokens.actor(strings.TrimSpace(token), v.now())
 	a.From = r.RemoteAddr
 	return a, err
 }
@@ -148,12 +148,20 @@ type answer[T any] struct{ Body T }
 
 // handle registers an operation whose errors become those of HTTP.
 func handle[I, O any](r routes, o huma.Operation, f func(context.Context, *I) (O, error)) {
-	huma.Register(r.api, o, func(ctx context.Context, in *I) (*answer[O], error) {
+	register(r, o, func(ctx context.Context, in *I) (*answer[O], error) {
+		out, err := f(ctx, in)
+		return &answer[O]{out}, err
+	})
+}
+
+// register is handle of an answer that has more than a body.
+func register[I, A any](r routes, o huma.Operation, f func(context.Context, *I) (*A, error)) {
+	huma.Register(r.api, o, func(ctx context.Context, in *I) (*A, error) {
 		out, err := f(ctx, in)
 		if err != nil {
 			return nil, r.asHTTP(o, err)
 		}
-		return &answer[O]{out}, nil
+		return out, nil
 	})
 }
 

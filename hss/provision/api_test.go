@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -72,12 +73,63 @@ func TestRoles(t *testing.T) {
 	require.Equal(t, 401, status, "a file that is gone lets nobody in")
 }
 
+// A token is of use to the end of its last day.
+func TestTokenForATime(t *testing.T) {
+	token, line, err := GenerateToken("guest", Read, "2027-01-31")
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "tokens")
+	require.NoError(t, os.WriteFile(path, []byte(line+"\n"), 0o600))
+	f, err := openTokens(path)
+	require.NoError(t, err)
+	a, err := f.actor(token, time.Date(2027, 1, 31, 23, 59, 59, 0, time.UTC))
+	require.NoError(t, err)
+	require.Equal(t, "guest", a.Name)
+	_, err = f.actor(token, time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC))
+	require.EqualError(t, err, "that of guest was of use until 2027-02-01T00:00:00Z")
+	_, _, err = GenerateToken("guest", Read, "31.1.2027")
+	require.ErrorContains(t, err, "want YYYY-MM-DD")
+	_, err = ParseTokens(line + "x")
+	require.ErrorContains(t, err, "line 1 of the tokens")
+}
+
+// Of two who change what both have seen, the second is told.
+func TestPatchOfAStateThatIsNoMore(t *testing.T) {
+	b := newBed(t)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, ""))
+	ask := func(method, tag, body string) (int, string) {
+		req, err := http.NewRequest(method, b.url+Prefix+"/sims/"+imsi1, strings.NewReader(body))
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+b.tokens[Operate])
+		req.Header.Set("Content-Type", "application/merge-patch+json")
+		if tag != "" {
+			req.Header.Set("If-Match", tag)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode, resp.Header.Get("ETag")
+	}
+	status, seen := ask(http.MethodGet, "", "")
+	require.Equal(t, 200, status)
+	require.NotEmpty(t, seen)
+	status, next := ask(http.MethodPatch, seen, `{"plmns":["001-01"]}`)
+	require.Equal(t, 200, status)
+	require.NotEqual(t, seen, next)
+	status, _ = ask(http.MethodPatch, seen, `{"plmns":["262-02"]}`)
+	require.Equal(t, http.StatusPreconditionFailed, status)
+	require.Equal(t, []string{"001-01"}, ok[subscriber.Subscriber](b, http.MethodGet, "/sims/"+imsi1, "").Profile.PLMNs)
+	for _, tag := range []string{next, "*", ""} {
+		status, _ = ask(http.MethodPatch, tag, `{"plmns":["262-02"]}`)
+		require.Equal(t, 200, status, tag)
+	}
+}
+
 func TestTokenFaults(t *testing.T) {
 	for _, bad := range []string{"a read", "a write " + strings.Repeat("0", 64), "a read 00"} {
 		_, err := ParseTokens(bad)
 		require.Error(t, err, bad)
 	}
-	_, _, err := GenerateToken("two words", Read)
+	_, _, err := GenerateToken("two words", Read, "")
 	require.Error(t, err)
 	require.Error(t, Config{Listen: "x", AuditEntries: 1, Key: "k", SessionLogKeep: -1, RepairEvery: 1}.Validate())
 }
@@ -244,6 +296,9 @@ func TestChangesOfAProfile(t *testing.T) {
 	} {
 		b.refused(400, says, http.MethodPatch, "/sims/"+imsi1, patch)
 	}
+	b.refused(400, `plmns: a JSON string, want a list`, http.MethodPatch, "/sims/"+imsi1, `{"plmns":"001-01"}`)
+	b.refused(400, `amf: a JSON number, want text, in quotes`, http.MethodPatch, "/sims/"+imsi1, `{"amf":8000}`)
+	b.refused(400, `iot.periodic_tau: a JSON string, want a number`, http.MethodPatch, "/sims/"+imsi1, `{"iot":{"periodic_tau":"x"}}`)
 	b.refused(400, "template", http.MethodPatch, "/sims/"+imsi1, `{"template":"gone"}`)
 
 	sub = ok[[]subscriber.Subscriber](b, http.MethodPut, "/sims/"+imsi1+"/imeis/356092040793001", "")[0]

@@ -99,7 +99,7 @@ func newBed(t testing.TB) *bed {
 	dir := t.TempDir()
 	var lines []string
 	for _, role := range []Role{Read, Operate, Admin} {
-		token, line, err := GenerateToken(role.String()+"er", role)
+		token, line, err := GenerateToken(role.String()+"er", role, "")
 		require.NoError(t, err)
 		b.tokens[role] = token
 		lines = append(lines, line)

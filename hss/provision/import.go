@@ -327,7 +327,7 @@ func (v *Service) compareRows(ctx context.Context, rows []row, o ImportOptions, 
 		case o.DryRun:
 			result.Updated++
 		default:
-			_, err := v.change(ctx, "sim.import", r.new.IMSI, func(stored, _ subscriber.Profile) (subscriber.Profile, error) { return r.withDates(v, stored), nil })
+			_, err := v.change(ctx, "sim.import", r.new.IMSI, func(now store.Record) (subscriber.Profile, error) { return r.withDates(v, now.Stored), nil })
 			if err != nil {
 				result.refuse(r.number, string(r.new.IMSI), err)
 				continue

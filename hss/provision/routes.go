@@ -26,6 +26,12 @@ type Reference struct {
 	SIM string `path:"sim" doc:"an IMSI, iccid:ICCID or msisdn:MSISDN; of an ICCID with several IMSIs, all are meant where that makes sense"`
 }
 
+// state is a SIM with the name of the state of its profile.
+type state struct {
+	ETag string `header:"ETag"`
+	Body subscriber.Subscriber
+}
+
 // MatchQuery is which SIMs a list or an export is of.
 type MatchQuery struct {
 	IMSI     string            `query:"imsi"     doc:"digits that the IMSI begins with" pattern:"^[0-9]*$" patternDescription:"digits only"`
@@ -56,28 +62,35 @@ func (r routes) sims() {
 		m.After = in.After
 		return v.list(ctx, m, in.MSISDN, in.ICCID, in.Limit)
 	})
-	handle(r, op("sim-show", http.MethodGet, "/sims/{sim}", Read, "Show one SIM; keys are never shown"), func(ctx context.Context, in *Reference) (subscriber.Subscriber, error) {
+	show := func(ctx context.Context, imsi identity.IMSI) (*state, error) {
+		sub, rev, err := v.store.Get(ctx, imsi)
+		return &state{ETag: etag(rev), Body: sub}, refusal(simNamed(imsi), err)
+	}
+	register(r, op("sim-show", http.MethodGet, "/sims/{sim}", Read, "Show one SIM; keys are never shown"), func(ctx context.Context, in *Reference) (*state, error) {
 		imsi, err := v.one(ctx, in.SIM)
 		if err != nil {
-			return subscriber.Subscriber{}, err
+			return nil, err
 		}
-		sub, _, err := v.store.Get(ctx, imsi)
-		return sub, refusal(simNamed(imsi), err)
+		return show(ctx, imsi)
 	})
 	handle(r, op("sim-add", http.MethodPost, "/sims", Operate, "Add a SIM"), func(ctx context.Context, in *struct{ Body NewSIM }) (subscriber.Subscriber, error) {
 		return v.add(ctx, in.Body)
 	})
-	handle(r, op("sim-set", http.MethodPatch, "/sims/{sim}", Operate, "Change the profile of a SIM: a JSON merge patch, RFC 7396; null gives a key back to the template"),
+	register(r, op("sim-set", http.MethodPatch, "/sims/{sim}", Operate, "Change the profile of a SIM: a JSON merge patch, RFC 7396; null gives a key back to the template"),
 		func(ctx context.Context, in *struct {
 			Reference
+			IfMatch string `header:"If-Match" doc:"ETag with which the SIM was shown: it is changed only while it is still so, else the answer is 412"`
 			RawBody []byte `contentType:"application/merge-patch+json"`
 		},
-		) (subscriber.Subscriber, error) {
+		) (*state, error) {
 			imsi, err := v.one(ctx, in.SIM)
 			if err != nil {
-				return subscriber.Subscriber{}, err
+				return nil, err
 			}
-			return v.patch(ctx, imsi, in.RawBody)
+			if _, err := v.patch(ctx, imsi, in.RawBody, in.IfMatch); err != nil {
+				return nil, err
+			}
+			return show(ctx, imsi)
 		})
 	patch := r.api.OpenAPI().Paths[Prefix+"/sims/{sim}"].Patch.RequestBody
 	patch.Description = "What is to be changed of Profile; null gives a key back to the template."
@@ -139,13 +152,13 @@ func (r routes) simVerbs() {
 	lock := func(name, method, path, summary string, step func(subscriber.IMEILock, string) (subscriber.IMEILock, error)) {
 		handle(r, op(name, method, path, Operate, summary), func(ctx context.Context, in *device) ([]subscriber.Subscriber, error) {
 			return v.each(ctx, in.SIM, func(imsi identity.IMSI) (subscriber.Subscriber, error) {
-				return v.change(ctx, strings.ReplaceAll(name, "-", "."), imsi, func(stored, _ subscriber.Profile) (subscriber.Profile, error) {
-					next, err := step(stored.IMEILock, in.IMEI)
-					stored.IMEILock = next
+				return v.change(ctx, strings.ReplaceAll(name, "-", "."), imsi, func(r store.Record) (subscriber.Profile, error) {
+					next, err := step(r.Stored.IMEILock, in.IMEI)
+					r.Stored.IMEILock = next
 					if err != nil {
 						err = bad("%v", err)
 					}
-					return stored, err
+					return r.Stored, err
 				})
 			})
 		})
@@ -168,7 +181,8 @@ func (r routes) simVerbs() {
 				return nil, bad("%v", err)
 			}
 			return v.each(ctx, in.SIM, func(imsi identity.IMSI) (subscriber.Subscriber, error) {
-				return v.change(ctx, strings.ReplaceAll(name, "-", "."), imsi, func(stored, whole subscriber.Profile) (subscriber.Profile, error) {
+				return v.change(ctx, strings.ReplaceAll(name, "-", "."), imsi, func(r store.Record) (subscriber.Profile, error) {
+					stored, whole := r.Stored, r.Profile
 					if method == http.MethodDelete && len(whole.PLMNs) == 0 {
 						return stored, refuse(http.StatusConflict, "SIM %s has no list of networks: it may attach everywhere; allow those where it may, and all others are denied", imsi)
 					}

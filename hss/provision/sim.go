@@ -2,11 +2,13 @@ package provision
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -149,7 +151,7 @@ func (v *Service) check(ctx context.Context, p subscriber.Profile) (subscriber.P
 }
 
 // change changes one SIM: step makes the next profile from the one as stored. Where the SIM is registered hears of it.
-func (v *Service) change(ctx context.Context, verb string, imsi identity.IMSI, step func(stored, whole subscriber.Profile) (subscriber.Profile, error)) (subscriber.Subscriber, error) {
+func (v *Service) change(ctx context.Context, verb string, imsi identity.IMSI, step func(store.Record) (subscriber.Profile, error)) (subscriber.Subscriber, error) {
 	for range maxRaces {
 		sub, detail, err := v.changeOnce(ctx, imsi, step)
 		if errors.Is(err, store.ErrChanged) {
@@ -167,12 +169,12 @@ func (v *Service) change(ctx context.Context, verb string, imsi identity.IMSI, s
 	return subscriber.Subscriber{}, err
 }
 
-func (v *Service) changeOnce(ctx context.Context, imsi identity.IMSI, step func(stored, whole subscriber.Profile) (subscriber.Profile, error)) (subscriber.Subscriber, string, error) {
+func (v *Service) changeOnce(ctx context.Context, imsi identity.IMSI, step func(store.Record) (subscriber.Profile, error)) (subscriber.Subscriber, string, error) {
 	r, err := v.store.Load(ctx, imsi)
 	if err != nil {
 		return r.Subscriber, "", err
 	}
-	next, err := step(r.Stored, r.Profile)
+	next, err := step(r)
 	if err != nil {
 		return r.Subscriber, "", err
 	}
@@ -219,14 +221,15 @@ func (v *Service) changeOnce(ctx context.Context, imsi identity.IMSI, step func(
 // setStatus takes the SIMs that ref stands for to another state.
 func (v *Service) setStatus(ctx context.Context, ref, verb string, from []subscriber.Status, next subscriber.Status) ([]subscriber.Subscriber, error) {
 	return v.each(ctx, ref, func(imsi identity.IMSI) (subscriber.Subscriber, error) {
-		return v.change(ctx, "sim."+verb, imsi, func(stored, whole subscriber.Profile) (subscriber.Profile, error) {
+		return v.change(ctx, "sim."+verb, imsi, func(r store.Record) (subscriber.Profile, error) {
+			status := r.Profile.Status
 			switch {
-			case whole.Status == next:
-				return stored, nil
-			case !slices.Contains(from, whole.Status) || !whole.Status.May(next):
-				return stored, refuse(http.StatusConflict, "SIM %s is %s: it cannot %s", imsi, whole.Status, verb)
+			case status == next:
+				return r.Stored, nil
+			case !slices.Contains(from, status) || !status.May(next):
+				return r.Stored, refuse(http.StatusConflict, "SIM %s is %s: it cannot %s", imsi, status, verb)
 			}
-			return stored.WithStatus(next, v.now()), nil
+			return r.Stored.WithStatus(next, v.now()), nil
 		})
 	})
 }
@@ -248,11 +251,12 @@ func (v *Service) each(ctx context.Context, ref string, f func(identity.IMSI) (s
 	return all, nil
 }
 
-// patch merges JSON into the profile as stored, RFC 7396: null takes a key out, so that the template's value holds.
-func (v *Service) patch(ctx context.Context, imsi identity.IMSI, merge []byte) (subscriber.Subscriber, error) {
+// patch merges JSON into the profile as stored, RFC 7396: null takes a key out, so that the template's value holds. ifMatch is
+// the ETag of the state that it is meant for, "" of any.
+func (v *Service) patch(ctx context.Context, imsi identity.IMSI, merge []byte, ifMatch string) (subscriber.Subscriber, error) {
 	var patch map[string]any
 	if err := json.Unmarshal(merge, &patch); err != nil {
-		return subscriber.Subscriber{}, bad("the request's body: %v", err)
+		return subscriber.Subscriber{}, undecodable(err)
 	}
 	if patch == nil {
 		return subscriber.Subscriber{}, bad("the request's body: want an object")
@@ -261,10 +265,14 @@ func (v *Service) patch(ctx context.Context, imsi identity.IMSI, merge []byte) (
 		return subscriber.Subscriber{}, bad("status: activate, suspend, resume and terminate change it")
 	}
 	if err := knownKeys(merge, patch); err != nil {
-		return subscriber.Subscriber{}, bad("the request's body: %v", err)
+		return subscriber.Subscriber{}, undecodable(err)
 	}
-	return v.change(ctx, "sim.set", imsi, func(stored, _ subscriber.Profile) (subscriber.Profile, error) {
+	return v.change(ctx, "sim.set", imsi, func(r store.Record) (subscriber.Profile, error) {
+		stored := r.Stored
 		var next subscriber.Profile
+		if ifMatch != "" && ifMatch != "*" && ifMatch != etag(r.Revision) {
+			return stored, refuse(http.StatusPreconditionFailed, "SIM %s has changed since: look at it again", imsi)
+		}
 		whole, err := asMap(stored)
 		if err != nil {
 			return stored, err
@@ -276,12 +284,27 @@ func (v *Service) patch(ctx context.Context, imsi identity.IMSI, merge []byte) (
 		d := json.NewDecoder(bytes.NewReader(j))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&next); err != nil {
-			return stored, bad("the request's body: %v", err)
+			return stored, undecodable(err)
 		}
 		dates := stored.Card
 		next.Card.Added, next.Card.StatusAt, next.Card.Activated = dates.Added, dates.StatusAt, dates.Activated
 		return next, nil
 	})
+}
+
+// etag names a state of a profile, RFC 9110 8.8.3.
+func etag(r store.Revision) string { return `"` + string(r) + `"` }
+
+// undecodable says what is wrong with a body.
+func undecodable(err error) error {
+	var kind *json.UnmarshalTypeError
+	if !errors.As(err, &kind) {
+		return bad("the request's body: %v", err)
+	}
+	want := map[reflect.Kind]string{
+		reflect.String: "text, in quotes where it is of digits only", reflect.Slice: "a list", reflect.Struct: "an object", reflect.Bool: "true or false",
+	}[kind.Type.Kind()]
+	return bad("%s: a JSON %s, want %s", kind.Field, kind.Value, cmp.Or(want, "a number"))
 }
 
 // knownKeys says which key of a patch a profile does not have: one that is null would be taken for done, and the decoder finds

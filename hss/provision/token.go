@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -40,6 +41,8 @@ type Actor struct {
 	Name string // of the token; or socket, with the user's name as told
 	Role Role
 	From string // address
+
+	until time.Time // of a token: from then on it is of no use; zero: for ever
 }
 
 type actorKey struct{}
@@ -53,15 +56,31 @@ func actorOf(ctx context.Context) Actor {
 // As returns a context whose requests are by that actor.
 func As(ctx context.Context, a Actor) context.Context { return context.WithValue(ctx, actorKey{}, a) }
 
-// GenerateToken returns a token, and the line for the file of tokens, which holds its hash only.
-func GenerateToken(name string, role Role) (token, line string, err error) {
+// GenerateToken returns a token, and the line for the file of tokens, which holds its hash only. until is the last day, as
+// YYYY-MM-DD, on which it is of use; "" for ever.
+func GenerateToken(name string, role Role, until string) (token, line string, err error) {
 	if name == "" || strings.ContainsAny(name, " \t\n#") {
 		return "", "", fmt.Errorf("name %q, want one word", name)
+	}
+	if _, err := endOf(until); err != nil {
+		return "", "", err
 	}
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	token = hex.EncodeToString(b[:])
-	return token, fmt.Sprintf("%s %s %s", name, role, hash(token)), nil
+	return token, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", name, role, hash(token), until)), nil
+}
+
+// endOf is the end of a day in UTC; zero of "".
+func endOf(day string) (time.Time, error) {
+	if day == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.DateOnly, day)
+	if err != nil {
+		return t, fmt.Errorf("day %q, want YYYY-MM-DD", day)
+	}
+	return t.AddDate(0, 0, 1), nil
 }
 
 // hash needs no salt and no slowness: a token is 256 random bits.
@@ -70,8 +89,8 @@ func hash(token string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// ParseTokens reads lines of a name, a role and the SHA-256 of the token, 64 hexadecimal digits; empty lines and lines
-// that begin with # are left out.
+// ParseTokens reads lines of a name, a role, the SHA-256 of the token, 64 hexadecimal digits, and the last day on which it is of
+// use, if there is one; empty lines and lines that begin with # are left out.
 func ParseTokens(text string) (map[string]Actor, error) {
 	all := map[string]Actor{}
 	n := 0
@@ -82,14 +101,21 @@ func ParseTokens(text string) (map[string]Actor, error) {
 			continue
 		}
 		parts := strings.Fields(line)
-		if len(parts) != 3 || len(parts[2]) != 2*sha256.Size {
-			return nil, fmt.Errorf("line %d of the tokens: want a name, a role and 64 hexadecimal digits", n)
+		if len(parts) == 3 {
+			parts = append(parts, "")
+		}
+		if len(parts) != 4 || len(parts[2]) != 2*sha256.Size {
+			return nil, fmt.Errorf("line %d of the tokens: want a name, a role, 64 hexadecimal digits, and the last day if there is one", n)
 		}
 		role, err := ParseRole(parts[1])
 		if err != nil {
 			return nil, fmt.Errorf("line %d of the tokens: %w", n, err)
 		}
-		all[strings.ToLower(parts[2])] = Actor{Name: parts[0], Role: role}
+		until, err := endOf(parts[3])
+		if err != nil {
+			return nil, fmt.Errorf("line %d of the tokens: %w", n, err)
+		}
+		all[strings.ToLower(parts[2])] = Actor{Name: parts[0], Role: role, until: until}
 	}
 	return all, nil
 }
@@ -130,7 +156,7 @@ func (f *tokenFile) refresh() error {
 }
 
 // actor returns whose token it is. A file that cannot be read any more lets nobody in.
-func (f *tokenFile) actor(token string) (Actor, error) {
+func (f *tokenFile) actor(token string, now time.Time) (Actor, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.refresh(); err != nil {
@@ -138,7 +164,10 @@ func (f *tokenFile) actor(token string) (Actor, error) {
 	}
 	a, ok := f.all[hash(token)] // compared as a hash: how long it takes tells nothing of the token
 	if !ok {
-		return Actor{}, fmt.Errorf("unknown token")
+		return Actor{}, errors.New("unknown token")
+	}
+	if !a.until.IsZero() && !now.Before(a.until) {
+		return Actor{}, fmt.Errorf("that of %s was of use until %s", a.Name, a.until.Format(time.RFC3339))
 	}
 	return a, nil
 }

@@ -155,12 +155,22 @@ func auditCommand() *cli.Command {
 					{Name: "from", Value: func(e entry) any { return e.From }},
 					{Name: "verb", Value: func(e entry) any { return e.Verb }},
 					{Name: "object", Value: func(e entry) any { return e.Object }},
-					{Name: "detail", Value: func(e entry) any { return e.Detail }},
 					{Name: "result", Value: func(e entry) any { return e.Result }},
+					{Name: "detail", Value: func(e entry) any { return short(e.Detail) }},
 				})
 			},
 		}},
 	}
+}
+
+// maxCell bounds a cell of a table, in characters; -o json has all.
+const maxCell = 100
+
+func short(s string) string {
+	if r := []rune(s); len(r) > maxCell {
+		return string(r[:maxCell]) + "…"
+	}
+	return s
 }
 
 func imeiCommand() *cli.Command {
@@ -507,15 +517,16 @@ shown this once; the file has its hash only, and is read again when it changes.`
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "name", Required: true, Usage: "`NAME` for the audit log"},
 				&cli.StringFlag{Name: "role", Required: true, Usage: "read, operate or admin: `ROLE`"},
+				&cli.StringFlag{Name: "until", Usage: "last `DAY` (YYYY-MM-DD, UTC) on which it is of use", DefaultText: "for ever"},
 			},
 			Action: func(c *cli.Context) error {
 				role, err := provision.ParseRole(c.String("role"))
 				if err != nil {
 					return cli.Exit(fmt.Sprintf("--role: %v", err), node.ExitUsage)
 				}
-				token, line, err := provision.GenerateToken(c.String("name"), role)
+				token, line, err := provision.GenerateToken(c.String("name"), role, c.String("until"))
 				if err != nil {
-					return cli.Exit(fmt.Sprintf("--name: %v", err), node.ExitUsage)
+					return cli.Exit(err, node.ExitUsage)
 				}
 				_, err = fmt.Fprintf(c.App.Writer, "token: %s\nline:  %s\n", token, line)
 				return err

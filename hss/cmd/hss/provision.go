@@ -43,11 +43,14 @@ func openProvisioning(cfg *Config, n *node.Node, records *store.Store, edge *s6a
 	return service, nil
 }
 
+const maxConnections = 1000 // of the REST API, open at once
+
 func listenREST(cfg provision.Config, n *node.Node, h http.Handler) error {
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listening for the REST API: %w: is provision.listen free and an address of this host?", err)
 	}
+	l = node.Limited(l, maxConnections)
 	if cfg.Certificate != "" {
 		pair, err := tls.LoadX509KeyPair(cfg.Certificate, cfg.Key)
 		if err != nil {

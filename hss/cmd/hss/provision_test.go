@@ -42,6 +42,14 @@ func TestSIMVerbs(t *testing.T) {
 
 	out = requireRun(t, "", "sim", "set", socket, sim, "-o", "json", "ambr.uplink=5000", "card.batch=007", "apns=[{name: internet, qci: 7}]", "iot.periodic_tau=3600")
 	require.Contains(t, out, `"batch": "007"`)
+	out = requireRun(t, "", "sim", "set", socket, sim, "amf=8000", "barring=[hplmn_1]", "imei_lock.absent=refuse", "imei_lock.learn=true", "serving.rfsp=7")
+	for _, says := range []string{"hplmn_1", "refused without an IMEI", `{"rfsp":7}`, `{"periodic_tau":3600}`} {
+		require.Contains(t, out, says)
+	}
+	requireRun(t, "", "sim", "set", socket, sim, "amf=null", "barring=null", "imei_lock=null", "serving=null")
+	long := requireRun(t, "", "audit", "list", socket, "--verb", "sim.add")
+	require.Contains(t, long, "…", "a table is cut")
+	require.NotContains(t, requireRun(t, "", "audit", "list", socket, "--verb", "sim.add", "-o", "json"), "…")
 	out, code = run(t, "", "sim", "set", socket, sim, "ambr")
 	require.Equal(t, node.ExitUsage, code, out)
 	out, code = run(t, "", "sim", "set", socket, sim, "abmr.uplink=1")

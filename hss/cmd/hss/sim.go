@@ -192,7 +192,7 @@ func patchFrom(c *cli.Context) ([]byte, error) {
 }
 
 // textKeys are words of digits, which YAML would read as numbers.
-var textKeys = []string{"msisdn", "iccid", "eid", "batch", "charging", "template", "name"}
+var textKeys = []string{"msisdn", "iccid", "eid", "batch", "charging", "amf", "template", "name", "id", "nodes", "interfaces", "events", "omc"}
 
 func scalar(key, text string) (any, error) {
 	if slices.Contains(textKeys, key) && text != "null" {
@@ -379,7 +379,21 @@ func details() []output.Column[subscriber.Subscriber] {
 		{Name: "added", Value: func(s sub) any { return dateText(s.Profile.Card.Added) }},
 		{Name: "status since", Value: func(s sub) any { return dateText(s.Profile.Card.StatusAt) }},
 		{Name: "imei lock", Value: func(s sub) any { return lockText(s.Profile.IMEILock) }},
+		{Name: "barring", Value: func(s sub) any { return strings.Trim(fmt.Sprint(s.Profile.Barring), "[]") }},
+		{Name: "charging", Value: func(s sub) any { return s.Profile.Charging }},
+		{Name: "oi replacement", Value: func(s sub) any { return s.Profile.OIReplacement }},
+		{Name: "iot", Value: func(s sub) any { return jsonText(s.Profile.IoT) }},
+		{Name: "serving", Value: func(s sub) any { return jsonText(s.Profile.Serving) }},
 	}
+}
+
+// jsonText shows what has many parts; "" of what has none.
+func jsonText(v interface{ IsZero() bool }) string {
+	if v.IsZero() {
+		return ""
+	}
+	j, _ := json.Marshal(v) // plain data: it cannot fail
+	return string(j)
 }
 
 func apnNames(apns []subscriber.APN) string {
@@ -437,6 +451,9 @@ func lockText(l subscriber.IMEILock) string {
 	}
 	if len(parts) == 0 {
 		return "none"
+	}
+	if l.Absent == subscriber.RefuseAbsent {
+		parts = append(parts, "refused without an IMEI")
 	}
 	return strings.Join(parts, ", ")
 }
