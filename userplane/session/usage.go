@@ -80,7 +80,8 @@ func (v Volume) minus(w Volume) (Volume, bool) {
 	}, ok
 }
 
-// limits are the counts of the URR's cell at which a threshold is reached or a quota spent.
+// limits are the counts of the URR's cell at which a threshold is reached or a quota spent. A quota is a threshold, too: the
+// packet that spends it is forwarded, and tells.
 func (u *URR) limits() (l VolumeLimits) {
 	if u.Done || u.informed(pfcp.MeasurementInactive) {
 		return l
@@ -102,8 +103,18 @@ func (u *URR) limits() (l VolumeLimits) {
 	}
 	if !u.Exhausted {
 		set(u.volumeQuota(), unreported.plus(u.Spent).Volume, &l.TotalQuota, &l.UplinkQuota, &l.DownlinkQuota)
+		l.TotalThreshold, l.UplinkThreshold = sooner(l.TotalThreshold, l.TotalQuota), sooner(l.UplinkThreshold, l.UplinkQuota)
+		l.DownlinkThreshold = sooner(l.DownlinkThreshold, l.DownlinkQuota)
 	}
 	return l
+}
+
+// sooner is the lower of two counts, of which 0 is none.
+func sooner(a, b uint64) uint64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // Report makes usage reports of the URRs in ids that the session has, and of those linked to them, and returns it

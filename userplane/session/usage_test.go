@@ -225,14 +225,14 @@ func TestTheLimitsOfACell(t *testing.T) {
 		u.VolumeThreshold, u.VolumeQuota = total(800), pfcp.Volume{Downlink: pfcp.Some(uint64(1000))}
 	})
 	limits := func() VolumeLimits { return l.s.Cells()[0].Limits }
-	want := VolumeLimits{TotalThreshold: 800, DownlinkQuota: 1000}
+	want := VolumeLimits{TotalThreshold: 800, DownlinkThreshold: 1000, DownlinkQuota: 1000}
 	require.Equal(t, want, limits())
 	l.packets(100, 200)
 	l.settle()
 	require.Equal(t, want, limits())
 	l.packets(0, 500)
 	l.one(0)
-	require.Equal(t, VolumeLimits{TotalThreshold: 1600, DownlinkQuota: 1000}, limits())
+	require.Equal(t, VolumeLimits{TotalThreshold: 1600, DownlinkThreshold: 1000, DownlinkQuota: 1000}, limits())
 	l.packets(0, 300)
 	l.after(0)
 	require.False(t, l.forwards())

@@ -144,46 +144,33 @@ func TestASilentControlPlaneHearsEverythingOnce(t *testing.T) {
 	require.Equal(t, usage{1, rest[len(rest)-1].sequence + 1, []byte{0, 0x08, 0}, 0}, usageOf(t, end.UsageReport[0]))
 }
 
-// TestALinkedURRStopsAndTells has a URR whose quota is spent, and one that is linked to it and has none.
+// TestALinkedURRStopsAndTells has a URR whose quota is spent, which the packet that spends it tells, and one that is linked to
+// it and has none.
 func TestALinkedURRStopsAndTells(t *testing.T) {
 	s := newSite(t)
 	s.start()
-	s.setup()
-	seid, teid := s.establish()
-	s.warmUp(teid)
-	ok := func(rules ...*ie.IE) *message.SessionModificationResponse {
-		t.Helper()
-		r := s.change(seid, rules...)
-		s.accepted(r.Cause)
-		return r
-	}
-	before := usageOf(t, ok(ie.NewQueryURR(ie.NewURRID(1))).UsageReport[0])
-	ok(ie.NewUpdateURR(ie.NewURRID(1), ie.NewReportingTriggers(0x80, 0), ie.NewLinkedURRID(2)),
-		ie.NewCreateURR(ie.NewURRID(2), ie.NewMeasurementMethod(0, 1, 0), ie.NewReportingTriggers(0, 1), ie.NewVolumeQuota(2, 0, 3*packetOctets, 0)),
+	c := s.subscriber(21)
+	quota := func(packets uint64) *ie.IE { return ie.NewVolumeQuota(2, 0, packets*packetOctets, 0) }
+	c.change(ie.NewCreateURR(ie.NewURRID(1), ie.NewMeasurementMethod(0, 1, 0), ie.NewReportingTriggers(0x80, 0), ie.NewLinkedURRID(2)),
+		ie.NewCreateURR(ie.NewURRID(2), ie.NewMeasurementMethod(0, 1, 0), ie.NewReportingTriggers(0, 1), quota(3)),
 		ie.NewUpdatePDR(ie.NewPDRID(1), ie.NewURRID(1), ie.NewURRID(2)))
-	for n := range uint32(3) {
-		s.send(teid, n)
-		_, back := s.receive(patience)
-		require.True(t, back)
-	}
-	counts := s.reasonCounts()
-	for n := range uint32(5) {
-		s.send(teid, n)
-	}
-	require.Eventually(t, func() bool {
-		n := s.since(counts)
-		return n["quota_exhausted"]+n["far_drop"] == 5
-	}, patience, time.Millisecond)
 	liusa, volqu := []byte{0, 0x04, 0}, []byte{0, 0x01, 0}
-	require.Equal(t, []usage{{1, before.sequence + 1, liusa, 6 * packetOctets}, {2, 0, volqu, 3 * packetOctets}}, s.report(true))
+	dropped := func() uint64 { return s.reason("quota_exhausted") + s.reason("far_drop") }
+	c.send(1, 2, 3)
+	next(t, c.at, 1, 2, 3)
+	require.Equal(t, []usage{{1, 0, liusa, 3 * packetOctets}, {2, 0, volqu, 3 * packetOctets}}, c.report(true))
+	require.Zero(t, dropped())
+	c.send(4, 5)
+	require.Eventually(t, func() bool { return dropped() == 2 }, patience, time.Millisecond)
 
-	ok(ie.NewUpdateURR(ie.NewURRID(2), ie.NewVolumeQuota(2, 0, packetOctets, 0))) // another quota, of one packet
-	s.send(teid, 8)
-	_, back := s.receive(patience)
-	require.True(t, back)
-	s.send(teid, 9)
-	require.Equal(t, []usage{{1, before.sequence + 2, liusa, 2 * packetOctets}, {2, 1, volqu, packetOctets}}, s.report(true))
-	end := s.ask(message.NewSessionDeletionRequest(0, 0, seid, s.next(), 0)).(*message.SessionDeletionResponse)
+	c.change(ie.NewUpdateURR(ie.NewURRID(2), quota(1)))
+	c.send(6, 7)
+	next(t, c.at, 6)
+	require.Equal(t, []usage{{1, 1, liusa, packetOctets}, {2, 1, volqu, packetOctets}}, c.report(true))
+	require.Eventually(t, func() bool { return dropped() == 3 }, patience, time.Millisecond)
+	end := c.ask(message.NewSessionDeletionRequest(0, 0, c.seid, c.next(), 0)).(*message.SessionDeletionResponse)
+	c.accepted(end.Cause)
+	require.Len(t, end.UsageReport, 2)
 	for _, r := range end.UsageReport {
 		require.Zero(t, usageOf(t, r).octets)
 	}
