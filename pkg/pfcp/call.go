@@ -33,13 +33,14 @@ type call struct {
 // which holds *call, is in the order of the deadlines.
 type calls struct {
 	pending map[Sequence]*call
+	of      map[netip.AddrPort]int // how many of them, by peer
 	waiting *list.List
 	next    Sequence
 	later   []func() // told by the clock
 }
 
 func newCalls(first Sequence) calls {
-	return calls{pending: make(map[Sequence]*call), waiting: list.New(), next: first}
+	return calls{pending: make(map[Sequence]*call), of: make(map[netip.AddrPort]int), waiting: list.New(), next: first}
 }
 
 // sequence returns a number that no pending call has. There are always some: Validate bounds MaxPending.
@@ -51,6 +52,12 @@ func (c *calls) sequence() Sequence {
 			return s
 		}
 	}
+}
+
+// full says whether a peer gets no further call. Peers that answer nothing may have taken all of most; up to as many again
+// are for the others, an eighth of most for each.
+func (c *calls) full(peer netip.AddrPort, most int) bool {
+	return len(c.pending) >= most && (c.of[peer] >= (most+7)/8 || len(c.pending) >= 2*most)
 }
 
 // setSequence writes the sequence number into the header of an encoded message.
@@ -92,7 +99,7 @@ func (e *Endpoint) begin(c *call) error {
 	if e.closed {
 		return ErrClosed
 	}
-	if len(e.calls.pending) >= e.cfg.MaxPending {
+	if e.calls.full(c.peer, e.cfg.MaxPending) {
 		return ErrBusy
 	}
 	c.sequence = e.calls.sequence()
@@ -100,6 +107,7 @@ func (e *Endpoint) begin(c *call) error {
 	c.deadline = time.Now().Add(e.cfg.T1)
 	c.at = e.calls.waiting.PushBack(c)
 	e.calls.pending[c.sequence] = c
+	e.calls.of[c.peer]++
 	if c.deadline.Before(e.planned) {
 		e.planned = c.deadline
 		e.poke()
@@ -164,6 +172,9 @@ func (e *Endpoint) receiveResponse(d *decoder, peer netip.AddrPort, h Header, bo
 func (c *calls) remove(ended *call) {
 	delete(c.pending, ended.sequence)
 	c.waiting.Remove(ended.at)
+	if c.of[ended.peer]--; c.of[ended.peer] == 0 {
+		delete(c.of, ended.peer)
+	}
 }
 
 // clock sends again, times out and sweeps until ctx ends.

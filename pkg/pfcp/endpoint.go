@@ -30,7 +30,7 @@ type EndpointConfig struct {
 	ResponseLifetime  time.Duration     // how long a response is kept for duplicates; above the peers' T1 x (N1+1)
 	MaxCached         int               // responses kept, of all peers
 	MaxPeers          int               // peers that have responses kept
-	MaxPending        int               // our own requests without an answer yet
+	MaxPending        int               // our own requests without an answer yet; twice as many of several peers
 	ReadBuffer        int               // octets, SO_RCVBUF
 	Readers           int               // goroutines that read and decode; above 1, requests may overtake each other
 	OneByOne          bool              // no UDP_SEGMENT, no UDP_GRO: under load, too, a capture shows every message
@@ -71,7 +71,7 @@ func (c EndpointConfig) Validate() error {
 	positive("max cached", int64(c.MaxCached))
 	positive("max peers", int64(c.MaxPeers))
 	positive("max pending", int64(c.MaxPending))
-	if c.MaxPending > maxSequence/2 {
+	if c.MaxPending > maxSequence/4 {
 		faults = append(faults, fmt.Errorf("max pending: %d is too many for 24-bit sequence numbers", c.MaxPending))
 	}
 	positive("read buffer", int64(c.ReadBuffer))

@@ -296,15 +296,37 @@ func TestCallEndsOnceWithAnError(t *testing.T) {
 		cp.Call(newRawPeer(t).addr(), 0, &HeartbeatResponse{}, done)
 		require.ErrorContains(t, await(t, told).err, "no request")
 	})
-	t.Run("when too many are pending", func(t *testing.T) {
-		cfg := testConfig()
-		cfg.MaxPending, cfg.T1 = 1, time.Hour
-		cp := start(t, cfg, nobody(t))
-		done, told := asking()
-		cp.Call(newRawPeer(t).addr(), 0, &HeartbeatRequest{}, done)
-		cp.Call(newRawPeer(t).addr(), 0, &HeartbeatRequest{}, done)
-		require.ErrorIs(t, await(t, told).err, ErrBusy)
-	})
+}
+
+// What one peer does not answer must not stop what others are asked: they would be taken for lost.
+func TestASilentPeerLeavesRoomForOthers(t *testing.T) {
+	cfg := testConfig()
+	cfg.MaxPending, cfg.T1 = 16, time.Hour
+	cp, silent := start(t, cfg, nobody(t)), newRawPeer(t)
+	call := func(to *rawPeer, want error) {
+		t.Helper()
+		failed := make(chan error, 1)
+		cp.Call(to.addr(), 0, &HeartbeatRequest{}, func(_ Header, _ Message, err error) { failed <- err })
+		if want != nil {
+			require.ErrorIs(t, <-failed, want)
+		}
+	}
+	for range cfg.MaxPending {
+		call(silent, nil)
+	}
+	call(silent, ErrBusy)
+	for range 8 {
+		other := newRawPeer(t)
+		call(other, nil)
+		call(other, nil)
+		for range 2 {
+			_, _, err := Parse(other.receive())
+			require.NoError(t, err)
+		}
+		call(other, ErrBusy)
+	}
+	call(newRawPeer(t), ErrBusy) // twice as many are pending
+	require.Equal(t, 2*cfg.MaxPending, cp.Stats().Pending)
 }
 
 func TestOnlyTheRightAnswerEndsACall(t *testing.T) {

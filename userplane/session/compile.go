@@ -160,23 +160,34 @@ func (c *compiler) rule(r *Rule, p *PDR) error {
 	if r.Filters, err = c.filters(p); err != nil {
 		return err
 	}
-	far, err := c.far(p)
+	far, instead, err := c.far(p)
 	if err != nil {
 		return err
 	}
-	r.Origin.FARID = far.ID
-	if p.Direction() == Uplink {
-		err = c.uplink(r, p, far)
-	} else {
-		err = c.downlink(r, p, far)
+	if instead != nil {
+		with := *r
+		if c.act(&with, p, instead) == nil {
+			*r, far = with, nil
+		}
 	}
-	if err != nil {
-		return err
+	if far != nil {
+		if err := c.act(r, p, far); err != nil {
+			return err
+		}
 	}
 	if err := c.quality(r, p); err != nil {
 		return err
 	}
 	return c.usage(r, p)
+}
+
+// act resolves what a FAR does with the packets of a PDR.
+func (c *compiler) act(r *Rule, p *PDR, far *FAR) error {
+	r.Origin.FARID = far.ID
+	if p.Direction() == Uplink {
+		return c.uplink(r, p, far)
+	}
+	return c.downlink(r, p, far)
 }
 
 // filters resolves those that refer to others by their id.
@@ -272,14 +283,13 @@ func (c *compiler) keys(p *PDR) (keys [2]Key, n int, err error) {
 	return keys, n, nil
 }
 
-// far is the PDR's FAR, unless a quota of its URRs is spent: then the packets are dropped, or the FAR for Quota
-// Action says what becomes of them, TS 29.244 5.2.2.2.
-func (c *compiler) far(p *PDR) (*FAR, error) {
-	var own *FAR
+// far is the PDR's FAR. When a quota of its URRs is spent it is one that drops, and instead is the FAR for Quota Action,
+// TS 29.244 5.2.2.2, which may be for packets of the other direction only.
+func (c *compiler) far(p *PDR) (far, instead *FAR, err error) {
 	if at, ok := find(c.s.FARs, p.FARID, idOfFAR); ok {
-		own = &c.s.FARs[at]
-	} else if own = p.predefinedFAR(); own == nil || p.FARID != 0 {
-		return nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEFARID, "there is no FAR %d", p.FARID)
+		far = &c.s.FARs[at]
+	} else if far = p.predefinedFAR(); far == nil || p.FARID != 0 {
+		return nil, nil, refuse(pfcp.RulePDR, uint32(p.ID), pfcp.IEFARID, "there is no FAR %d", p.FARID)
 	}
 	for _, id := range p.urrs() {
 		u, ok := find(c.s.URRs, id, idOfURR)
@@ -287,15 +297,15 @@ func (c *compiler) far(p *PDR) (*FAR, error) {
 			continue
 		}
 		if action := c.s.URRs[u].Parameters.QuotaAction; action.Present {
-			if instead, ok := find(c.s.FARs, action.Value, idOfFAR); ok {
-				return &c.s.FARs[instead], nil
+			if at, ok := find(c.s.FARs, action.Value, idOfFAR); ok {
+				instead = &c.s.FARs[at]
 			}
 		}
-		stopped := *own
+		stopped := *far
 		stopped.Action = pfcp.ActionDrop
-		return &stopped, nil
+		return &stopped, instead, nil
 	}
-	return own, nil
+	return far, nil, nil
 }
 
 // action says what a FAR does with a packet.

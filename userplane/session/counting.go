@@ -178,6 +178,11 @@ func (u *URR) hasVolumeQuota() bool {
 	return u.Parameters.VolumeQuota != pfcp.Volume{} || u.Parameters.SubsequentVolumeQuota != pfcp.Volume{}
 }
 
+// countOn has u take the cells of an old URR of the same id over, which count on.
+func (u *URR) countOn(old *URR) {
+	u.Celled, u.Counted, u.Drops, u.Dropped = old.Celled, old.Counted, old.Drops, old.Dropped
+}
+
 // CellIDs are the usage cells of the session: those of URRs that count or have counted in one, as long as they live.
 func (s Session) CellIDs() []CellID {
 	var all []CellID

@@ -261,6 +261,19 @@ func TestDroppedPacketsStartAndStopTraffic(t *testing.T) {
 	require.Len(t, l.after(time.Second), 1)
 }
 
+// The cell counts on: what it had counted for the URR before is no start of traffic of the next.
+func TestAURRInThePlaceOfAnotherThatDetects(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers = pfcp.ReportStartOfTraffic
+	})
+	l.modify(&pfcp.SessionModificationRequest{UpdateFARs: []pfcp.UpdateFAR{{ID: 2, ApplyAction: pfcp.Some(pfcp.ActionDrop)}}})
+	dropped := CellID{SEID: 9, URRID: 1, Dropped: true}
+	l.cells[dropped] = Volume{DownlinkOctets: 100, DownlinkPackets: 1}
+	require.Equal(t, pfcp.TriggerStartOfTraffic, l.one(time.Second).Trigger)
+	l.modify(&pfcp.SessionModificationRequest{RemoveURRs: []pfcp.URRID{1}, CreateURRs: []pfcp.CreateURR{{ID: 1, MeasurementMethod: pfcp.MeasureVolume, ReportingTriggers: pfcp.ReportStartOfTraffic}}})
+	require.Empty(t, l.after(time.Second))
+}
+
 // A spent quota drops, too, but that starts no traffic.
 func TestWhatASpentQuotaDropsStartsNoTraffic(t *testing.T) {
 	l := newLife(t, func(u *pfcp.CreateURR) {

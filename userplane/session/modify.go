@@ -42,10 +42,10 @@ func (s Session) Modify(
 	if err := next.create(&m, c); err != nil {
 		return s, Created{}, err
 	}
-	for i := range req.CreateURRs { // one that was removed in the same request: its cell counts on
+	for i := range req.CreateURRs { // one that was removed in the same request: its cells count on
 		if old, ok := find(s.URRs, req.CreateURRs[i].ID, idOfURR); ok {
 			at, _ := find(next.URRs, req.CreateURRs[i].ID, idOfURR)
-			next.URRs[at].Counted, next.URRs[at].Celled = s.URRs[old].Counted, s.URRs[old].Celled
+			next.URRs[at].countOn(&s.URRs[old])
 		}
 	}
 	if err := limits.check(next.size()); err != nil {

@@ -25,7 +25,7 @@ func (s Session) Succeed(old Session, now Time) (_ Session, dropped int) {
 		if !ok {
 			continue
 		}
-		u.Counted, u.Celled = old.URRs[at].Counted, old.URRs[at].Celled
+		u.countOn(&old.URRs[at])
 		for _, r := range reports {
 			if r.URRID == u.ID {
 				u.Reports, u.Base = r.Sequence+1, r.Sequence+1

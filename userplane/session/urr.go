@@ -18,7 +18,7 @@ type URR struct {
 	Now    Measured // since the last report, or since the monitoring time
 	Before Measured // since the last report, until the monitoring time
 	Split  Time     // when that was; 0: nothing stands in Before
-	Spent  Measured // of the quotas, in reports that are made
+	Spent  Measured // of the quotas, in reports that are made; less what is in Before, if that is for none of them
 
 	Start      Time // of the measurement
 	First      Time // packet of the measurement; 0: none
@@ -137,6 +137,20 @@ func grants(p *pfcp.URRParameters) bool {
 	return p.VolumeQuota != (pfcp.Volume{}) || p.TimeQuota.Present || p.EventQuota.Present
 }
 
+// renew has the quotas that p brings count anew, all but what is in except; one that it does not bring goes on as it is.
+func (u *URR) renew(p *pfcp.URRParameters, except Measured) {
+	u.Exhausted = false
+	if p.VolumeQuota != (pfcp.Volume{}) {
+		u.Spent.Volume, _ = Volume{}.minus(except.Volume)
+	}
+	if p.TimeQuota.Present {
+		u.Spent.Ran = -except.Ran
+	}
+	if p.EventQuota.Present {
+		u.Spent.Events = -except.Events
+	}
+}
+
 // set takes an Update URR: absent means unchanged, and of no length that there is none any more, TS 29.244 5.6.3. A new
 // quota is one for what was not reported yet and what comes, and replaces the one before, TS 29.244 5.2.2.2.
 func (u *URR) set(with *pfcp.UpdateURR, now Time) {
@@ -153,7 +167,7 @@ func (u *URR) set(with *pfcp.UpdateURR, now Time) {
 		u.Done, u.Base = false, u.Reports
 	}
 	if grants(&with.URRParameters) {
-		u.Exhausted, u.Spent = false, Measured{}
+		u.renew(&with.URRParameters, Measured{})
 		if !with.QuotaValidityTime.Present {
 			u.Valid = 0
 		}
@@ -238,6 +252,13 @@ func numbers(p *pfcp.URRParameters) [12]*pfcp.Opt[uint32] {
 // no usage.
 func (u *URR) advance(moved Volume, dropped bool, now Time) {
 	splits := u.split(now)
+	u.count(moved, dropped, splits, now)
+	if splits {
+		u.subsequent()
+	}
+}
+
+func (u *URR) count(moved Volume, dropped, splits bool, now Time) {
 	packets := moved.UplinkPackets+moved.DownlinkPackets > 0
 	if u.informed(pfcp.MeasurementInactive) {
 		if u.Running != 0 {
@@ -289,34 +310,32 @@ func (u *URR) run(packets bool, now Time) {
 	}
 }
 
-// split puts what was measured until the monitoring time aside, when it comes; from then on the subsequent limits are in
-// force.
+// split puts what was measured until the monitoring time aside, when it comes.
 func (u *URR) split(now Time) (splits bool) {
 	at := u.monitoring()
 	if at == 0 || now < at {
 		return false
 	}
-	p := &u.Parameters
 	if u.Running != 0 {
 		u.Now.Ran += max(at-u.Running, 0)
 		u.Running = max(at, u.Running)
 	}
 	u.Before, u.Now, u.Split = u.Before.plus(u.Now), Measured{}, at
-	if p.SubsequentVolumeThreshold != (pfcp.Volume{}) {
-		p.VolumeThreshold = p.SubsequentVolumeThreshold
-	}
-	if p.SubsequentTimeThreshold.Present {
-		p.TimeThreshold = p.SubsequentTimeThreshold
-	}
-	if p.SubsequentEventThreshold.Present {
-		p.EventThreshold = p.SubsequentEventThreshold
-	}
-	if p.SubsequentVolumeQuota != (pfcp.Volume{}) || p.SubsequentTimeQuota.Present || p.SubsequentEventQuota.Present {
-		p.VolumeQuota, p.TimeQuota, p.EventQuota = p.SubsequentVolumeQuota, p.SubsequentTimeQuota, p.SubsequentEventQuota
-		u.Spent, u.Exhausted = Measured{}, false
-	}
-	p.MonitoringTime = pfcp.Opt[pfcp.TimeStamp]{}
+	u.Parameters.MonitoringTime = pfcp.Opt[pfcp.TimeStamp]{}
 	return true
+}
+
+// subsequent puts the subsequent limits in force, each in the place of its own: what came before counts in none of them.
+func (u *URR) subsequent() {
+	p := &u.Parameters
+	next := pfcp.URRParameters{
+		VolumeThreshold: p.SubsequentVolumeThreshold, TimeThreshold: p.SubsequentTimeThreshold, EventThreshold: p.SubsequentEventThreshold,
+		VolumeQuota: p.SubsequentVolumeQuota, TimeQuota: p.SubsequentTimeQuota, EventQuota: p.SubsequentEventQuota,
+	}
+	*p = merge(*p, &next)
+	if grants(&next) {
+		u.renew(&next, u.Before)
+	}
 }
 
 // monitoring is when the monitoring time is; 0: there is none.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -183,6 +184,55 @@ func TestTheFARForQuotaActionReplacesTheDrop(t *testing.T) {
 	require.EqualValues(t, 3, compile(t, l.s).Find(uplinkKey).Origin.FARID)
 }
 
+// A FAR that sends to a portal is for packets from the UE; those to it are dropped, and the report is made.
+func TestAFARForQuotaActionOfOneDirection(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers = pfcp.ReportVolumeQuota
+		u.VolumeQuota, u.QuotaAction = total(10), pfcp.Some(pfcp.FARID(3))
+	})
+	portal := pfcp.ForwardingParameters{
+		DestinationInterface: pfcp.Some(pfcp.InterfaceCore), NetworkInstance: pfcp.Some(pfcp.NetworkInstance("internet")),
+		Redirect: pfcp.Some(pfcp.RedirectInformation{Type: pfcp.RedirectURL, Server: "http://top.up/"}),
+	}
+	l.s = modify(t, l.s, &pfcp.SessionModificationRequest{CreateFARs: []pfcp.CreateFAR{
+		{ID: 3, ApplyAction: pfcp.ActionForward, ForwardingParameters: pfcp.Some(portal)},
+	}})
+	l.packets(10, 0)
+	require.Len(t, l.after(0), 1)
+	require.Equal(t, ActionAnswer, compile(t, l.s).Find(uplinkKey).Action)
+	require.Equal(t, ActionDrop, compile(t, l.s).Find(downlinkKey).Action)
+}
+
+func TestAQuotaThatIsNotGivenAnewGoesOn(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.MeasurementMethod |= pfcp.MeasureDuration
+		u.ReportingTriggers = pfcp.ReportVolumeQuota | pfcp.ReportTimeQuota
+		u.VolumeQuota, u.TimeQuota = total(1000), pfcp.Some(uint32(60))
+	})
+	l.packets(900, 0)
+	l.after(0)
+	require.Equal(t, pfcp.TriggerTimeQuota, l.one(time.Minute).Trigger)
+	l.update(pfcp.URRParameters{TimeQuota: pfcp.Some(uint32(60))})
+	require.True(t, l.forwards())
+	l.packets(100, 0)
+	require.Equal(t, pfcp.TriggerVolumeQuota, l.one(time.Second).Trigger)
+	require.False(t, l.forwards())
+}
+
+// Some control planes say so that there is no limit: the count at which it is reached must not wrap.
+func TestTheHighestLimitsAreNeverReached(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.ReportingTriggers = pfcp.ReportVolumeQuota | pfcp.ReportVolumeThreshold
+		u.VolumeQuota = total(1000)
+		u.VolumeThreshold = total(500)
+	})
+	l.packets(1000, 0)
+	l.one(0)
+	l.update(pfcp.URRParameters{VolumeQuota: total(math.MaxUint64), VolumeThreshold: total(math.MaxUint64)})
+	require.True(t, l.forwards())
+	require.Equal(t, VolumeLimits{TotalQuota: math.MaxUint64, TotalThreshold: math.MaxUint64}, l.s.Cells()[0].Limits)
+}
+
 func TestPeriodicReportsComeAlsoWithoutTraffic(t *testing.T) {
 	l := newLife(t, func(u *pfcp.CreateURR) {
 		u.ReportingTriggers, u.MeasurementPeriod = pfcp.ReportPeriodic, pfcp.Some(uint32(10)) // OAI
@@ -299,6 +349,34 @@ func TestTheMonitoringTimeSplitsTheCount(t *testing.T) {
 	require.Equal(t, []uint32{0, 1}, []uint32{all[0].Sequence, all[1].Sequence})
 	l.packets(300, 0)
 	require.Equal(t, pfcp.Opt[pfcp.UsageInformation]{}, l.one(time.Second).UsageInformation)
+}
+
+func TestSubsequentQuotasAreForWhatComesAfterTheMonitoringTime(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.MeasurementMethod |= pfcp.MeasureDuration
+		u.ReportingTriggers = pfcp.ReportVolumeQuota | pfcp.ReportTimeQuota
+		u.VolumeQuota, u.TimeQuota = total(1000), pfcp.Some(uint32(60))
+		u.SubsequentVolumeQuota = total(500)
+		u.MonitoringTime = pfcp.Some((morning + Time(30*time.Second)).stamp())
+	})
+	l.packets(800, 0)
+	require.Empty(t, l.after(10*time.Second))
+	l.packets(100, 0)
+	require.Empty(t, l.after(20*time.Second), "the last packets before the monitoring time")
+	require.Equal(t, l.s, reread(t, l.s))
+	require.EqualValues(t, 900+500, l.s.Cells()[0].Limits.TotalQuota)
+	l.packets(499, 0)
+	require.Empty(t, l.after(time.Second))
+	l.packets(1, 0)
+	all := l.after(time.Second)
+	require.Len(t, all, 2)
+	require.Equal(t, pfcp.TriggerVolumeQuota|pfcp.TriggerMonitoringTime, all[0].Trigger)
+	require.Equal(t, []pfcp.Opt[pfcp.VolumeMeasurement]{volume(900, 0), volume(500, 0)}, []pfcp.Opt[pfcp.VolumeMeasurement]{all[0].Volume, all[1].Volume})
+
+	l.update(pfcp.URRParameters{VolumeQuota: total(100)})
+	l.packets(10, 0)
+	require.Empty(t, l.after(time.Second))
+	require.Equal(t, pfcp.TriggerTimeQuota, l.one(time.Minute).Trigger, "it has no subsequent one, and is as it was")
 }
 
 func TestALinkedURRIsReportedWithTheOther(t *testing.T) {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -88,10 +89,14 @@ func (u *URR) limits() (l VolumeLimits) {
 	}
 	p, unreported := &u.Parameters, u.Now.plus(u.Before)
 	at := func(limit pfcp.Opt[uint64], used, counted uint64) uint64 {
-		if !limit.Present || limit.Value+counted <= used { // reached long ago, in a cell before this one
+		switch {
+		case !limit.Present:
 			return 0
+		case limit.Value > used:
+			left := limit.Value - used
+			return counted + min(left, math.MaxUint64-counted)
 		}
-		return limit.Value + counted - used
+		return counted - min(used-limit.Value, counted) // 0: reached long ago, in a cell before this one
 	}
 	set := func(v pfcp.Volume, used Volume, total, up, down *uint64) {
 		c := u.Counted
