@@ -18,8 +18,9 @@ test: ## run every test: unit, packet (in the kernel) and namespace tests, with 
 	@.ci/need gcc=gcc +libc6-dev redis-server=redis-server tshark=tshark ethtool=ethtool promtool=prometheus
 	$(GO) test -race -count=1 ./...
 
-test-kernels: ## run the data path's tests on Debian's kernels 6.1 and 6.12, in qemu
+test-kernels: ## run the data path's tests, and that of SCTP, on Debian's kernels 6.1 and 6.12, in qemu
 	.ci/kernels ./userplane/datapath
+	KERNELS_RUN='TestSCTP$$' .ci/kernels ./pkg/diameter
 
 lint: ## run the linters, the layering rules among them
 	$(TOOL) golangci-lint run ./...

@@ -262,13 +262,11 @@ struct {
 } exits SEC(".maps");
 
 volatile const __u32 exit_port;
-__u64 redirected;
 
 /* control sends everything on to one port, as it is: what veths lose beside it, they lose of themselves. */
 SEC("xdp")
 int control(struct xdp_md *ctx)
 {
-	__sync_fetch_and_add(&redirected, 1);
 	return bpf_redirect_map(&exits, exit_port, XDP_ABORTED);
 }
 

@@ -116,9 +116,6 @@ const (
 	GSMMilenage Algorithm = "gsm-milenage"
 )
 
-// Algorithms are all there are.
-func Algorithms() []Algorithm { return []Algorithm{Milenage, TUAK, XOR, GSMMilenage} }
-
 // Credentials are what a SIM and its HSS share.
 type Credentials struct {
 	Algorithm  Algorithm

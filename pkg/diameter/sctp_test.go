@@ -22,6 +22,7 @@ func TestSCTP(t *testing.T) {
 	n, address := start(t, cfg, answerNothing)
 	connect(t, address, mmeHost)
 	if len(n.Addresses()) == 1 {
+		require.NoDirExists(t, "/proc/net/sctp", "which a kernel with SCTP has")
 		cfg.Transports = []string{"sctp"}
 		require.ErrorIs(t, New(cfg, slog.New(slog.DiscardHandler), 1).Listen(), syscall.EPROTONOSUPPORT)
 		return

@@ -88,16 +88,6 @@ type adminError struct {
 	Error string `json:"error"`
 }
 
-// DecodeBody reads the JSON body of an admin request into v; an unknown field is refused.
-func DecodeBody(r *http.Request, v any) error {
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return Refuse(http.StatusBadRequest, "the request's body: %v", err)
-	}
-	return nil
-}
-
 func (n *Node) serveAdmin(path string) error {
 	l, err := listenUnix(path)
 	if err != nil {

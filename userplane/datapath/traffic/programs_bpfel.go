@@ -69,7 +69,6 @@ const (
 	programsVarLeading          = "leading"
 	programsVarLongestGap       = "longest_gap"
 	programsVarPackets          = "packets"
-	programsVarRedirected       = "redirected"
 	programsVarSent             = "sent"
 	programsVarStart            = "start"
 	programsVarStop             = "stop"
@@ -147,7 +146,6 @@ type programsVariableSpecs struct {
 	Leading          *ebpf.VariableSpec `ebpf:"leading"`
 	LongestGap       *ebpf.VariableSpec `ebpf:"longest_gap"`
 	Packets          *ebpf.VariableSpec `ebpf:"packets"`
-	Redirected       *ebpf.VariableSpec `ebpf:"redirected"`
 	Sent             *ebpf.VariableSpec `ebpf:"sent"`
 	Start            *ebpf.VariableSpec `ebpf:"start"`
 	Stop             *ebpf.VariableSpec `ebpf:"stop"`
@@ -203,7 +201,6 @@ type programsVariables struct {
 	Leading          *ebpf.Variable `ebpf:"leading"`
 	LongestGap       *ebpf.Variable `ebpf:"longest_gap"`
 	Packets          *ebpf.Variable `ebpf:"packets"`
-	Redirected       *ebpf.Variable `ebpf:"redirected"`
 	Sent             *ebpf.Variable `ebpf:"sent"`
 	Start            *ebpf.Variable `ebpf:"start"`
 	Stop             *ebpf.Variable `ebpf:"stop"`

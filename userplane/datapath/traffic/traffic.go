@@ -287,15 +287,6 @@ func (s *Sink) Sights() (map[Sight]Count, error) {
 	return seen, entries.Err()
 }
 
-// Total is all that it has seen.
-func (s *Sink) Total() (all Count, err error) {
-	seen, err := s.Sights()
-	for _, c := range seen {
-		all.Add(c)
-	}
-	return all, err
-}
-
 // Close detaches and unloads it.
 func (s *Sink) Close() error {
 	var errs []error
@@ -332,12 +323,6 @@ func NewControl(from, to int) (*Control, error) {
 		return nil, errors.Join(fmt.Errorf("attach the control: %w", err), c.Close())
 	}
 	return c, nil
-}
-
-// Redirected is how many packets it has sent on.
-func (c *Control) Redirected() (packets uint64, err error) {
-	err = c.objects.Redirected.Get(&packets)
-	return packets, err
 }
 
 // Close detaches and unloads it.
