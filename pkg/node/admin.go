@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -144,42 +143,6 @@ func (n *Node) serveMetrics(address string) error {
 	n.Log.Info("metrics and health", "address", l.Addr().String())
 	n.ServeHTTP("metrics", l, mux)
 	return nil
-}
-
-// Limited is a listener that has so many connections open at most: others wait until one is closed, and cost nothing but the
-// kernel's memory. So strangers cannot take the descriptors that the rest of the process needs.
-func Limited(l net.Listener, most int) net.Listener {
-	return &limited{Listener: l, places: make(chan struct{}, most)}
-}
-
-type limited struct {
-	net.Listener
-
-	places chan struct{} // holds one for each open connection
-}
-
-// Accept waits for a place, then for a connection.
-func (l *limited) Accept() (net.Conn, error) {
-	l.places <- struct{}{}
-	leave := sync.OnceFunc(func() { <-l.places })
-	c, err := l.Listener.Accept()
-	if err != nil {
-		leave()
-		return nil, err
-	}
-	return &placed{Conn: c, leave: leave}, nil
-}
-
-type placed struct {
-	net.Conn
-
-	leave func()
-}
-
-// Close closes the connection and gives its place back.
-func (c *placed) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
 }
 
 // ServeHTTP serves h at l, which it closes, until the node stops; name is for errors.

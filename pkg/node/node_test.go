@@ -35,44 +35,6 @@ func testConfig(t *testing.T) Config {
 	return c
 }
 
-// Strangers who open connections and say nothing keep others waiting only, and are closed.
-func TestLimitedConnections(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	few := Limited(l, 2)
-	defer func() { _ = few.Close() }()
-	accepted := make(chan net.Conn, 3)
-	go func() {
-		for {
-			c, err := few.Accept()
-			if err != nil {
-				close(accepted)
-				return
-			}
-			accepted <- c
-		}
-	}()
-	for range 3 {
-		c, err := net.Dial("tcp", l.Addr().String())
-		require.NoError(t, err)
-		defer func() { _ = c.Close() }()
-	}
-	first, second := <-accepted, <-accepted
-	select {
-	case <-accepted:
-		require.Fail(t, "a third at the same time")
-	case <-time.After(50 * time.Millisecond):
-	}
-	require.NoError(t, first.Close())
-	require.Error(t, first.Close(), "gives no second place")
-	third := <-accepted
-	require.NoError(t, second.Close())
-	require.NoError(t, third.Close())
-	require.NoError(t, few.Close())
-	_, more := <-accepted
-	require.False(t, more)
-}
-
 func TestServeStartsAnswersAndStops(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Metrics.Address = freeAddress(t)

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/xepc/xepc/hss/provision"
 	"github.com/xepc/xepc/hss/s6a"
 	"github.com/xepc/xepc/hss/store"
@@ -50,7 +52,7 @@ func listenREST(cfg provision.Config, n *node.Node, h http.Handler) error {
 	if err != nil {
 		return fmt.Errorf("listening for the REST API: %w: is provision.listen free and an address of this host?", err)
 	}
-	l = node.Limited(l, maxConnections)
+	l = netutil.LimitListener(l, maxConnections) // strangers cannot take the descriptors that Diameter peers need
 	if cfg.Certificate != "" {
 		pair, err := tls.LoadX509KeyPair(cfg.Certificate, cfg.Key)
 		if err != nil {
