@@ -70,16 +70,24 @@ func (s *site) subscriber(number byte) *subscriber {
 	return c
 }
 
+// server is where the UE's packets go.
+func (c *subscriber) server() netip.AddrPort { return c.at.LocalAddr().(*net.UDPAddr).AddrPort() }
+
 func (c *subscriber) packet(number uint32) []byte {
-	return innerUDP(c.t, netip.AddrPortFrom(c.ue, 5000), c.at.LocalAddr().(*net.UDPAddr).AddrPort(), binary.BigEndian.AppendUint32(nil, number))
+	return innerUDP(c.t, netip.AddrPortFrom(c.ue, 5000), c.server(), binary.BigEndian.AppendUint32(nil, number))
+}
+
+func (c *subscriber) sendInTunnel(message []byte) {
+	c.t.Helper()
+	_, err := c.gtpu.WriteToUDPAddrPort(message, netip.AddrPortFrom(sliceAddr, 2152))
+	require.NoError(c.t, err)
 }
 
 // send sends numbered packets of the UE.
 func (c *subscriber) send(numbers ...uint32) {
 	c.t.Helper()
 	for _, n := range numbers {
-		_, err := c.gtpu.WriteToUDPAddrPort(gpdu(c.teid, c.packet(n)), netip.AddrPortFrom(sliceAddr, 2152))
-		require.NoError(c.t, err)
+		c.sendInTunnel(gpdu(c.teid, c.packet(n)))
 	}
 }
 
@@ -128,10 +136,11 @@ func (c *subscriber) measure(triggers uint32, parameters ...*ie.IE) {
 }
 
 // TestTimersBuffersAndDuplicates has the timers of several sessions run at once, sees meanwhile what becomes of packets that are
-// buffered and duplicated, and then what each control plane hears when its time is over.
+// buffered, duplicated, redirected or told by other marks, and then what each control plane hears when its time is over.
 func TestTimersBuffersAndDuplicates(t *testing.T) {
 	s := newSite(t)
 	s.configure(`pfcp: {address: "10.20.11.2"}`, `pfcp: {address: "10.20.11.2", t1: 20s, usage_poll: 50ms}`)
+	s.configure("data_path:", "ue_pools: [{name: ours, network_instance: internet, ipv4: 172.16.1.128/29}]\ndata_path:")
 	s.start()
 	events := func(name string) uint64 { return s.counted("xepc_pgwu_pfcp_events_total", "event", name) }
 	told := func(c *subscriber, more ...*ie.IE) {
@@ -203,6 +212,52 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 			}
 			require.Equal(c.t, want, got)
 		}},
+		{"a packet is redirected to an address", nil, func(c *subscriber) {
+			c.change(ie.NewUpdateFAR(ie.NewFARID(1), ie.NewUpdateForwardingParameters(ie.NewRedirectInformation(0, serverAddr.Addr().String()))))
+			elsewhere := netip.AddrPortFrom(netip.MustParseAddr("10.50.99.1"), c.server().Port())
+			c.sendInTunnel(gpdu(c.teid, innerUDP(c.t, netip.AddrPortFrom(c.ue, 5000), elsewhere, []byte{0, 0, 0, 1})))
+			next(c.t, c.at, 1)
+		}},
+		{"packets of one QFI are dropped", nil, func(c *subscriber) {
+			c.change(ie.NewCreateFAR(ie.NewFARID(3), ie.NewApplyAction(1)), ie.NewCreatePDR(ie.NewPDRID(3), ie.NewPrecedence(10),
+				ie.NewPDI(ie.NewSourceInterface(ie.SrcInterfaceAccess), ie.NewFTEID(0x01, c.teid, sliceAddr.AsSlice(), nil, 0),
+					ie.NewUEIPAddress(2, c.ue.String(), "", 0, 0), ie.NewQFI(5)), ie.NewOuterHeaderRemoval(0, 0), ie.NewFARID(3)))
+			for number, qfi := range map[uint32]byte{1: 5, 2: 6} {
+				g := gpdu(c.teid, append([]byte{0, 0, 0, 0x85, 1, 0x10, qfi, 0}, c.packet(number)...)) // TS 38.415 5.5.2.2
+				g[0] |= 0x04
+				c.sendInTunnel(g)
+			}
+			c.send(3)
+			next(c.t, c.at, 2, 3)
+		}},
+		{"a traffic endpoint with an address of ours", nil, func(c *subscriber) {
+			pdi := func(side uint8, more ...*ie.IE) *ie.IE {
+				return ie.NewPDI(append([]*ie.IE{ie.NewSourceInterface(side), ie.NewTrafficEndpointID(1)}, more...)...)
+			}
+			r := c.ask(message.NewSessionEstablishmentRequest(0, 0, 0, c.next(), 0,
+				ie.NewNodeID("", "", c.node), ie.NewFSEID(1<<40, c.addr.AsSlice(), nil),
+				ie.NewCreateTrafficEndpoint(ie.NewTrafficEndpointID(1), ie.NewFTEID(0x05, 0, nil, nil, 0), ie.NewNetworkInstance("internet"),
+					ie.NewUEIPAddress(0x10, "", "", 0, 0)), // CHV4
+				ie.NewCreatePDR(ie.NewPDRID(1), ie.NewPrecedence(100), pdi(ie.SrcInterfaceAccess), ie.NewOuterHeaderRemoval(0, 0), ie.NewFARID(1)),
+				ie.NewCreatePDR(ie.NewPDRID(2), ie.NewPrecedence(100), pdi(ie.SrcInterfaceCore), ie.NewFARID(2)),
+				ie.NewCreateFAR(ie.NewFARID(1), ie.NewApplyAction(forward), ie.NewForwardingParameters(
+					ie.NewDestinationInterface(ie.DstInterfaceCore), ie.NewNetworkInstance("internet"))),
+				ie.NewCreateFAR(ie.NewFARID(2), ie.NewApplyAction(forward), ie.NewForwardingParameters(ie.NewDestinationInterface(ie.DstInterfaceAccess),
+					ie.NewOuterHeaderCreation(0x0100, c.remoteTEID, c.addr.String(), "", 0, 0, 0))),
+			)).(*message.SessionEstablishmentResponse)
+			c.accepted(r.Cause)
+			require.Len(c.t, r.CreatedTrafficEndpoint, 1)
+			fteid, err := r.CreatedTrafficEndpoint[0].LocalFTEID()
+			require.NoError(c.t, err)
+			ue, err := r.CreatedTrafficEndpoint[0].UEIPAddress()
+			require.NoError(c.t, err)
+			c.teid, c.ue = fteid.TEID, netip.AddrFrom4([4]byte(ue.IPv4Address))
+			require.True(c.t, netip.MustParsePrefix("172.16.1.128/29").Contains(c.ue), c.ue)
+			c.send(1)
+			next(c.t, c.at, 1)
+			c.sendDown(2)
+			next(c.t, c.gtpu, 2)
+		}},
 		{"quota holding time", func(c *subscriber) {
 			c.measure(0x08, ie.NewVolumeQuota(1, 1<<20, 0, 0), ie.NewQuotaHoldingTime(time.Second))
 			c.send(1, 2)
@@ -213,6 +268,22 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 			c.send(1, 2)
 			next(c.t, c.at, 1, 2)
 		}, func(c *subscriber) { stopsUntilAnotherQuota(c, []byte{0, 0, 0x08}) }},
+		{"time quota", func(c *subscriber) {
+			c.measure(0x200, ie.NewTimeQuota(time.Second))
+			c.send(1, 2)
+			next(c.t, c.at, 1, 2)
+		}, func(c *subscriber) { stopsUntilAnotherQuota(c, []byte{0, 0x02, 0}) }},
+		{"events, which are starts of traffic", func(c *subscriber) {
+			c.change(ie.NewCreateURR(ie.NewURRID(1), ie.NewMeasurementMethod(1, 0, 0), ie.NewReportingTriggers(0x20, 0x10),
+				ie.NewEventThreshold(1), ie.NewInactivityDetectionTime(1)), ie.NewUpdatePDR(ie.NewPDRID(1), ie.NewURRID(1)))
+			c.send(1)
+		}, func(c *subscriber) {
+			event, stop := []byte{0, 0x80, 0}, []byte{0x20, 0, 0}
+			require.Equal(c.t, []usage{{1, 0, event, 0}}, c.report(true))
+			require.Equal(c.t, []usage{{1, 1, stop, 0}}, c.report(true))
+			c.send(2)
+			require.Equal(c.t, []usage{{1, 2, event, 0}}, c.report(true))
+		}},
 		{"start and stop of traffic, and the time between", func(c *subscriber) {
 			c.measure(0x30, ie.NewInactivityDetectionTime(1))
 			c.send(1)
