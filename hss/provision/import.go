@@ -131,17 +131,18 @@ func (v *Service) importChecked(ctx context.Context, rows []row, o ImportOptions
 	if err != nil {
 		return err
 	}
-	taken, err := v.takenMSISDNs(ctx, rows)
+	taken, release, err := v.takenMSISDNs(ctx, rows, there)
 	if err != nil {
 		return err
 	}
+	defer release()
 	var fresh []row
 	var old []row
 	for _, r := range rows {
 		_, exists := there[r.new.IMSI]
 		switch {
-		case taken[r.number] != "":
-			result.refuse(r.number, string(r.new.IMSI), fmt.Errorf("msisdn: %s is that of IMSI %s", r.new.Profile.MSISDN, taken[r.number]))
+		case taken[r.number] != nil:
+			result.refuse(r.number, string(r.new.IMSI), taken[r.number])
 		case exists:
 			old = append(old, r)
 		case !r.keys:
@@ -162,6 +163,7 @@ func (v *Service) importChecked(ctx context.Context, rows []row, o ImportOptions
 		}
 		old = append(old, again...)
 	}
+	release() // those that are changed reserve what they are given each
 	return v.compareRows(ctx, old, o, result)
 }
 
@@ -198,41 +200,58 @@ func (v *Service) there(ctx context.Context, imsis []identity.IMSI) (map[identit
 	return all, nil
 }
 
-// takenMSISDNs returns by row number the IMSI of another card that has the row's MSISDN.
-func (v *Service) takenMSISDNs(ctx context.Context, rows []row) (map[int]identity.IMSI, error) {
-	var names []string
-	for _, r := range rows {
-		if r.new.Profile.MSISDN != "" {
-			names = append(names, string(r.new.Profile.MSISDN))
-		}
-	}
-	holders, err := v.store.Holders(ctx, store.ByMSISDN, names)
-	if err != nil {
-		return nil, err
-	}
-	taken := map[int]identity.IMSI{}
+// takenMSISDNs returns by row number why the row cannot have its MSISDN: a SIM on another card has it. It reserves those of
+// the SIMs that are new until release.
+func (v *Service) takenMSISDNs(ctx context.Context, rows []row, there map[identity.IMSI]store.Record) (taken map[int]error, release func(), err error) {
+	taken = map[int]error{}
+	var names, fresh []string
 	first := map[identity.MSISDN]store.New{} // in this request
 	for _, r := range rows {
 		msisdn := r.new.Profile.MSISDN
-		if msisdn == "" {
+		other, again := first[msisdn]
+		switch _, exists := there[r.new.IMSI]; {
+		case msisdn == "":
 			continue
-		}
-		if other, ok := first[msisdn]; ok && other.IMSI != r.new.IMSI && !sameCard(other, r.new) {
-			taken[r.number] = other.IMSI
+		case again && other.IMSI != r.new.IMSI && !sameCard(other, r.new):
+			taken[r.number] = isThatOf(msisdn, other.IMSI)
 			continue
+		case !again && !exists:
+			fresh = append(fresh, string(msisdn))
 		}
 		first[msisdn] = r.new
+		names = append(names, string(msisdn))
+	}
+	got, release, err := v.store.Reserve(ctx, store.ByMSISDN, fresh...)
+	if err != nil {
+		return nil, nil, err
+	}
+	lost := map[string]bool{}
+	for i, name := range fresh {
+		lost[name] = !got[i]
+	}
+	holders, err := v.store.Holders(ctx, store.ByMSISDN, names)
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	for _, r := range rows {
+		msisdn := r.new.Profile.MSISDN
+		if msisdn == "" || taken[r.number] != nil {
+			continue
+		}
+		if lost[string(msisdn)] {
+			taken[r.number] = reserved(msisdn)
+		}
 		for _, imsi := range holders[string(msisdn)] {
-			if imsi == r.new.IMSI {
-				continue
+			if imsi != r.new.IMSI {
+				if err := v.unique(ctx, r.new.IMSI, r.new.Profile); err != nil { // with the records, since an index may be stale
+					taken[r.number] = isThatOf(msisdn, imsi)
+				}
+				break
 			}
-			if err := v.unique(ctx, r.new.IMSI, r.new.Profile); err != nil { // with the records, since an index may be stale
-				taken[r.number] = imsi
-			}
-			break
 		}
 	}
-	return taken, nil
+	return taken, release, nil
 }
 
 func sameCard(a, b store.New) bool {

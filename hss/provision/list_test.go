@@ -2,18 +2,25 @@ package provision
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/hss/redistest"
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/aka"
+	"github.com/xepc/xepc/pkg/identity"
 )
 
 // SIMs that were put in before there was a list of IMSIs are listed soon after the start, without a command.
@@ -41,4 +48,47 @@ func TestListIsMadeAtTheStart(t *testing.T) {
 		all, err := after.Search(t.Context(), store.Match{}, 10)
 		return err == nil && len(all) == 1
 	}, patience, patienceStep)
+}
+
+// Of SIMs that are given one MSISDN at once, by whichever instance and way, one has it.
+func TestRaceForAnMSISDN(t *testing.T) {
+	b := newBed(t)
+	other, err := New(DefaultConfig(), openStore(t, b.redis.Address, kek), b.told, b.service.log)
+	require.NoError(t, err)
+	ctx := As(t.Context(), Actor{Name: "racer", Role: Admin})
+	for round := range 20 {
+		msisdn := fmt.Sprintf("88212%03d", round)
+		var group sync.WaitGroup
+		var given atomic.Int64
+		for i, v := range []*Service{b.service, other, b.service, other} {
+			imsi := fmt.Sprintf("99970%04d%06d", round, i)
+			if i > 1 { // is there, and is changed
+				ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi, ""))
+			}
+			group.Go(func() {
+				var err error
+				switch i {
+				case 0:
+					_, err = v.add(ctx, NewSIM{IMSI: Verbatim(imsi), K: kHex, OPc: opcHex, Profile: subscriber.Profile{MSISDN: identity.MSISDN(msisdn)}})
+				case 1:
+					var result ImportResult
+					result, err = v.importRows(ctx, strings.NewReader("imsi,k,opc,msisdn\n"+imsi+","+kHex+","+opcHex+","+msisdn+"\n"), ImportOptions{})
+					if err == nil && result.Added == 0 {
+						err = errors.New(result.Errors[0].Reason)
+					}
+				default:
+					_, err = v.patch(ctx, identity.IMSI(imsi), []byte(`{"msisdn":"`+msisdn+`"}`), "")
+				}
+				if err == nil {
+					given.Add(1)
+				} else {
+					assert.Contains(t, err.Error(), "msisdn: "+msisdn+" is ")
+				}
+			})
+		}
+		group.Wait()
+		holders := ok[[]subscriber.Subscriber](b, http.MethodGet, "/sims?msisdn="+msisdn, "")
+		require.Len(t, holders, 1)
+		require.EqualValues(t, 1, given.Load())
+	}
 }

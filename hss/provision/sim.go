@@ -79,14 +79,43 @@ func (v *Service) addOne(ctx context.Context, sim NewSIM) (store.New, error) {
 	if err != nil {
 		return n, err
 	}
-	if err := v.unique(ctx, n.IMSI, n.Profile); err != nil {
+	release, err := v.reserve(ctx, n.IMSI, n.Profile)
+	if err != nil {
 		return n, err
 	}
+	defer release()
 	err = v.store.Add(ctx, n.IMSI, n.Profile, n.Keys, n.SEQ, v.now())
 	if errors.Is(err, store.ErrExists) {
 		err = refuse(http.StatusConflict, "a SIM with IMSI %s exists: remove it first", n.IMSI)
 	}
 	return n, refusal(simNamed(n.IMSI), err)
+}
+
+// reserve is unique, and keeps others from giving the MSISDN to a SIM until release.
+func (v *Service) reserve(ctx context.Context, imsi identity.IMSI, p subscriber.Profile) (release func(), err error) {
+	if p.MSISDN == "" {
+		return func() {}, nil
+	}
+	got, release, err := v.store.Reserve(ctx, store.ByMSISDN, string(p.MSISDN))
+	if err != nil {
+		return nil, refusal("SIM", err)
+	}
+	if !got[0] {
+		return nil, reserved(p.MSISDN)
+	}
+	if err := v.unique(ctx, imsi, p); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+func isThatOf(n identity.MSISDN, imsi identity.IMSI) error {
+	return refuse(http.StatusConflict, "msisdn: %s is that of IMSI %s", n, imsi)
+}
+
+func reserved(n identity.MSISDN) error {
+	return refuse(http.StatusConflict, "msisdn: %s is being given to another SIM: try again", n)
 }
 
 // unique refuses an MSISDN that a SIM on another card has.
@@ -101,7 +130,7 @@ func (v *Service) unique(ctx context.Context, imsi identity.IMSI, p subscriber.P
 	for _, other := range others {
 		r, err := v.store.Load(ctx, other)
 		if err == nil && other != imsi && (r.Stored.Card.ICCID == "" || r.Stored.Card.ICCID != p.Card.ICCID) {
-			return refuse(http.StatusConflict, "msisdn: %s is that of IMSI %s", p.MSISDN, other)
+			return isThatOf(p.MSISDN, other)
 		}
 	}
 	return nil
@@ -187,9 +216,11 @@ func (v *Service) changeOnce(ctx context.Context, imsi identity.IMSI, step func(
 		return r.Subscriber, detail, err
 	}
 	if next.MSISDN != r.Stored.MSISDN || next.Card.ICCID != r.Stored.Card.ICCID {
-		if err := v.unique(ctx, imsi, next); err != nil {
+		release, err := v.reserve(ctx, imsi, next)
+		if err != nil {
 			return r.Subscriber, detail, err
 		}
+		defer release()
 	}
 	c := subscriber.Change{IMSI: imsi, At: v.now().UTC(), Before: r.Subscriber, After: after}
 	id := ""

@@ -2,11 +2,14 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -144,6 +147,62 @@ func (s *Store) Find(ctx context.Context, by Name, name string) ([]identity.IMSI
 		}
 	}
 	return all, nil
+}
+
+// Whoever gives a SIM a name that others may not have keeps it for itself while it looks who has it, and until record and
+// index say who does: rs:NAME, the caller's own word.
+const (
+	reservedPrefix = "rs:"
+	reservedFor    = time.Minute // longer than a change takes: what a crash leaves
+)
+
+// Reserve keeps names for the caller until release, and says for each whether it has: else another one is giving it to a SIM.
+func (s *Store) Reserve(ctx context.Context, by Name, names ...string) (got []bool, release func(), err error) {
+	if len(names) == 0 {
+		return nil, func() {}, nil
+	}
+	got = make([]bool, len(names))
+	var mine []string
+	word := rand.Text()
+	release = sync.OnceFunc(func() { s.release(ctx, mine, word) })
+	for first := 0; first < len(names); first += scanCount {
+		chunk := names[first:min(first+scanCount, len(names))]
+		within, cancel := context.WithTimeout(ctx, s.within)
+		answers := make([]*redis.BoolCmd, len(chunk))
+		_, err := s.redis.Pipelined(within, func(pipe redis.Pipeliner) error {
+			for i, name := range chunk {
+				answers[i] = pipe.SetNX(within, reservedPrefix+string(by)+":"+name, word, reservedFor)
+			}
+			return nil
+		})
+		cancel()
+		for i, name := range chunk {
+			if got[first+i] = answers[i].Val(); got[first+i] {
+				mine = append(mine, reservedPrefix+string(by)+":"+name)
+			}
+		}
+		if err != nil {
+			release()
+			return nil, nil, unavailable(err)
+		}
+	}
+	return got, release, nil
+}
+
+// release gives names back that are the caller's still. What cannot be given back is, after reservedFor.
+func (s *Store) release(ctx context.Context, keys []string, word string) {
+	for chunk := range slices.Chunk(keys, scanCount) {
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.within)
+		err := s.inPipeline(within, []*redis.Script{s.releaseScript}, func(ctx context.Context, pipe redis.Pipeliner) {
+			for _, key := range chunk {
+				s.releaseScript.EvalSha(ctx, pipe, []string{key}, word)
+			}
+		})
+		cancel()
+		if err != nil {
+			s.log.Warn("names stay reserved for a minute", "names", len(chunk), "err", err)
+		}
+	}
 }
 
 // AtNode returns the IMSIs that are registered at the node of that Origin-Host, as far as the index knows.

@@ -90,6 +90,8 @@ var (
 	occupyLua string
 	//go:embed lua/vacate.lua
 	vacateLua string
+	//go:embed lua/release.lua
+	releaseLua string
 	//go:embed lua/reseal.lua
 	resealLua string
 	//go:embed lua/request.lua
@@ -120,7 +122,7 @@ type Store struct {
 	advance, register, purge, remove, upgrade *redis.Script
 	change, index, reseal                     *redis.Script
 	request, take, claim, edit, finish        *redis.Script
-	occupyScript, vacateScript                *redis.Script
+	occupyScript, vacateScript, releaseScript *redis.Script
 
 	log       *slog.Logger
 	templates templates
@@ -148,7 +150,7 @@ func Open(cfg Config, keyring *Keyring, log *slog.Logger) (*Store, error) {
 		purge: onRecord(purgeLua), remove: onRecord(removeLua), change: onRecord(changeLua), reseal: onRecord(resealLua),
 		request: onRecord(requestLua), edit: onRecord(editLua), index: redis.NewScript(indexLua),
 		take: redis.NewScript(takeLua), claim: redis.NewScript(claimLua), finish: redis.NewScript(finishLua), log: log,
-		occupyScript: redis.NewScript(occupyLua), vacateScript: redis.NewScript(vacateLua),
+		occupyScript: redis.NewScript(occupyLua), vacateScript: redis.NewScript(vacateLua), releaseScript: redis.NewScript(releaseLua),
 	}
 	s.batcher.send = s.sendCalls
 	if len(cfg.Addresses) == 0 {
