@@ -204,7 +204,8 @@ func (v *Service) there(ctx context.Context, imsis []identity.IMSI) (map[identit
 // the SIMs that are new until release.
 func (v *Service) takenMSISDNs(ctx context.Context, rows []row, there map[identity.IMSI]store.Record) (taken map[int]error, release func(), err error) {
 	taken = map[int]error{}
-	var names, fresh []string
+	var names []string
+	var fresh []store.Wanted
 	first := map[identity.MSISDN]store.New{} // in this request
 	for _, r := range rows {
 		msisdn := r.new.Profile.MSISDN
@@ -216,7 +217,7 @@ func (v *Service) takenMSISDNs(ctx context.Context, rows []row, there map[identi
 			taken[r.number] = isThatOf(msisdn, other.IMSI)
 			continue
 		case !again && !exists:
-			fresh = append(fresh, string(msisdn))
+			fresh = append(fresh, store.Wanted{Name: string(msisdn), IMSI: r.new.IMSI})
 		}
 		first[msisdn] = r.new
 		names = append(names, string(msisdn))
@@ -226,8 +227,8 @@ func (v *Service) takenMSISDNs(ctx context.Context, rows []row, there map[identi
 		return nil, nil, err
 	}
 	lost := map[string]bool{}
-	for i, name := range fresh {
-		lost[name] = !got[i]
+	for i, w := range fresh {
+		lost[w.Name] = !got[i]
 	}
 	holders, err := v.store.Holders(ctx, store.ByMSISDN, names)
 	if err != nil {

@@ -92,3 +92,16 @@ func TestRaceForAnMSISDN(t *testing.T) {
 		require.EqualValues(t, 1, given.Load())
 	}
 }
+
+// An MSISDN that was being given to a SIM when the process was killed may be given to that SIM at once, to others a minute later.
+func TestMSISDNReservedByAProcessThatIsNoMore(t *testing.T) {
+	b := newBed(t)
+	got, _, err := b.store.Reserve(t.Context(), store.ByMSISDN, store.Wanted{Name: "88212", IMSI: imsi1})
+	require.NoError(t, err)
+	require.Equal(t, []bool{true}, got)
+	b.refused(409, "msisdn: 88212 is being given to another SIM", http.MethodPost, "/sims", newSIM(imsi2, `,"msisdn":"88212"`))
+	rows := "imsi,k,opc,msisdn\n" + imsi2 + "," + kHex + "," + opcHex + ",88212\n"
+	require.Contains(t, ok[ImportResult](b, http.MethodPost, "/import", rows).Errors[0].Reason, "is being given to another SIM")
+	require.Equal(t, 1, ok[ImportResult](b, http.MethodPost, "/import", strings.Replace(rows, imsi2, imsi1, 1)).Added)
+	require.Contains(t, ok[ImportResult](b, http.MethodPost, "/import", rows).Errors[0].Reason, "is that of IMSI "+imsi1)
+}

@@ -96,7 +96,7 @@ func (v *Service) reserve(ctx context.Context, imsi identity.IMSI, p subscriber.
 	if p.MSISDN == "" {
 		return func() {}, nil
 	}
-	got, release, err := v.store.Reserve(ctx, store.ByMSISDN, string(p.MSISDN))
+	got, release, err := v.store.Reserve(ctx, store.ByMSISDN, store.Wanted{Name: string(p.MSISDN), IMSI: imsi})
 	if err != nil {
 		return nil, refusal("SIM", err)
 	}

@@ -93,7 +93,6 @@ func (s *Server) notify(ctx context.Context, req diameter.Request) ([]diameter.A
 	if err != nil {
 		return nil, err
 	}
-	s.saw(ctx, req)
 	sub, _, err := s.store.Get(ctx, n.imsi)
 	if err != nil {
 		return nil, s.asAnswer(err, n.realm, tryElsewhere())
@@ -104,6 +103,7 @@ func (s *Server) notify(ctx context.Context, req diameter.Request) ([]diameter.A
 			continue
 		}
 		served = true
+		s.saw(ctx, req)
 		if err := s.noteDevice(ctx, sub, side, r, n); err != nil {
 			return nil, s.asAnswer(err, n.realm, tryElsewhere())
 		}

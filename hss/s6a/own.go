@@ -108,7 +108,7 @@ func (s *Server) hurry(pending ...store.Pending) {
 	}
 }
 
-// Reset sends an RSR to every node that has ever asked us anything: registrations were lost, of all SIMs or of those meant by
+// Reset sends an RSR to every node that has ever served a SIM: registrations were lost, of all SIMs or of those meant by
 // scope, TS 29.272 5.2.4.1 and TS 23.007 5.
 func (s *Server) Reset(ctx context.Context, scope subscriber.Scope) (int, error) {
 	nodes, err := s.store.Nodes(ctx)
@@ -328,7 +328,8 @@ func withdrawal(o diameter.Outgoing, v view, r subscriber.Request) (diameter.Out
 // maxNodes bounds what an instance remembers of nodes; beyond, it asks Redis again.
 const maxNodes = 10_000
 
-// saw remembers which node has sent a request, and through whom.
+// saw remembers which node has sent a request about a SIM that it serves, or is to serve, and through whom. What others say of
+// themselves is not kept: an agent could fill Redis with names.
 func (s *Server) saw(ctx context.Context, req diameter.Request) {
 	n := store.Node{Host: req.Text(diameter.OriginHost), Realm: req.Text(diameter.OriginRealm), Via: req.From.Host}
 	host := strings.ToLower(n.Host)

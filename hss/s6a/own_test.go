@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xepc/xepc/hss/redistest"
+	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
 )
 
@@ -525,6 +526,29 @@ func TestResetGoesToEveryKnownNode(t *testing.T) {
 		m.send(rsr.Answer(2001))
 	}
 	h.requireTold("RSR", "done", 2)
+}
+
+// Who asks about SIMs that are not ours, or that it does not serve, leaves nothing in Redis.
+func TestNodesThatServeNobodyAreNotRemembered(t *testing.T) {
+	h := startHSS(t)
+	h.add(internet())
+	dra := dialMME(t, h.address, "dra1."+mmeRealm)
+	for i := range 3 {
+		m := &mme{t: t, host: fmt.Sprintf("mme%d.%s", 100+i, mmeRealm), conn: dra.conn}
+		m.requireExperimental(m.exchange(m.request(316, "999700000000099", map[uint32]datatype.Type{
+			avp.RATType: datatype.Enumerated(1004), avp.ULRFlags: datatype.Unsigned32(2), avp.VisitedPLMNID: datatype.OctetString(visited[:]),
+		})), 5001)
+		m.requireResult(m.exchange(m.pur()), 2001)
+		m.requireExperimental(m.exchange(m.request(323, string(imsi), nil)), 5423)
+	}
+	nodes, err := h.store.Nodes(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, nodes)
+	m := &mme{t: t, host: mme1, conn: dra.conn}
+	m.requireResult(m.exchange(m.ulr(2)), 2001)
+	nodes, err = h.store.Nodes(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []store.Node{{Host: mme1, Realm: mmeRealm, Via: dra.host}}, nodes)
 }
 
 func TestNodesAreToldWhenRedisHasLostItsLastWrites(t *testing.T) {

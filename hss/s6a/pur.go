@@ -37,10 +37,12 @@ func (s *Server) purgeUE(ctx context.Context, req diameter.Request) ([]diameter.
 			both = append(both, subscriber.SGSN)
 		}
 	}
-	s.saw(ctx, req)
 	mme, sgsn, err := s.store.Purge(ctx, imsi, host, both...)
 	if err != nil {
 		return nil, s.asAnswer(err, req.Text(diameter.OriginRealm), tryElsewhere())
+	}
+	if mme || sgsn {
+		s.saw(ctx, req)
 	}
 	var flags uint32
 	if mme {

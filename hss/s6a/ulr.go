@@ -148,8 +148,7 @@ func (s *Server) updateLocation(ctx context.Context, req diameter.Request) ([]di
 	if err := s.checkPartner(r.registration.Realm, r.plmn); err != nil {
 		return nil, err
 	}
-	s.saw(ctx, req)
-	profile, err := s.register(ctx, r)
+	profile, err := s.register(ctx, req, r)
 	if err != nil {
 		return nil, s.asAnswer(err, r.registration.Realm, tryElsewhere())
 	}
@@ -188,7 +187,7 @@ func (s *Server) gateways(ctx context.Context, r locationRequest, p subscriber.P
 // register decides by the profile and swaps the registration, over again when the record changes in between. A node that
 // we are telling that the SIM is not its own is not registered before it has answered: else the CLR would reach the
 // holder.
-func (s *Server) register(ctx context.Context, r locationRequest) (subscriber.Profile, error) {
+func (s *Server) register(ctx context.Context, req diameter.Request, r locationRequest) (subscriber.Profile, error) {
 	begin, sleep := s.now(), pendingSleep
 	force := false
 	for range maxRaces {
@@ -206,6 +205,7 @@ func (s *Server) register(ctx context.Context, r locationRequest) (subscriber.Pr
 			}
 			continue
 		}
+		s.saw(ctx, req)
 		switch err := s.swap(ctx, sub, rev, r, force); {
 		case errors.Is(err, store.ErrChanged):
 		case errors.Is(err, store.ErrPending):

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -149,60 +148,63 @@ func (s *Store) Find(ctx context.Context, by Name, name string) ([]identity.IMSI
 	return all, nil
 }
 
-// Whoever gives a SIM a name that others may not have keeps it for itself while it looks who has it, and until record and
-// index say who does: rs:NAME, the caller's own word.
+// Whoever gives a SIM a name that others may not have keeps it for that SIM while it looks who has it, and until record and
+// index say so: rs:BY:NAME, the IMSI.
 const (
 	reservedPrefix = "rs:"
 	reservedFor    = time.Minute // longer than a change takes: what a crash leaves
 )
 
-// Reserve keeps names for the caller until release, and says for each whether it has: else another one is giving it to a SIM.
-func (s *Store) Reserve(ctx context.Context, by Name, names ...string) (got []bool, release func(), err error) {
-	if len(names) == 0 {
-		return nil, func() {}, nil
-	}
+// Wanted is a name that a SIM is to be given.
+type Wanted struct {
+	Name string
+	IMSI identity.IMSI
+}
+
+// Reserve keeps names for SIMs until release, and says for each whether it is: else another SIM is being given it.
+func (s *Store) Reserve(ctx context.Context, by Name, names ...Wanted) (got []bool, release func(), err error) {
+	key := func(w Wanted) string { return reservedPrefix + string(by) + ":" + w.Name }
 	got = make([]bool, len(names))
-	var mine []string
-	word := rand.Text()
-	release = sync.OnceFunc(func() { s.release(ctx, mine, word) })
-	for first := 0; first < len(names); first += scanCount {
-		chunk := names[first:min(first+scanCount, len(names))]
-		within, cancel := context.WithTimeout(ctx, s.within)
-		answers := make([]*redis.BoolCmd, len(chunk))
-		_, err := s.redis.Pipelined(within, func(pipe redis.Pipeliner) error {
-			for i, name := range chunk {
-				answers[i] = pipe.SetNX(within, reservedPrefix+string(by)+":"+name, word, reservedFor)
+	release = sync.OnceFunc(func() {
+		err := s.eachInPipeline(context.WithoutCancel(ctx), len(names), func(ctx context.Context, pipe redis.Pipeliner, i int) {
+			if got[i] {
+				s.releaseScript.EvalSha(ctx, pipe, []string{key(names[i])}, string(names[i].IMSI))
 			}
-			return nil
 		})
-		cancel()
-		for i, name := range chunk {
-			if got[first+i] = answers[i].Val(); got[first+i] {
-				mine = append(mine, reservedPrefix+string(by)+":"+name)
-			}
-		}
 		if err != nil {
-			release()
-			return nil, nil, unavailable(err)
+			s.log.Warn("names stay reserved for a minute", "err", err)
 		}
+	})
+	set, now := make([]*redis.BoolCmd, len(names)), make([]*redis.StringCmd, len(names))
+	err = s.eachInPipeline(ctx, len(names), func(ctx context.Context, pipe redis.Pipeliner, i int) {
+		set[i] = pipe.SetNX(ctx, key(names[i]), string(names[i].IMSI), reservedFor)
+		now[i] = pipe.Get(ctx, key(names[i]))
+	})
+	for i, w := range names {
+		got[i] = set[i] != nil && (set[i].Val() || now[i].Val() == string(w.IMSI)) // the SIM's own: a change that was cut off, and comes again
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
 	}
 	return got, release, nil
 }
 
-// release gives names back that are the caller's still. What cannot be given back is, after reservedFor.
-func (s *Store) release(ctx context.Context, keys []string, word string) {
-	for chunk := range slices.Chunk(keys, scanCount) {
-		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.within)
+// eachInPipeline has fill put what belongs to each number below n into pipelines of some at a time.
+func (s *Store) eachInPipeline(ctx context.Context, n int, fill func(context.Context, redis.Pipeliner, int)) error {
+	for first := 0; first < n; first += scanCount {
+		within, cancel := context.WithTimeout(ctx, s.within)
 		err := s.inPipeline(within, []*redis.Script{s.releaseScript}, func(ctx context.Context, pipe redis.Pipeliner) {
-			for _, key := range chunk {
-				s.releaseScript.EvalSha(ctx, pipe, []string{key}, word)
+			for i := first; i < min(first+scanCount, n); i++ {
+				fill(ctx, pipe, i)
 			}
 		})
 		cancel()
 		if err != nil {
-			s.log.Warn("names stay reserved for a minute", "names", len(chunk), "err", err)
+			return err
 		}
 	}
+	return nil
 }
 
 // AtNode returns the IMSIs that are registered at the node of that Origin-Host, as far as the index knows.

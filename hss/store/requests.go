@@ -21,7 +21,7 @@ import (
 //	out:{IMSI}    hash: id → request, n:id → times sent; beside the SIM's record, and there after the SIM is gone
 //	due:{HOST}    sorted set: IMSI/id by the time from which on it may be sent, in milliseconds since 1970
 //	due-hosts     set of the hosts that have such a set
-//	nodes         hash: host → JSON of Node, for every node that has asked us anything
+//	nodes         hash: host → JSON of Node, for every node that has served a SIM
 //
 // The entry in due is written before the request, with a lease, so that a request never waits unknown to all. An entry
 // without a request is dropped when it is looked at. Any instance that reaches the host may claim what is due.
@@ -244,7 +244,7 @@ func (s *Store) RestoreNodes(ctx context.Context, nodes []Node) (int, error) {
 	return added, nil
 }
 
-// Node returns what is known of a node; the zero Node when it has never asked us anything.
+// Node returns what is known of a node; the zero Node when it has never served a SIM.
 func (s *Store) Node(ctx context.Context, host string) (Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
@@ -259,7 +259,7 @@ func (s *Store) Node(ctx context.Context, host string) (Node, error) {
 	return n, decode(text, &n)
 }
 
-// Nodes returns every node that has ever asked us anything.
+// Nodes returns every node that has ever served a SIM.
 func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
