@@ -149,14 +149,15 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 		require.True(c.t, m.ReportType.HasDLDR())
 		c.confirm(m, more...)
 	}
-	stopsUntilAnotherQuota := func(c *subscriber, trigger []byte) {
+	stopsUntil := func(c *subscriber, trigger []byte, quota *ie.IE) {
 		c.t.Helper()
 		require.Equal(c.t, []usage{{1, 0, trigger, 2 * packetOctets}}, c.report(true))
 		c.send(3)
-		c.change(ie.NewUpdateURR(ie.NewURRID(1), ie.NewVolumeQuota(1, 1<<20, 0, 0), ie.NewQuotaHoldingTime(0)))
+		c.change(ie.NewUpdateURR(ie.NewURRID(1), quota, ie.NewQuotaHoldingTime(0)))
 		c.send(4)
 		next(c.t, c.at, 4)
 	}
+	another := ie.NewVolumeQuota(1, 1<<20, 0, 0)
 	var monitoring time.Time
 	rows := []struct {
 		name  string
@@ -262,17 +263,17 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 			c.measure(0x08, ie.NewVolumeQuota(1, 1<<20, 0, 0), ie.NewQuotaHoldingTime(time.Second))
 			c.send(1, 2)
 			next(c.t, c.at, 1, 2)
-		}, func(c *subscriber) { stopsUntilAnotherQuota(c, []byte{0x08, 0, 0}) }},
+		}, func(c *subscriber) { stopsUntil(c, []byte{0x08, 0, 0}, another) }},
 		{"quota validity time", func(c *subscriber) {
 			c.measure(0x8000, ie.NewVolumeQuota(1, 1<<20, 0, 0), ie.NewQuotaValidityTime(time.Second))
 			c.send(1, 2)
 			next(c.t, c.at, 1, 2)
-		}, func(c *subscriber) { stopsUntilAnotherQuota(c, []byte{0, 0, 0x08}) }},
+		}, func(c *subscriber) { stopsUntil(c, []byte{0, 0, 0x08}, another) }},
 		{"time quota", func(c *subscriber) {
 			c.measure(0x200, ie.NewTimeQuota(time.Second))
 			c.send(1, 2)
 			next(c.t, c.at, 1, 2)
-		}, func(c *subscriber) { stopsUntilAnotherQuota(c, []byte{0, 0x02, 0}) }},
+		}, func(c *subscriber) { stopsUntil(c, []byte{0, 0x02, 0}, ie.NewTimeQuota(time.Minute)) }},
 		{"events, which are starts of traffic", func(c *subscriber) {
 			c.change(ie.NewCreateURR(ie.NewURRID(1), ie.NewMeasurementMethod(1, 0, 0), ie.NewReportingTriggers(0x20, 0x10),
 				ie.NewEventThreshold(1), ie.NewInactivityDetectionTime(1)), ie.NewUpdatePDR(ie.NewPDRID(1), ie.NewURRID(1)))
