@@ -55,6 +55,7 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 		{"dump", http.MethodGet, "/dump", ""},
 		{"restore", http.MethodPost, "/restore", "the dump"},
 		{"peer-list", http.MethodGet, "/peers", ""},
+		{"peer-waiting", http.MethodGet, "/peers/waiting", ""},
 		{"audit-list", http.MethodGet, "/audit", ""},
 		{"job-list", http.MethodGet, "/jobs", ""},
 		{"repair", http.MethodPost, "/repair", ""},

@@ -384,6 +384,10 @@ func stream[I any](r routes, o huma.Operation, kind string, f func(context.Conte
 func (r routes) operation(network Network) {
 	v := r.v
 	handle(r, op("peer-list", http.MethodGet, "/peers", Read, "List the open Diameter peers"), func(context.Context, *struct{}) ([]diameter.PeerStatus, error) { return network.Peers(), nil })
+	handle(r, op("peer-waiting", http.MethodGet, "/peers/waiting", Read, "List the nodes that have yet to answer requests of ours: not reached, or not answering"), func(ctx context.Context, _ *struct{}) ([]store.Unanswered, error) {
+		all, err := v.store.Unanswered(ctx, v.now())
+		return all, refusal("nodes", err)
+	})
 	type auditQuery struct {
 		Since  time.Time `query:"since" required:"false"`
 		Until  time.Time `query:"until" required:"false"`

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -186,23 +187,45 @@ func (s *Store) Postpone(ctx context.Context, host, name string, to time.Time) e
 	return unavailable(s.redis.ZAddXX(ctx, dueKey(host), redis.Z{Score: float64(to.UnixMilli()), Member: name}).Err())
 }
 
-// Waiting is the number of requests that nodes have yet to answer.
-func (s *Store) Waiting(ctx context.Context) (int, error) {
+// Unanswered says how many requests a node has yet to answer.
+type Unanswered struct {
+	Host     string `json:"host"     doc:"Origin-Host in lower case"`
+	Requests int    `json:"requests" doc:"CLR, IDR, DSR and RSR"`
+	Unsent   int    `json:"unsent"   doc:"of these, those that were due a minute ago and that no instance could send: the node is not connected, nor an agent towards it"`
+}
+
+const unsentFor = time.Minute // after which one that is due is Unsent: an instance looks each half second
+
+// Unanswered returns the nodes that have yet to answer requests, by name.
+func (s *Store) Unanswered(ctx context.Context, now time.Time) ([]Unanswered, error) {
 	hosts, err := s.DueHosts(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.within)
-	defer cancel()
-	total := 0
-	for _, h := range hosts {
-		n, err := s.redis.ZCard(ctx, dueKey(h)).Result()
+	slices.Sort(hosts)
+	all := []Unanswered{}
+	for chunk := range slices.Chunk(hosts, scanCount) {
+		within, cancel := context.WithTimeout(ctx, s.within)
+		counts, unsent := make([]*redis.IntCmd, len(chunk)), make([]*redis.IntCmd, len(chunk))
+		before := strconv.FormatInt(now.Add(-unsentFor).UnixMilli(), 10)
+		_, err := s.redis.Pipelined(within, func(pipe redis.Pipeliner) error {
+			for i, host := range chunk {
+				counts[i] = pipe.ZCard(within, dueKey(host))
+				unsent[i] = pipe.ZCount(within, dueKey(host), "-inf", before)
+			}
+			return nil
+		})
+		cancel()
 		if err != nil {
-			return 0, unavailable(err)
+			return nil, unavailable(err)
 		}
-		total += int(n)
+		for i, host := range chunk {
+			if n := int(counts[i].Val()); n > 0 {
+				all = append(all, Unanswered{Host: host, Requests: n, Unsent: int(unsent[i].Val())})
+			}
+		}
 	}
-	return total, nil
+	return all, nil
 }
 
 // Node is a serving node as it was last seen.

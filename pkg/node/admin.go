@@ -263,6 +263,9 @@ func (c *Client) fault(ctx context.Context, err error) error {
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return &Unreachable{Socket: c.where, Err: fmt.Errorf("no answer within %v", answerTimeout)}
 	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return &Unreachable{Socket: c.where, Err: errors.New("it ended in the midst")}
+	}
 	return fmt.Errorf("asking the node: %w", err)
 }
 

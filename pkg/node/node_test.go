@@ -239,6 +239,22 @@ func TestANodeThatHangsIsUnreachable(t *testing.T) {
 	}
 }
 
+func TestANodeThatEndsInTheMidstIsUnreachable(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			_, _ = c.Read(make([]byte, 1))
+			_ = c.Close()
+		}
+	}()
+	err = NewURLClient("http://"+l.Addr().String()).Do(t.Context(), http.MethodPost, "/nouns", map[string]int{}, nil)
+	require.ErrorContains(t, err, "it ended in the midst")
+	require.Equal(t, ExitUnreachable, ExitCode(err))
+}
+
 func TestAClientThatIsShutOutIsToldSo(t *testing.T) {
 	u := &Unreachable{Socket: "/run/a.sock", Err: os.NewSyscallError("connect", syscall.EACCES)}
 	require.ErrorContains(t, u, "be root")

@@ -22,11 +22,12 @@ func TestAlertsFire(t *testing.T) {
 		`xepc_hss_resynchronisations_total{result="bad_mac_s"}`:                                                "0x60",
 		`xepc_hss_own_requests_total{command="CLR",result="done"}`:                                             "0+5x60",
 		`xepc_hss_own_requests_total{command="CLR",result="given_up"}`:                                         "0x60",
-		`xepc_hss_provision_changes_told_total{result="done"}`:                                                 "0+1x60",
-		`xepc_hss_provision_changes_told_total{result="later"}`:                                                "0x60",
-		`xepc_hss_partner_mismatches_total{realm="other"}`:                                                     "0x60",
-		`xepc_hss_diameter_connections_refused_total{reason="CER"}`:                                            "0+1x60",
-		`xepc_hss_session_log_lost_total`:                                                                      "0x60",
+		`xepc_hss_own_requests_unsent`:                              "3x20 0x40",
+		`xepc_hss_provision_changes_told_total{result="done"}`:      "0+1x60",
+		`xepc_hss_provision_changes_told_total{result="later"}`:     "0x60",
+		`xepc_hss_partner_mismatches_total{realm="other"}`:          "0x60",
+		`xepc_hss_diameter_connections_refused_total{reason="CER"}`: "0+1x60",
+		`xepc_hss_session_log_lost_total`:                           "0x60",
 	}
 	rows := map[string]map[string]string{ // what is different, and what fires with it
 		"HSSDown":                    {`up{job="hss"}`: "1x30 0x30"},
@@ -39,6 +40,7 @@ func TestAlertsFire(t *testing.T) {
 		"HSSResynchronisationStorm":  {`xepc_hss_resynchronisations_total{result="accepted"}`: "0+60x60"},
 		"HSSForgedResynchronisation": {`xepc_hss_resynchronisations_total{result="bad_mac_s"}`: "0+1x60"},
 		"HSSNodesNotTold":            {`xepc_hss_own_requests_total{command="CLR",result="given_up"}`: "0x50 1x10"},
+		"HSSNodesNotReached":         {`xepc_hss_own_requests_unsent`: "0x20 1x40"},
 		"HSSChangesWait": {
 			`xepc_hss_provision_changes_told_total{result="later"}`: "0+12x60", `xepc_hss_provision_changes_told_total{result="done"}`: "5x60",
 		},

@@ -26,7 +26,7 @@ import (
 func peerCommand() *cli.Command {
 	type peer = diameter.PeerStatus
 	return &cli.Command{
-		Name: "peer", Usage: "Diameter peers: list",
+		Name: "peer", Usage: "Diameter peers: list, waiting",
 		Subcommands: []*cli.Command{lister("list", "list the open peers", "/peers", nil, []output.Column[peer]{
 			{Name: "host", Value: func(p peer) any { return p.Host }},
 			{Name: "realm", Value: func(p peer) any { return p.Realm }},
@@ -36,6 +36,10 @@ func peerCommand() *cli.Command {
 			{Name: "since", Value: func(p peer) any { return p.Since.Format(time.RFC3339) }},
 			{Name: "received", Value: func(p peer) any { return p.Received }},
 			{Name: "sent", Value: func(p peer) any { return p.Sent }},
+		}), lister("waiting", "list the nodes that have yet to answer a CLR, IDR, DSR or RSR", "/peers/waiting", nil, []output.Column[store.Unanswered]{
+			{Name: "host", Value: func(u store.Unanswered) any { return u.Host }},
+			{Name: "requests", Value: func(u store.Unanswered) any { return u.Requests }},
+			{Name: "unsent", Value: func(u store.Unanswered) any { return u.Unsent }},
 		})},
 	}
 }

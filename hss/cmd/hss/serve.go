@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"runtime/debug"
 	"time"
@@ -62,7 +63,7 @@ func serve(ctx context.Context, cfg *Config, app *cli.App) error {
 		if err != nil {
 			return err
 		}
-		for _, c := range []prometheus.Collector{peers, edge, api, redisUp(ctx, records), linesLost(sessions)} {
+		for _, c := range []prometheus.Collector{peers, edge, api, redisUp(ctx, records), unsent(ctx, records), linesLost(sessions)} {
 			n.Register(prometheus.WrapCollectorWithPrefix(metricPrefix, c))
 		}
 		return nil
@@ -101,6 +102,22 @@ func redisUp(ctx context.Context, s *store.Store) prometheus.Collector {
 			return 0
 		}
 		return 1
+	})
+}
+
+func unsent(ctx context.Context, s *store.Store) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "own_requests_unsent", Help: "CLR, IDR, DSR and RSR that were due a minute ago and that no instance could send; NaN when Redis does not say.",
+	}, func() float64 {
+		all, err := s.Unanswered(ctx, time.Now())
+		if err != nil {
+			return math.NaN()
+		}
+		total := 0
+		for _, n := range all {
+			total += n.Unsent
+		}
+		return float64(total)
 	})
 }
 
