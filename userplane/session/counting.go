@@ -228,9 +228,11 @@ func (s Session) Settle(counts Counts, now Time) Session {
 	for _, u := range counts.Entries {
 		next.Packets += u.Packets
 	}
+	next.LastPacket = min(s.LastPacket, now)
 	cells, seen := counts.Cells, false
 	for i := range next.URRs {
 		u := &next.URRs[i]
+		u.turnBack(now)
 		moved := since(&u.Entries, s.entriesOf(i, counts.Of, &counts))
 		if u.Celled {
 			moved = moved.plus(since(&u.Counted, cells[0]))

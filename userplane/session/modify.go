@@ -83,7 +83,7 @@ func (s Session) Modify(
 	return next, m.told, nil
 }
 
-// removeRules takes rules away. The rules that a removed one was named by are looked at by Compile.
+// removeRules takes rules away. A PDR whose FAR is gone is looked at by Compile.
 func (s *Session) removeRules(req *pfcp.SessionModificationRequest) error {
 	const unknown = "no such rule to remove"
 	var ok bool
@@ -117,7 +117,39 @@ func (s *Session) removeRules(req *pfcp.SessionModificationRequest) error {
 			return noEndpoint(id)
 		}
 	}
+	if len(req.RemoveQERs)+len(req.RemoveURRs)+len(req.RemoveTrafficEndpoints) > 0 {
+		s.unname(req)
+	}
 	return nil
+}
+
+// unname takes QERs and URRs that are removed, and not made anew, out of the PDRs that name them, TS 29.244 6.3.3.3. PDRs of a
+// traffic endpoint go with it, 7.5.4.1: some control planes remove bearers so.
+func (s *Session) unname(req *pfcp.SessionModificationRequest) {
+	endpoint := gone(req.RemoveTrafficEndpoints, req.CreateTrafficEndpoints, func(c *pfcp.TrafficEndpoint) pfcp.TrafficEndpointID { return c.ID })
+	qer := gone(req.RemoveQERs, req.CreateQERs, func(c *pfcp.CreateQER) pfcp.QERID { return c.ID })
+	urr := gone(req.RemoveURRs, req.CreateURRs, func(c *pfcp.CreateURR) pfcp.URRID { return c.ID })
+	s.PDRs = without(s.PDRs, func(p PDR) bool { return slices.ContainsFunc(p.Endpoints, endpoint) })
+	for i := range s.PDRs {
+		s.PDRs[i].QERIDs, s.PDRs[i].URRIDs = without(s.PDRs[i].QERIDs, qer), without(s.PDRs[i].URRIDs, urr)
+	}
+}
+
+// gone tells which ids are removed and not created.
+func gone[ID comparable, T any](removed []ID, created []T, of func(*T) ID) func(ID) bool {
+	return func(id ID) bool {
+		for i := range created {
+			if of(&created[i]) == id {
+				return false
+			}
+		}
+		return slices.Contains(removed, id)
+	}
+}
+
+// without is a list without those that are gone.
+func without[T any](list []T, gone func(T) bool) []T {
+	return slices.DeleteFunc(slices.Clone(list), gone)
 }
 
 func noEndpoint(id pfcp.TrafficEndpointID) error {

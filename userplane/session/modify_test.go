@@ -179,6 +179,27 @@ func TestRemoveAndCreateOfOneIDInOneRequest(t *testing.T) {
 	require.EqualValues(t, 77, s.CP.SEID)
 }
 
+// PDRs lose what is removed by themselves, TS 29.244 6.3.3.3; but none may ask for it in the same request.
+func TestRemovedRulesAreNamedByNobody(t *testing.T) {
+	s := establish(t, bearer(func(r *pfcp.SessionEstablishmentRequest) {
+		r.CreateQERs[0].MBR = pfcp.Some(pfcp.BitRate{Uplink: 1000, Downlink: 1000})
+	}))
+	req := pfcp.SessionModificationRequest{RemoveURRs: []pfcp.URRID{1}, RemoveQERs: []pfcp.QERID{1}}
+	require.True(t, s.Touches(&req))
+	next := modify(t, s, &req)
+	for _, e := range compile(t, next) {
+		require.Zero(t, e.MBR)
+		require.False(t, e.Origin.QERID.Present || e.Origin.URRID.Present)
+	}
+	require.Equal(t, []pfcp.URRID{1}, s.PDRs[0].URRIDs, "the one before is as it was")
+
+	req.UpdatePDRs = []pfcp.UpdatePDR{{ID: 1, URRIDs: pfcp.Some([]pfcp.URRID{1})}}
+	next, _, err := s.Modify(&req, DefaultLimits(), &counter{}, morning)
+	require.NoError(t, err)
+	_, err = next.Compile(internet)
+	requireCause(t, pfcp.CauseRuleCreationFailure, err)
+}
+
 func TestANewPDRMayNameTheSessionsFTEID(t *testing.T) {
 	s := establish(t, bearer())
 	second := bearer().CreatePDRs[0]

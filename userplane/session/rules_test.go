@@ -269,8 +269,14 @@ func TestTrafficEndpointsChange(t *testing.T) {
 	_, _, err = s.Modify(&pfcp.SessionModificationRequest{RemoveTrafficEndpoints: []pfcp.TrafficEndpointID{8}}, DefaultLimits(), &counter{}, morning)
 	require.Error(t, err)
 	without := modify(t, s, &pfcp.SessionModificationRequest{RemoveTrafficEndpoints: []pfcp.TrafficEndpointID{7}})
-	_, err = without.Compile(internet)
-	require.Error(t, err, "a PDR still names it")
+	require.Nil(t, compile(t, without).Find(uplinkKey), "the PDR goes with it")
+	require.NotNil(t, compile(t, without).Find(downlinkKey))
+	require.Empty(t, without.FTEIDs())
+	again := modify(t, s, &pfcp.SessionModificationRequest{
+		RemoveTrafficEndpoints: []pfcp.TrafficEndpointID{7},
+		CreateTrafficEndpoints: []pfcp.TrafficEndpoint{{ID: 7, FTEID: pfcp.Some(pfcp.FTEID{TEID: 0x1001, IPv4: slice})}},
+	})
+	require.NotNil(t, compile(t, again).Find(uplinkKey), "it names the new one")
 }
 
 // TestForwardingParametersChange follows what updates make of a redirection and of duplicates.

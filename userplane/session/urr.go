@@ -247,6 +247,16 @@ func numbers(p *pfcp.URRParameters) [12]*pfcp.Opt[uint32] {
 	}
 }
 
+// turnBack is for a clock that was set back: what has been is not later than now, and what is to come not later than it would
+// be if it began now.
+func (u *URR) turnBack(now Time) {
+	for _, t := range [...]*Time{&u.Split, &u.Start, &u.First, &u.LastPacket, &u.Seen, &u.Running, &u.Held} {
+		*t = min(*t, now)
+	}
+	u.Period = min(u.Period, now.add(u.Parameters.MeasurementPeriod.Value))
+	u.Valid = min(u.Valid, now.add(u.Parameters.QuotaValidityTime.Value))
+}
+
 // advance takes what was counted since the last time, and the time itself. When the monitoring time has come since, which
 // is looked at as it comes, what was counted is from before it. dropped: FARs have dropped packets, which are traffic but
 // no usage.

@@ -379,6 +379,33 @@ func TestSubsequentQuotasAreForWhatComesAfterTheMonitoringTime(t *testing.T) {
 	require.Equal(t, pfcp.TriggerTimeQuota, l.one(time.Minute).Trigger, "it has no subsequent one, and is as it was")
 }
 
+func TestTheClockIsSetBack(t *testing.T) {
+	l := newLife(t, func(u *pfcp.CreateURR) {
+		u.MeasurementMethod |= pfcp.MeasureDuration
+		u.ReportingTriggers = pfcp.ReportPeriodic | pfcp.ReportQuotaValidity | pfcp.ReportQuotaHoldingTime
+		u.MeasurementPeriod, u.VolumeQuota = pfcp.Some(uint32(60)), total(1000)
+		u.QuotaValidityTime, u.QuotaHoldingTime = pfcp.Some(uint32(300)), pfcp.Some(uint32(90))
+	})
+	l.s.InactivityTimer = 600
+	l.packets(1, 1)
+	require.Empty(t, l.after(10*time.Second))
+	l.now -= Time(24 * time.Hour)
+	require.Empty(t, l.after(0))
+	require.LessOrEqual(t, l.s.Next(l.now, time.Hour), l.now+Time(time.Minute))
+	l.packets(1, 1)
+	r := l.after(time.Minute)
+	require.Len(t, r, 1)
+	require.Equal(t, pfcp.TriggerPeriodic, r[0].Trigger)
+	require.Less(t, r[0].StartTime.Value, r[0].EndTime.Value)
+	require.EqualValues(t, 60, r[0].Duration.Value)
+	require.Equal(t, pfcp.TriggerPeriodic|pfcp.TriggerQuotaHoldingTime, l.after(90 * time.Second)[0].Trigger)
+	require.False(t, l.forwards())
+	_, inactive := l.s.Tick(l.now + Time(509*time.Second))
+	require.False(t, inactive)
+	_, inactive = l.s.Tick(l.now + Time(510*time.Second))
+	require.True(t, inactive)
+}
+
 func TestALinkedURRIsReportedWithTheOther(t *testing.T) {
 	l := newLife(t, func(u *pfcp.CreateURR) {
 		u.ReportingTriggers, u.VolumeThreshold = pfcp.ReportVolumeThreshold, total(100)

@@ -413,7 +413,7 @@ func (e *Edge) guard(r *pfcp.Request, do func()) {
 			return
 		}
 		n := e.stats.panics.Add(1)
-		if bits.OnesCount64(n) == 1 { // the 1st, 2nd, 4th, 8th and so on
+		if few(n) {
 			e.log.Error("panic while serving a PFCP request", "panic", fault, "peer", r.Peer.String(),
 				"type", r.Header.Type.String(), "count", n, "stack", string(debug.Stack()))
 		}
@@ -422,11 +422,14 @@ func (e *Edge) guard(r *pfcp.Request, do func()) {
 	do()
 }
 
+// few picks what is logged of things that may come in great numbers: the 1st, 2nd, 4th, 8th and so on.
+func few(n uint64) bool { return bits.OnesCount64(n) == 1 }
+
 // protect does what nobody asked for, and ends there whatever goes wrong in our own code.
 func (e *Edge) protect(do func()) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			if n := e.stats.panics.Add(1); bits.OnesCount64(n) == 1 {
+			if n := e.stats.panics.Add(1); few(n) {
 				e.log.Error("panic at a deadline", "panic", fault, "count", n, "stack", string(debug.Stack()))
 			}
 		}

@@ -143,7 +143,7 @@ func (sh *shard) tell(s *session.Session, m *pfcp.SessionReportRequest) {
 	sh.call(s, m, func(answer pfcp.Message, err error) { sh.told(seid, answer, err) })
 }
 
-// told takes the answer to a report. It returns false when there was none.
+// told takes the answer to a report. It returns false when there was none, or the control plane could not take it then.
 func (sh *shard) told(seid pfcp.SEID, answer pfcp.Message, err error) bool {
 	response, ok := answer.(*pfcp.SessionReportResponse)
 	if err != nil || !ok {
@@ -153,14 +153,16 @@ func (sh *shard) told(seid pfcp.SEID, answer pfcp.Message, err error) bool {
 	}
 	switch response.Cause {
 	case pfcp.CauseAccepted:
+	case pfcp.CausePFCPEntityInCongestion, pfcp.CauseNoResourcesAvailable, pfcp.CauseSystemFailure: // it may later
+		sh.e.stats.unanswered.Add(1)
+		sh.e.log.Debug("report not taken", "seid", uint64(seid), "cause", response.Cause.String())
+		return false
 	case pfcp.CauseSessionContextNotFound: // forgotten: nobody would ever delete it
-		sh.e.stats.unwanted.Add(1)
-		sh.e.log.Warn("session removed: its control plane does not know it", "seid", uint64(seid))
+		sh.e.unwanted("session removed: its control plane does not know it", seid, response.Cause)
 		sh.purge([]pfcp.SEID{seid})
 		return true
 	default:
-		sh.e.stats.unwanted.Add(1)
-		sh.e.log.Warn("report refused by the control plane", "seid", uint64(seid), "cause", response.Cause.String())
+		sh.e.unwanted("report refused by the control plane", seid, response.Cause)
 	}
 	sh.barsUpdated(seid, response, time.Now())
 	s, ok := sh.sessions.get(seid)
@@ -174,7 +176,17 @@ func (sh *shard) told(seid pfcp.SEID, answer pfcp.Message, err error) bool {
 	return true
 }
 
-// reported takes the answer to usage reports. Whatever its cause, the control plane has them.
+// unwanted counts a report that was refused, and logs it while they are few: one that has lost its sessions refuses all.
+func (e *Edge) unwanted(what string, seid pfcp.SEID, cause pfcp.Cause) {
+	say, n := e.log.Debug, e.stats.unwanted.Add(1)
+	if few(n) {
+		say = e.log.Warn
+	}
+	say(what, "seid", uint64(seid), "cause", cause.String(), "count", n)
+}
+
+// reported takes the answer to usage reports. The control plane has them, be it that it refuses them, unless it could not
+// take them then.
 func (sh *shard) reported(seid pfcp.SEID, reports []pfcp.UsageReport, answer pfcp.Message, err error) {
 	now := time.Now()
 	delete(sh.asked, seid)

@@ -1,6 +1,7 @@
 package sxb
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -105,6 +106,23 @@ func TestAReportIsRepeatedUntilItIsConfirmed(t *testing.T) {
 	}
 }
 
+// A control plane that is too busy has not charged anybody; one that refuses has.
+func TestAReportThatCouldNotBeTakenIsRepeated(t *testing.T) {
+	w := newWorld(t, impatient, func(c *Config) { c.Endpoint.T1 = time.Hour })
+	cp := newControlPlane(t, w, "127.77.63.1", "pgwc.example")
+	cp.setup()
+	_, teid := cp.establish(77, measured("172.16.1.1", threshold(1000)...)...)
+	w.dp.count(uplinkKey(teid), 1, 1000)
+	for _, cause := range []uint8{
+		ie.CausePFCPEntityInCongestion, ie.CauseNoResourcesAvailable, ie.CauseSystemFailure, ie.CauseRequestRejected,
+	} {
+		_, m := cp.receive(message.MsgTypeSessionReportRequest)
+		require.Zero(t, requireReport(t, m.(*message.SessionReportRequest).UsageReport[0], pfcp.TriggerVolumeThreshold, 1000))
+		cp.send(cp.encode(message.NewSessionReportResponse(0, 0, 0, m.Sequence(), 0, ie.NewCause(cause))))
+	}
+	require.Eventually(t, func() bool { return len(w.sessions()[0].Unconfirmed) == 0 }, patience, time.Millisecond)
+}
+
 func TestWhatNobodyConfirmedGoesWithTheLastReports(t *testing.T) {
 	w := newWorld(t, impatient, func(c *Config) { c.ReportRetry = time.Hour })
 	cp := newControlPlane(t, w, "127.77.61.1", "pgwc.example")
@@ -169,6 +187,28 @@ func TestPeriodsGoOnOverARestart(t *testing.T) {
 	w.start()
 	require.Zero(t, requireReport(t, cp.reported().UsageReport[0], pfcp.TriggerPeriodic, 10))
 	require.EqualValues(t, 1, requireReport(t, cp.reported().UsageReport[0], pfcp.TriggerPeriodic, 0))
+}
+
+func TestPeriodsGoOnWhenTheClockIsSetBack(t *testing.T) {
+	w := newWorld(t, impatient)
+	cp := newControlPlane(t, w, "127.77.64.1", "pgwc.example")
+	cp.setup()
+	seid, _ := cp.establish(77, measured("172.16.1.1", ie.NewMeasurementMethod(0, 1, 0),
+		ie.NewReportingTriggers(0x01, 0), ie.NewMeasurementPeriod(time.Second))...)
+	sh, set := w.edge.shard(pfcp.SEID(seid)), make(chan struct{})
+	sh.commands <- func() { // an hour ago it was an hour later
+		defer close(set)
+		s, _ := sh.sessions.get(pfcp.SEID(seid))
+		next := s
+		next.URRs = slices.Clone(s.URRs)
+		next.URRs[0].Period += session.Time(time.Hour)
+		require.NoError(t, sh.keep(&s, &next, nil, time.Now()))
+		sh.wall += session.Time(time.Hour)
+	}
+	<-set
+	_, m := cp.receive(message.MsgTypeSessionReportRequest)
+	requireReport(t, m.(*message.SessionReportRequest).UsageReport[0], pfcp.TriggerPeriodic, 0)
+	cp.confirm(m)
 }
 
 func TestInactivityIsReportedOnce(t *testing.T) {

@@ -33,6 +33,9 @@ type shard struct {
 	held        int                     // packets in all of them
 	draining    map[pfcp.SEID]*draining
 
+	wall session.Time  // of the clock when it was looked at last
+	ran  time.Duration // that the shard had then
+
 	paused  map[pfcp.SEID]*pause
 	pauses  []*pause      // in the order of their rounds
 	waiting int           // requests for sessions that pause
@@ -93,6 +96,8 @@ func (sh *shard) run(ctx context.Context) error {
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
 	armed := session.Time(0)
+	began := time.Now()
+	sh.wall, sh.ran = session.At(began), 0
 	for {
 		next := sh.timers.next()
 		if w := sh.waits.next(); w != 0 && (next == 0 || w < next) {
@@ -118,6 +123,7 @@ func (sh *shard) run(ctx context.Context) error {
 		case <-more:
 			sh.e.protect(sh.work)
 		case now := <-clock.C:
+			sh.followClock(session.At(now), now.Sub(began))
 			sh.forgetGraves(now)
 			sh.resumeStuck()
 			sh.hurry(now)
@@ -132,6 +138,19 @@ func (sh *shard) run(ctx context.Context) error {
 			}
 			return nil
 		}
+	}
+}
+
+// followClock looks at every session that has a deadline when the clock was set back: the deadline would come too late.
+func (sh *shard) followClock(wall session.Time, ran time.Duration) {
+	back := ran - sh.ran - time.Duration(wall-sh.wall)
+	sh.wall, sh.ran = wall, ran
+	if back < tick {
+		return
+	}
+	sh.e.log.Warn("the clock was set back: sessions are looked at", "by", back, "shard", sh.number, "sessions", len(sh.timers.at))
+	for seid := range sh.timers.at {
+		sh.timers.set(seid, wall)
 	}
 }
 
