@@ -93,7 +93,7 @@ func TestAControlPlaneThatDoesNotReleaseInTimeIsReleased(t *testing.T) {
 	other.setup()
 	cp.establish(1, bearer("172.16.1.1")...)
 	other.establish(1, bearer("172.16.1.2")...)
-	require.NoError(t, w.edge.Release(w.edge.Peers()[0].Number, time.Millisecond))
+	require.NoError(t, w.edge.Release(w.edge.Peers()[0].Number, 0))
 	require.Eventually(t, func() bool { return len(w.edge.Peers()) == 1 && len(w.sessions()) == 1 }, patience, tick/100)
 	w.consistent()
 }

@@ -33,7 +33,7 @@ func (k *keeper) update(r *pfcp.Request, m *pfcp.AssociationUpdateRequest) {
 var ErrNoAssociation = errors.New("no association with this control plane")
 
 // Release asks a control plane to end the association, TS 29.244 6.2.7.3: it has period to delete or move its
-// sessions and to release. After that they go. From now on it gets no new ones.
+// sessions and to release, or the next longer one that the IE can say. After that they go. From now on it gets no new ones.
 func (e *Edge) Release(number uint32, period time.Duration) error {
 	if e.directory.Load().byID[number] == nil {
 		return ErrNoAssociation
@@ -47,10 +47,14 @@ func (k *keeper) drain(number uint32, period time.Duration) {
 	if a == nil || a.draining.Load() != 0 {
 		return
 	}
+	timer := pfcp.TimerOf(period)
+	if told, ends := timer.Duration(); ends {
+		period = told
+	}
 	a.draining.Store(time.Now().Add(period).UnixNano())
 	k.e.log.Info("association is to be released", "peer", a.node.String(), "sessions", a.sessions.Load(), "within", period)
 	request := &pfcp.AssociationUpdateRequest{
-		NodeID: k.e.cfg.NodeID, ReleaseRequested: true, GracefulReleasePeriod: pfcp.Some(pfcp.TimerOf(period)),
+		NodeID: k.e.cfg.NodeID, ReleaseRequested: true, GracefulReleasePeriod: pfcp.Some(timer),
 	}
 	k.e.endpoint.Call(a.peer(), 0, request, func(_ pfcp.Header, m pfcp.Message, err error) {
 		r, ok := m.(*pfcp.AssociationUpdateResponse)
