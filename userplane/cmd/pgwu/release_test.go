@@ -2,7 +2,7 @@ package main
 
 import (
 	"net/netip"
-	"testing"
+	"slices"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -13,19 +13,17 @@ import (
 	"github.com/xepc/xepc/pkg/pfcp"
 )
 
-// TestAControlPlaneIsAskedToRelease asks by the command line: the control plane hears how long it has, gets no new session, and
-// packets go on until its time is over. Another one's go on after that.
-func TestAControlPlaneIsAskedToRelease(t *testing.T) {
-	s := newSite(t)
-	s.start()
-	c, other := s.subscriber(21), s.subscriber(22)
+// askToRelease asks the control plane to end its association, by the command line. It hears how long it has, and gets no new
+// session meanwhile; packets go on.
+func (c *subscriber) askToRelease() {
+	t := c.t
+	t.Helper()
 	release := func(peer string) (stdout string, err error) {
-		stdout, _, err = run("peer", "release", peer, "--within", "1s", "--socket", s.dir+"/pgwu.sock")
+		stdout, _, err = run("peer", "release", peer, "--within", "1s", "--socket", c.dir+"/pgwu.sock")
 		return stdout, err
 	}
 	_, err := release("nobody.example")
 	require.Equal(t, node.ExitRefused, node.ExitCode(err))
-	asked := time.Now()
 	stdout, err := release(c.node)
 	require.NoError(t, err)
 	require.Equal(t, c.node+" was asked to release its 1 sessions within 1s\n", stdout)
@@ -40,7 +38,7 @@ func TestAControlPlaneIsAskedToRelease(t *testing.T) {
 	require.NoError(t, err)
 	period, err := m.GracefulReleasePeriod.GracefulReleasePeriod()
 	require.NoError(t, err)
-	require.Equal(t, 2*time.Second, period, "the shortest that the IE can say")
+	require.Equal(t, releasePeriod, period)
 	answer := message.NewAssociationUpdateResponse(m.Sequence(), ie.NewNodeID("", "", c.node), ie.NewCause(ie.CauseRequestAccepted))
 	octets := make([]byte, answer.MarshalLen())
 	require.NoError(t, answer.MarshalTo(octets))
@@ -54,14 +52,20 @@ func TestAControlPlaneIsAskedToRelease(t *testing.T) {
 	require.Equal(t, pfcp.CauseRejected, causeOf(t, r.Cause))
 	c.send(1)
 	next(t, c.at, 1)
-	require.Eventually(t, func() bool {
-		rows, _ := s.rows("peer", "list")
-		return len(rows) == 1
+}
+
+// releasePeriod is the shortest that the IE can say.
+const releasePeriod = 2 * time.Second
+
+// isReleased waits until the association is gone, and sees the session's packets come to an end.
+func (c *subscriber) isReleased(asked time.Time) {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool {
+		rows, _ := c.rows("peer", "list")
+		return !slices.ContainsFunc(rows, func(r map[string]any) bool { return r["node_id"] == c.node })
 	}, patience, 10*time.Millisecond)
-	require.GreaterOrEqual(t, time.Since(asked), period)
-	before := s.reason("unknown_teid")
+	require.GreaterOrEqual(c.t, time.Since(asked), releasePeriod)
+	before := c.reason("unknown_teid")
 	c.send(2)
-	require.Eventually(t, func() bool { return s.reason("unknown_teid") == before+1 }, patience, time.Millisecond)
-	other.send(3)
-	next(t, other.at, 3)
+	require.Eventually(c.t, func() bool { return c.reason("unknown_teid") == before+1 }, patience, time.Millisecond)
 }

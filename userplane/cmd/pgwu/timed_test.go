@@ -158,7 +158,7 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 		next(c.t, c.at, 4)
 	}
 	another := ie.NewVolumeQuota(1, 1<<20, 0, 0)
-	var monitoring time.Time
+	var monitoring, asked time.Time
 	rows := []struct {
 		name  string
 		begin func(*subscriber) // its time
@@ -310,6 +310,10 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 				next(c.t, c.at, n)
 			}
 		}},
+		{"graceful release", func(c *subscriber) {
+			asked = time.Now()
+			c.askToRelease()
+		}, func(c *subscriber) { c.isReleased(asked) }},
 		{"monitoring time and periods", func(c *subscriber) {
 			monitoring = time.Now().Truncate(time.Second).Add(3 * time.Second)
 			c.measure(0x03, ie.NewMeasurementPeriod(4*time.Second), ie.NewMonitoringTime(monitoring),
