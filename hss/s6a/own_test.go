@@ -274,6 +274,40 @@ func TestTheInstanceThatHoldsThePeerTellsIt(t *testing.T) {
 	a.requireResult(a.exchange(a.air(1, 0, nil)), 2001) // no second CLR comes first
 }
 
+// A ULR and a PUR that come again with the T bit, at another instance, change nothing any more: the SIM has moved on since.
+func TestRepetitionAtAnotherInstanceChangesNothing(t *testing.T) {
+	r := redistest.Start(t)
+	one, two := startHSSOn(t, r, nil), startHSSOn(t, r, nil)
+	one.add(internet())
+	a, b := newStation(t, one.address, mme1), newStation(t, two.address, mme2)
+	ulr := a.ulr(2)
+	a.requireResult(a.ask(ulr), 2001)
+	pur := a.pur()
+	first := a.ask(pur)
+	a.requireResult(first, 2001)
+	a.requireResult(a.ask(a.ulr(2)), 2001) // it is there once more
+	again := newStation(t, two.address, mme1)
+	pur.Header.CommandFlags |= diam.RetransmittedFlag
+	ans := again.ask(pur)
+	again.requireResult(ans, 2001)
+	require.Equal(t, find(t, first, avp.PUAFlags), find(t, ans, avp.PUAFlags), "answered as before")
+	require.False(t, one.subscriber().MME.Purged)
+
+	b.requireResult(b.ask(b.ulr(2)), 2001) // it moves
+	ulr.Header.CommandFlags |= diam.RetransmittedFlag
+	ans = again.ask(ulr)
+	again.requireResult(ans, 2001)
+	require.NotEmpty(t, codes(find(t, ans, avp.SubscriptionData)))
+	require.Equal(t, mme2, one.subscriber().MME.Host)
+	require.Zero(t, b.clrs.Load())
+
+	fresh := again.ulr(2) // one that was lost on its way
+	fresh.Header.EndToEndID += 1000
+	fresh.Header.CommandFlags |= diam.RetransmittedFlag
+	again.requireResult(again.ask(fresh), 2001)
+	require.Equal(t, mme1, one.subscriber().MME.Host)
+}
+
 func TestRequestsGoThroughTheAgentThatTheNodeWasSeenBehind(t *testing.T) {
 	r := redistest.Start(t)
 	h := startHSSOn(t, r, nil)

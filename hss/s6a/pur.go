@@ -37,11 +37,14 @@ func (s *Server) purgeUE(ctx context.Context, req diameter.Request) ([]diameter.
 			both = append(both, subscriber.SGSN)
 		}
 	}
-	mme, sgsn, err := s.store.Purge(ctx, imsi, host, both...)
+	again, mme, sgsn, err := s.workedOn(ctx, imsi, req)
+	if err == nil && !again {
+		mme, sgsn, err = s.store.Purge(ctx, imsi, host, requestName(req), both...)
+	}
 	if err != nil {
 		return nil, s.asAnswer(err, req.Text(diameter.OriginRealm), tryElsewhere())
 	}
-	if mme || sgsn {
+	if !again && (mme || sgsn) {
 		s.saw(ctx, req)
 	}
 	var flags uint32

@@ -2,6 +2,8 @@ package s6a
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -190,9 +192,13 @@ func (s *Server) gateways(ctx context.Context, r locationRequest, p subscriber.P
 func (s *Server) register(ctx context.Context, req diameter.Request, r locationRequest) (subscriber.Profile, error) {
 	begin, sleep := s.now(), pendingSleep
 	force := false
+	again, _, _, err := s.workedOn(ctx, r.imsi, req)
+	if err != nil {
+		return subscriber.Profile{}, err
+	}
 	for range maxRaces {
 		sub, rev, err := s.store.Get(ctx, r.imsi)
-		if err != nil {
+		if err != nil || again {
 			return sub.Profile, err
 		}
 		verdict, err := sub.Profile.MayRegister(r.plmn, r.registration)
@@ -206,7 +212,7 @@ func (s *Server) register(ctx context.Context, req diameter.Request, r locationR
 			continue
 		}
 		s.saw(ctx, req)
-		switch err := s.swap(ctx, sub, rev, r, force); {
+		switch err := s.swap(ctx, sub, rev, requestName(req), r, force); {
 		case errors.Is(err, store.ErrChanged):
 		case errors.Is(err, store.ErrPending):
 			if err := pause(ctx, sleep); err != nil {
@@ -223,6 +229,21 @@ func (s *Server) register(ctx context.Context, req diameter.Request, r locationR
 	return subscriber.Profile{}, fmt.Errorf("%d tries: %w", maxRaces, store.ErrChanged)
 }
 
+// workedOn says whether a request with the T bit is one that was worked on, here or by another instance: the SIM may have moved
+// on since, and is not to come back for it. Of a PUR it says which sides it has purged.
+func (s *Server) workedOn(ctx context.Context, imsi identity.IMSI, req diameter.Request) (yes, mme, sgsn bool, err error) {
+	if !req.Retransmitted {
+		return false, false, false, nil
+	}
+	return s.store.WorkedOn(ctx, imsi, requestName(req))
+}
+
+// requestName is by what a request is known when it comes again, RFC 6733 3: its origin, session, command and end-to-end id.
+func requestName(req diameter.Request) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %s", req.Command, req.EndToEnd, strings.ToLower(req.Text(diameter.OriginHost)), req.Text(diameter.SessionID)))
+	return hex.EncodeToString(h[:8])
+}
+
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -233,10 +254,10 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // swap makes the node the SIM's and has those before told.
-func (s *Server) swap(ctx context.Context, sub subscriber.Subscriber, rev store.Revision, r locationRequest, force bool) error {
+func (s *Server) swap(ctx context.Context, sub subscriber.Subscriber, rev store.Revision, name string, r locationRequest, force bool) error {
 	single, initial := r.flags&ulrSingleRegistration != 0, r.flags&ulrInitialAttach != 0
 	w := store.Swap{
-		Side: r.side, Next: r.registration, Force: force, EndOther: sub.EndsOther(r.side, r.registration, single, initial),
+		Side: r.side, Next: r.registration, Force: force, For: name, EndOther: sub.EndsOther(r.side, r.registration, single, initial),
 	}
 	for _, q := range sub.Displacement(r.side, r.registration, single, initial) {
 		w.Requests = append(w.Requests, store.NewPending(q, s.now()))

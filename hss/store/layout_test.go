@@ -209,7 +209,7 @@ func TestRecordsOfVersion1AreUpgraded(t *testing.T) {
 				return register(ctx, s, imsi, "7", subscriber.MME, subscriber.Registration{Host: "mme2.example", At: epoch})
 			},
 			"purge": func() error {
-				mme, sgsn, err := s.Purge(ctx, imsi, "mme1.example", subscriber.MME, subscriber.SGSN)
+				mme, sgsn, err := s.Purge(ctx, imsi, "mme1.example", "", subscriber.MME, subscriber.SGSN)
 				require.True(t, mme)
 				require.False(t, sgsn)
 				r, errLoad := s.Load(ctx, imsi)

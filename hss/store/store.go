@@ -209,7 +209,7 @@ func key(imsi identity.IMSI) string { return keyPrefix + "{" + string(imsi) + "}
 
 // run runs a script on one SIM's record and returns what it answers as strings. An empty answer is ErrUnknown.
 func (s *Store) run(ctx context.Context, script *redis.Script, imsi identity.IMSI, args ...any) ([]string, error) {
-	answer, err := s.batcher.do(call{script: script, keys: []string{key(imsi), gatewayKey(imsi)}, args: args})
+	answer, err := s.batcher.do(call{script: script, keys: []string{key(imsi), gatewayKey(imsi), workedKey(imsi)}, args: args})
 	switch {
 	case err != nil:
 		return nil, unavailable(err)
@@ -289,6 +289,7 @@ type Swap struct {
 	EndOther bool      // the registration on the other side ends with it
 	Requests []Pending // what nodes are to be told of it; intended before
 	Force    bool      // do not wait for the node's answer to a cancellation: forget it
+	For      string    // name of the node's request, for WorkedOn; "" none
 }
 
 // Register makes the swap if the subscriber is still as it was read, by its revision and its registrations; the requests
@@ -308,7 +309,7 @@ func (s *Store) Register(ctx context.Context, sub subscriber.Subscriber, rev Rev
 	if w.Force {
 		force = "1"
 	}
-	args := []any{string(w.Side), string(rev), next, strings.ToLower(w.Next.Host), holder(before), otherHolder, force}
+	args := []any{string(w.Side), string(rev), next, strings.ToLower(w.Next.Host), holder(before), otherHolder, force, w.For}
 	for _, p := range w.Requests {
 		j, err := json.Marshal(p)
 		if err != nil {
@@ -316,7 +317,7 @@ func (s *Store) Register(ctx context.Context, sub subscriber.Subscriber, rev Rev
 		}
 		args = append(args, p.ID(), j)
 	}
-	answer, err := s.batcher.do(call{script: s.register, keys: []string{key(sub.IMSI), outKey(string(sub.IMSI))}, args: args})
+	answer, err := s.batcher.do(call{script: s.register, keys: []string{key(sub.IMSI), outKey(string(sub.IMSI)), workedKey(sub.IMSI)}, args: args})
 	switch {
 	case err != nil:
 		return unavailable(err)
@@ -342,9 +343,10 @@ func holder(r subscriber.Registration) string {
 	return strings.ToLower(r.Host)
 }
 
-// Purge marks the registrations of that node on those sides as purged, and says which it has. The error is ErrUnknown.
-func (s *Store) Purge(ctx context.Context, imsi identity.IMSI, host string, sides ...subscriber.Side) (mme, sgsn bool, err error) {
-	args := []any{strings.ToLower(host)}
+// Purge marks the registrations of that node on those sides as purged, and says which it has. request is the name of the
+// node's request, for WorkedOn; "" none. The error is ErrUnknown.
+func (s *Store) Purge(ctx context.Context, imsi identity.IMSI, host, request string, sides ...subscriber.Side) (mme, sgsn bool, err error) {
+	args := []any{strings.ToLower(host), request}
 	for _, side := range sides {
 		args = append(args, string(side))
 	}
@@ -353,6 +355,23 @@ func (s *Store) Purge(ctx context.Context, imsi identity.IMSI, host string, side
 		return false, false, err
 	}
 	return answer[0] == "1", answer[1] == "1", nil
+}
+
+// What was last worked on for a SIM is a list beside its record, for four minutes: worked:{IMSI}, names of requests, that of a PUR
+// with which sides it has purged. A request that comes again may come to another instance, or after a restart.
+func workedKey(imsi identity.IMSI) string { return "worked:{" + string(imsi) + "}" }
+
+// WorkedOn says whether a request of that name was worked on, and of a PUR which sides it has purged.
+func (s *Store) WorkedOn(ctx context.Context, imsi identity.IMSI, request string) (yes, mme, sgsn bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	all, err := s.redis.LRange(ctx, workedKey(imsi), 0, -1).Result()
+	for _, text := range all {
+		if name, sides, _ := strings.Cut(text, " "); name == request {
+			return true, strings.HasPrefix(sides, "1"), strings.HasSuffix(sides, "1"), nil
+		}
+	}
+	return false, false, false, unavailable(err)
 }
 
 // Remove takes a SIM out and returns where it was registered. The error is ErrUnknown.

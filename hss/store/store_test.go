@@ -73,7 +73,7 @@ func TestRecord(t *testing.T) {
 		require.ErrorIs(t, err, ErrUnknown)
 		_, _, err = s.Remove(ctx, imsi)
 		require.ErrorIs(t, err, ErrUnknown)
-		_, _, err = s.Purge(ctx, imsi, "mme1", subscriber.MME)
+		_, _, err = s.Purge(ctx, imsi, "mme1", "", subscriber.MME)
 		require.ErrorIs(t, err, ErrUnknown)
 		err = s.Register(ctx, subscriber.Subscriber{IMSI: imsi}, "1", Swap{Side: subscriber.MME, Next: subscriber.Registration{Host: "mme1"}})
 		require.ErrorIs(t, err, ErrUnknown)
@@ -330,10 +330,10 @@ func TestRegistrationIsSwappedOnce(t *testing.T) {
 		require.True(t, sub.SGSN.IsZero())
 
 		last := sub.MME
-		mme, sgsn, err := s.Purge(ctx, imsi, "mme-other", subscriber.MME, subscriber.SGSN)
+		mme, sgsn, err := s.Purge(ctx, imsi, "mme-other", "", subscriber.MME, subscriber.SGSN)
 		require.NoError(t, err)
 		require.False(t, mme || sgsn)
-		mme, sgsn, err = s.Purge(ctx, imsi, strings.ToUpper(last.Host), subscriber.MME, subscriber.SGSN)
+		mme, sgsn, err = s.Purge(ctx, imsi, strings.ToUpper(last.Host), "", subscriber.MME, subscriber.SGSN)
 		require.NoError(t, err)
 		require.True(t, mme)
 		require.False(t, sgsn)

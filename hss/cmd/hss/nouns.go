@@ -519,8 +519,8 @@ func tokenCommand() *cli.Command {
 			Description: `Roles: read; operate (add, import, change and cancel SIMs); admin (also remove, templates, dump, rotation, audit log). The token is
 shown this once; the file has its hash only, and is read again when it changes.`,
 			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "name", Required: true, Usage: "`NAME` for the audit log"},
-				&cli.StringFlag{Name: "role", Required: true, Usage: "read, operate or admin: `ROLE`"},
+				&cli.StringFlag{Name: "name", Usage: "`NAME` for the audit log"},
+				&cli.StringFlag{Name: "role", Usage: "read, operate or admin: `ROLE`"},
 				&cli.StringFlag{Name: "until", Usage: "last `DAY` (YYYY-MM-DD, UTC) on which it is of use", DefaultText: "for ever"},
 			},
 			Action: func(c *cli.Context) error {

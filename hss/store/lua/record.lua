@@ -131,3 +131,10 @@ local function free(r, gateways)
     redis.call('DEL', gateways)
   end
 end
+
+-- Remembers, newest first, the last requests about a SIM that were worked on, while they may come again (RFC 6733 3).
+local function remember(key, request)
+  redis.call('LPUSH', key, request)
+  redis.call('LTRIM', key, 0, 7)
+  redis.call('PEXPIRE', key, 240000)
+end

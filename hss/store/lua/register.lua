@@ -1,7 +1,7 @@
 -- register: puts a registration in the place of another, and keeps what the nodes before are to be told.
--- KEYS[1] the record, KEYS[2] its requests; ARGV side (mme or sgsn), revision of the profile by which it was allowed,
+-- KEYS[1] the record, KEYS[2] its requests, KEYS[3] the node's that were worked on; ARGV side (mme or sgsn), revision of the profile by which it was allowed,
 --   registration, Origin-Host in lower case, holder of the side, holder of the other or '*' when it stays, '1' to go on
---   without the answer to a CLR, then pairs of a request's id and itself
+--   without the answer to a CLR, name of the node's request or '', then pairs of a request's id and itself
 -- Returns {'done'}; {} for an unknown SIM; {'changed'} when the profile or a holder is another by now; {'pending'} when
 -- the node has not answered our CLR about this SIM yet.
 local r = read(KEYS[1])
@@ -24,7 +24,10 @@ if ARGV[6] ~= '*' then
 end
 r[ARGV[1]] = ARGV[3]
 write(KEYS[1], r)
-for i = 8, #ARGV, 2 do
+if ARGV[8] ~= '' then
+  remember(KEYS[3], ARGV[8])
+end
+for i = 9, #ARGV, 2 do
   redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
 end
 return {'done'}
