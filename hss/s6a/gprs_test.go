@@ -185,3 +185,19 @@ func TestPartialPurgeOfACombinedNode(t *testing.T) {
 	require.True(t, h.subscriber().SGSN.Purged)
 	require.False(t, h.subscriber().MME.Purged)
 }
+
+// An SGSN that was given PDP contexts is told that those of an APN go, with the APN.
+func TestWithdrawnAPNAtAnSGSN(t *testing.T) {
+	h := startHSS(t)
+	p := internet()
+	p.APNs = append(p.APNs, subscriber.APN{Name: "meters"})
+	h.add(p)
+	m := dialMME(t, h.address, mme1)
+	m.requireResult(m.exchange(m.ulr(8)), 2001)
+	h.change(func(p *subscriber.Profile) { p.APNs = p.APNs[:1] })
+	dsr := m.expect(320)
+	require.Equal(t, datatype.Unsigned32(1<<3|1<<6), find(t, dsr, avp.DSRFlags), "PDN subscription contexts, PDP contexts")
+	require.Equal(t, datatype.Unsigned32(2), find(t, dsr, avp.ContextIdentifier))
+	m.send(dsr.Answer(2001))
+	h.requireTold("DSR", "done", 1)
+}

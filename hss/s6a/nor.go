@@ -14,6 +14,7 @@ import (
 
 // Bits of NOR-Flags, TS 29.272 7.3.49.
 const (
+	norSingle          uint32 = 1 << 0 // Single-Registration-Indication: the SGSN is to be cancelled; an SGSN does not set it
 	norReadyForSMSGSN  uint32 = 1 << 2
 	norReachableMME    uint32 = 1 << 3
 	norDeleteGateways  uint32 = 1 << 4
@@ -29,6 +30,7 @@ type notification struct {
 	imei        string // "" when the device has not changed
 	reachable   bool
 	removeSMS   bool
+	single      bool               // the MME is to be the only node
 	deleteAll   bool               // of the PDN-GW identities
 	apn         string             // "": nothing is said of its PDN-GW
 	gateway     subscriber.Gateway // zero: it has none any more
@@ -44,6 +46,7 @@ func parseNOR(req diameter.Request) (n notification, err error) {
 	}
 	flags, _ := req.First(norFlags)
 	n.reachable = flags.Unsigned()&(norReachableMME|norReachableSGSN|norReadyForSMMME|norReadyForSMSGSN) != 0
+	n.single = flags.Unsigned()&norSingle != 0
 	n.removeSMS = flags.Unsigned()&norRemoveMMEForSMS != 0
 	n.deleteAll = flags.Unsigned()&norDeleteGateways != 0
 	if _, ok := req.First(alertReason); ok {
@@ -111,6 +114,9 @@ func (s *Server) notify(ctx context.Context, req diameter.Request) ([]diameter.A
 	if !served {
 		return nil, experimental(subscriber.UnknownServingNode, fmt.Errorf("%s does not serve the SIM", n.host))
 	}
+	if err := s.endSGSN(ctx, sub, n); err != nil {
+		return nil, s.asAnswer(err, n.realm, tryElsewhere())
+	}
 	if err := s.noteGateway(ctx, sub, n); err != nil {
 		return nil, s.asAnswer(err, n.realm, tryElsewhere())
 	}
@@ -153,6 +159,19 @@ func (s *Server) noteDevice(ctx context.Context, sub subscriber.Subscriber, side
 		return s.bind(ctx, sub.IMSI, n.host, n.imei)
 	}
 	return nil
+}
+
+// endSGSN cancels the SGSN's registration when the MME says that it is the only node, TS 29.272 5.2.5.1.3.
+func (s *Server) endSGSN(ctx context.Context, sub subscriber.Subscriber, n notification) error {
+	sides := sub.Sides()
+	sgsn, serves := sides[subscriber.SGSN]
+	if !n.single || !serves || strings.EqualFold(sgsn.Host, n.host) { // a combined node keeps both
+		return nil
+	}
+	q := subscriber.Request{
+		Kind: subscriber.Cancel, IMSI: sub.IMSI, Side: subscriber.SGSN, Host: sgsn.Host, Realm: sgsn.Realm, Cancellation: subscriber.SGSNUpdate,
+	}
+	return s.keep(ctx, q, s.now())
 }
 
 // noteGateway stores which PDN-GW serves an APN.

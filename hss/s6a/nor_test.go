@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/fiorix/go-diameter/v4/diam"
 	"github.com/fiorix/go-diameter/v4/diam/avp"
@@ -59,9 +60,17 @@ func TestNotificationsAreStored(t *testing.T) {
 	require.Equal(t, "pgw1."+ourRealm, all["internet"].Host)
 	require.Equal(t, "10.20.2.2", all["internet"].IPv4.String())
 
-	require.True(t, h.subscriber().MME.Reachable.IsZero())
-	a.requireResult(a.exchange(a.nor(map[uint32]datatype.Type{avp.NORFlags: datatype.Unsigned32(1 << 3)})), 2001)
-	require.False(t, h.subscriber().MME.Reachable.IsZero())
+	for bit, says := range map[int]bool{
+		2: true, 3: true, 5: true, 6: true, // ready for SM at the SGSN, reachable from the MME, from the SGSN, ready for SM at the MME
+		0: false, 1: false, 7: false, 8: false,
+	} {
+		require.NoError(t, h.store.EditRegistration(t.Context(), imsi, subscriber.MME, mme1, func(r subscriber.Registration) subscriber.Registration {
+			r.Reachable = time.Time{}
+			return r
+		}))
+		a.requireResult(a.exchange(a.nor(map[uint32]datatype.Type{avp.NORFlags: datatype.Unsigned32(1 << bit)})), 2001)
+		require.Equal(t, says, !h.subscriber().MME.Reachable.IsZero(), "bit %d", bit)
+	}
 
 	a.requireResult(a.exchange(a.nor(map[uint32]datatype.Type{avp.TerminalInformation: terminal("35609204079301")})), 2001)
 	require.Equal(t, "35609204079301", h.subscriber().MME.IMEI)
@@ -76,6 +85,34 @@ func TestNotificationsAreStored(t *testing.T) {
 	b.requireResult(b.exchange(b.ulr(2)), 2001)
 	a.expectCLR(0)
 	a.requireExperimental(a.exchange(a.nor(nil)), 5423) // it serves no longer
+}
+
+// An MME may say that it is the only node some time after it has registered.
+func TestSingleRegistrationInANotification(t *testing.T) {
+	h := startHSS(t)
+	h.add(internet())
+	a, b := dialMME(t, h.address, mme1), dialMME(t, h.address, mme2)
+	single := map[uint32]datatype.Type{avp.NORFlags: datatype.Unsigned32(1)}
+	a.requireResult(a.exchange(a.ulr(2)), 2001)
+	a.requireResult(a.exchange(a.nor(single)), 2001) // there is no other
+	a.requireResult(a.exchange(a.ulr(0)), 2001)
+	a.requireResult(a.exchange(a.nor(single)), 2001) // a combined node
+	require.Equal(t, mme1, h.subscriber().SGSN.Host)
+	b.requireResult(b.exchange(b.ulr(0)), 2001)
+	a.expectCLR(1)
+	require.Equal(t, []string{mme1, mme2}, []string{h.subscriber().MME.Host, h.subscriber().SGSN.Host})
+
+	b.requireResult(b.exchange(b.nor(single)), 2001) // an SGSN does not set it
+	require.Equal(t, mme1, h.subscriber().MME.Host)
+	a.requireResult(a.exchange(a.nor(single)), 2001)
+	clr := b.expect(317)
+	require.Equal(t, datatype.Enumerated(1), find(t, clr, avp.CancellationType))
+	_, err := clr.FindAVP(1638, diameter.Vendor3GPP)
+	require.Error(t, err, "CLR-Flags: the registration over S6d")
+	b.send(clr.Answer(2001))
+	require.True(t, h.subscriber().SGSN.IsZero())
+	require.Equal(t, mme1, h.subscriber().MME.Host)
+	h.requireTold("CLR", "done", 2)
 }
 
 func TestDeviceThatTheSIMIsLockedOutOfIsCancelledAtNOR(t *testing.T) {

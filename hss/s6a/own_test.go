@@ -23,6 +23,7 @@ import (
 	"github.com/xepc/xepc/hss/redistest"
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
+	"github.com/xepc/xepc/pkg/diameter"
 )
 
 // text returns the value of a base AVP.
@@ -243,6 +244,26 @@ func TestNodeThatRefusesOrDoesNotKnowTheSIMIsNotAskedAgain(t *testing.T) {
 		diam.NewAVP(avp.VendorID, avp.Mbit, 0, datatype.Unsigned32(10415)), diam.NewAVP(avp.ExperimentalResultCode, avp.Mbit, 0, datatype.Unsigned32(5001))))
 	b.send(unknown)
 	h.requireTold("CLR", "done", 1)
+	b.requireResult(b.exchange(b.ulr(2)), 2001)
+	a.send(a.expect(317).Answer(5001)) // of the base protocol: an AVP that it does not know
+	h.requireTold("CLR", "refused", 2)
+}
+
+// A node that says that it is busy is asked ever later.
+func TestRepetitionsComeEverLater(t *testing.T) {
+	h := startHSSOn(t, redistest.Start(t), func(s *settings) { s.poll = time.Hour })
+	raw := redis.NewClient(&redis.Options{Addr: h.redis.Address})
+	defer func() { _ = raw.Close() }()
+	h.server.now = func() time.Time { return time.Unix(1_800_000_000, 0) }
+	for tries, wait := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 9: 256 * time.Second, 10: 5 * time.Minute, 1000: 5 * time.Minute} {
+		p := store.NewPending(subscriber.Request{Kind: subscriber.Cancel, IMSI: imsi, Side: subscriber.MME, Host: mme1}, h.server.now())
+		p.Tries = tries
+		require.NoError(t, h.store.Intend(t.Context(), h.server.now(), p))
+		h.server.told(t.Context(), waiting{mme1, p.Name()}, p, &diameter.Error{Code: diameter.TooBusy})
+		score, err := raw.ZScore(t.Context(), "due:{"+mme1+"}", p.Name()).Result()
+		require.NoError(t, err)
+		require.Equal(t, wait, time.UnixMilli(int64(score)).Sub(h.server.now()), "after %d", tries)
+	}
 }
 
 func TestRequestIsGivenUpInTheEnd(t *testing.T) {

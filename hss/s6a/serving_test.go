@@ -336,3 +336,21 @@ func TestResetOfSomeSIMs(t *testing.T) {
 		require.Error(t, bad.Validate())
 	}
 }
+
+// However many networks a node names as adjacent, an answer has so many at most.
+func TestAdjacentNetworksAreBounded(t *testing.T) {
+	h := startHSS(t)
+	p := internet()
+	p.PLMNs = []string{"001-01"}
+	h.add(p)
+	m := dialMME(t, h.address, mme1)
+	ulr := m.ulr(2)
+	list := group()
+	for i := range 60 {
+		list.AddAVP(tgpp(avp.VisitedPLMNID, datatype.OctetString([]byte{0x62, 0xf2, byte(i%10)<<4 | byte(i/10)})))
+	}
+	m.add(ulr, avpAdjacentPLMNs, avp.Vbit, diameter.Vendor3GPP, list)
+	ans := m.exchange(ulr)
+	m.requireResult(ans, 2001)
+	require.Len(t, all(find(t, ans, avp.SubscriptionData), avpAdjacentRestriction), 50)
+}

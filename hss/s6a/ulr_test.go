@@ -42,7 +42,7 @@ func TestSubscriptionData(t *testing.T) {
 				AMBR:       subscriber.Bitrates{Uplink: 1_000_000, Downlink: 2_000_000},
 				StaticIPv4: netip.MustParseAddr("10.1.2.3"), StaticIPv6: netip.MustParseAddr("2001:db8:1:2::"), Charging: "0800",
 			},
-			{Name: "meters.example"},
+			{Name: "meters.example", AMBR: subscriber.Bitrates{Uplink: 6_000_000_000, Downlink: 1000}},
 		},
 	})
 	m := dialMME(t, h.address, mme1)
@@ -62,6 +62,10 @@ func TestSubscriptionData(t *testing.T) {
 
 	profile := in(data, avp.APNConfigurationProfile)
 	require.Equal(t, datatype.Unsigned32(1), in(profile, avp.ContextIdentifier))
+	second := in(all(profile, avp.APNConfiguration)[1], avp.AMBR)
+	require.Equal(t, datatype.Unsigned32(4_294_967_295), in(second, avp.MaxRequestedBandwidthUL))
+	require.Equal(t, []byte{0, 0x5b, 0x8d, 0x80}, in(second, 555).Serialize(), "6,000,000 kbit/s in Extended-Max-Requested-BW-UL")
+	require.Nil(t, in(second, 554))
 	require.Equal(t, datatype.Enumerated(0), in(profile, avp.AllAPNConfigurationsIncludedIndicator))
 	var apns []datatype.Type
 	for _, a := range profile.(*diam.GroupedAVP).AVP {

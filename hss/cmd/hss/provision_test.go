@@ -201,6 +201,10 @@ func TestRESTAPIByToken(t *testing.T) {
 	_, code = run(t, "", "sim", "list", "--api=http://127.0.0.1:1")
 	require.Equal(t, node.ExitUnreachable, code)
 	require.NotContains(t, d.log.String(), token)
+	for _, args := range [][]string{{"--name", "x"}, {"--role", "read"}, {"--name", "x", "--role", "read", "--until", "soon"}} {
+		_, code := run(t, "", append([]string{"token", "generate"}, args...)...)
+		require.Equal(t, node.ExitUsage, code, args)
+	}
 	_, code = run(t, "", "token", "generate", "--name", "x", "--role", "king")
 	require.Equal(t, node.ExitUsage, code)
 }
