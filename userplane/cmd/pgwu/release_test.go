@@ -51,7 +51,7 @@ func (c *subscriber) askToRelease() {
 		ie.NewCreateFAR(ie.NewFARID(1), ie.NewApplyAction(1)))).(*message.SessionEstablishmentResponse)
 	require.Equal(t, pfcp.CauseRejected, causeOf(t, r.Cause))
 	c.send(1)
-	next(t, c.at, 1)
+	arrive(t, c.at, 1)
 }
 
 // releasePeriod is the shortest that the IE can say.

@@ -157,7 +157,7 @@ func TestALinkedURRStopsAndTells(t *testing.T) {
 	liusa, volqu := []byte{0, 0x04, 0}, []byte{0, 0x01, 0}
 	dropped := func() uint64 { return s.reason("quota_exhausted") + s.reason("far_drop") }
 	c.send(1, 2, 3)
-	next(t, c.at, 1, 2, 3)
+	arrive(t, c.at, 1, 2, 3)
 	require.Equal(t, []usage{{1, 0, liusa, 3 * packetOctets}, {2, 0, volqu, 3 * packetOctets}}, c.report(true))
 	require.Zero(t, dropped())
 	c.send(4, 5)
@@ -165,7 +165,7 @@ func TestALinkedURRStopsAndTells(t *testing.T) {
 
 	c.change(ie.NewUpdateURR(ie.NewURRID(2), quota(1)))
 	c.send(6, 7)
-	next(t, c.at, 6)
+	arrive(t, c.at, 6)
 	require.Equal(t, []usage{{1, 1, liusa, packetOctets}, {2, 1, volqu, packetOctets}}, c.report(true))
 	require.Eventually(t, func() bool { return dropped() == 3 }, patience, time.Millisecond)
 	end := c.ask(message.NewSessionDeletionRequest(0, 0, c.seid, c.next(), 0)).(*message.SessionDeletionResponse)

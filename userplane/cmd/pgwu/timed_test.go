@@ -112,8 +112,8 @@ func numberFrom(t *testing.T, conn *net.UDPConn, wait time.Duration) (uint32, bo
 	return binary.BigEndian.Uint32(b[n-4:]), true
 }
 
-// next waits for packets with these numbers, and for none between them.
-func next(t *testing.T, conn *net.UDPConn, numbers ...uint32) {
+// arrive waits for packets with these numbers, and for none between them.
+func arrive(t *testing.T, conn *net.UDPConn, numbers ...uint32) {
 	t.Helper()
 	for _, want := range numbers {
 		got, ok := numberFrom(t, conn, patience)
@@ -155,7 +155,7 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 		c.send(3)
 		c.change(ie.NewUpdateURR(ie.NewURRID(1), quota, ie.NewQuotaHoldingTime(0)))
 		c.send(4)
-		next(c.t, c.at, 4)
+		arrive(c.t, c.at, 4)
 	}
 	another := ie.NewVolumeQuota(1, 1<<20, 0, 0)
 	var monitoring, asked time.Time
@@ -173,7 +173,7 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 			require.Eventually(c.t, func() bool { return events("buffer_full") == before+3 }, patience, time.Millisecond)
 			c.applyAction(c.seid, forward)
 			c.sendDown(4)
-			next(c.t, c.gtpu, 4)
+			arrive(c.t, c.gtpu, 4)
 		}},
 		{"the control plane has what is buffered dropped", nil, func(c *subscriber) {
 			before := events("buffer_dropped")
@@ -187,7 +187,7 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 			c.change(ie.NewUpdateFAR(ie.NewFARID(2), ie.NewApplyAction(forward)), ie.NewPFCPSMReqFlags(1))
 			require.Equal(c.t, before+2, events("buffer_dropped"))
 			c.sendDown(3)
-			next(c.t, c.gtpu, 3)
+			arrive(c.t, c.gtpu, 3)
 		}},
 		{"duplicates go into two tunnels", nil, func(c *subscriber) {
 			into := func(teid uint32) *ie.IE {
@@ -198,7 +198,7 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 				ie.NewForwardingParameters(ie.NewDestinationInterface(ie.DstInterfaceCore), ie.NewNetworkInstance("internet")),
 				into(0x77000001), into(0x77000002)), ie.NewUpdatePDR(ie.NewPDRID(1), ie.NewFARID(3)))
 			c.send(1, 2)
-			next(c.t, c.at, 1, 2)
+			arrive(c.t, c.at, 1, 2)
 			got := map[string]int{}
 			for range 4 {
 				b := make([]byte, 2048)
@@ -217,7 +217,7 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 			c.change(ie.NewUpdateFAR(ie.NewFARID(1), ie.NewUpdateForwardingParameters(ie.NewRedirectInformation(0, serverAddr.Addr().String()))))
 			elsewhere := netip.AddrPortFrom(netip.MustParseAddr("10.50.99.1"), c.server().Port())
 			c.sendInTunnel(gpdu(c.teid, innerUDP(c.t, netip.AddrPortFrom(c.ue, 5000), elsewhere, []byte{0, 0, 0, 1})))
-			next(c.t, c.at, 1)
+			arrive(c.t, c.at, 1)
 		}},
 		{"packets of one QFI are dropped", nil, func(c *subscriber) {
 			c.change(ie.NewCreateFAR(ie.NewFARID(3), ie.NewApplyAction(1)), ie.NewCreatePDR(ie.NewPDRID(3), ie.NewPrecedence(10),
@@ -229,7 +229,7 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 				c.sendInTunnel(g)
 			}
 			c.send(3)
-			next(c.t, c.at, 2, 3)
+			arrive(c.t, c.at, 2, 3)
 		}},
 		{"a traffic endpoint with an address of ours", nil, func(c *subscriber) {
 			pdi := func(side uint8, more ...*ie.IE) *ie.IE {
@@ -255,24 +255,24 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 			c.teid, c.ue = fteid.TEID, netip.AddrFrom4([4]byte(ue.IPv4Address))
 			require.True(c.t, netip.MustParsePrefix("172.16.1.128/29").Contains(c.ue), c.ue)
 			c.send(1)
-			next(c.t, c.at, 1)
+			arrive(c.t, c.at, 1)
 			c.sendDown(2)
-			next(c.t, c.gtpu, 2)
+			arrive(c.t, c.gtpu, 2)
 		}},
 		{"quota holding time", func(c *subscriber) {
 			c.measure(0x08, ie.NewVolumeQuota(1, 1<<20, 0, 0), ie.NewQuotaHoldingTime(time.Second))
 			c.send(1, 2)
-			next(c.t, c.at, 1, 2)
+			arrive(c.t, c.at, 1, 2)
 		}, func(c *subscriber) { stopsUntil(c, []byte{0x08, 0, 0}, another) }},
 		{"quota validity time", func(c *subscriber) {
 			c.measure(0x8000, ie.NewVolumeQuota(1, 1<<20, 0, 0), ie.NewQuotaValidityTime(time.Second))
 			c.send(1, 2)
-			next(c.t, c.at, 1, 2)
+			arrive(c.t, c.at, 1, 2)
 		}, func(c *subscriber) { stopsUntil(c, []byte{0, 0, 0x08}, another) }},
 		{"time quota", func(c *subscriber) {
 			c.measure(0x200, ie.NewTimeQuota(time.Second))
 			c.send(1, 2)
-			next(c.t, c.at, 1, 2)
+			arrive(c.t, c.at, 1, 2)
 		}, func(c *subscriber) { stopsUntil(c, []byte{0, 0x02, 0}, ie.NewTimeQuota(time.Minute)) }},
 		{"events, which are starts of traffic", func(c *subscriber) {
 			c.change(ie.NewCreateURR(ie.NewURRID(1), ie.NewMeasurementMethod(1, 0, 0), ie.NewReportingTriggers(0x20, 0x10),
@@ -307,7 +307,7 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 				c.confirm(m)
 				require.True(c.t, m.ReportType.HasUPIR())
 				c.send(n) // is activity
-				next(c.t, c.at, n)
+				arrive(c.t, c.at, n)
 			}
 		}},
 		{"graceful release", func(c *subscriber) {
@@ -319,7 +319,7 @@ func TestTimersBuffersAndDuplicates(t *testing.T) {
 			c.measure(0x03, ie.NewMeasurementPeriod(4*time.Second), ie.NewMonitoringTime(monitoring),
 				ie.NewVolumeThreshold(1, 1<<20, 0, 0), ie.NewSubsequentVolumeThreshold(1, 2*packetOctets, 0, 0))
 			c.send(1, 2)
-			next(c.t, c.at, 1, 2)
+			arrive(c.t, c.at, 1, 2)
 		}, func(c *subscriber) {
 			m := c.reported()
 			c.confirm(m)
