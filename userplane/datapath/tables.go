@@ -166,10 +166,19 @@ func (t *tables) keyAt(at place) uint32 { return atomic.LoadUint32(&t.entry(at).
 
 func (t *tables) usageAt(at place) session.Usage { return loadUsage(&t.entry(at).Usage) }
 
-// shownAt is what a place has counted, for people: a plain rule that counts in a cell has its count there.
+// shownAt is what a place has counted, for people: rules that count in cells have it there, or in their accounts.
 func (t *tables) shownAt(at place) session.Usage {
 	u, e := t.usageAt(at), t.entry(at)
-	if w := loadWord(&e.Word); w.Flags&flagSet == 0 && w.Flags&flagCelled != 0 && int(e.Cell) < len(t.cells.slots) {
+	switch w := loadWord(&e.Word); {
+	case w.Flags&flagSet != 0:
+		var rules session.Usage
+		for _, r := range t.ruleUsages(at) {
+			rules.Packets, rules.Octets = rules.Packets+r.Packets, rules.Octets+r.Octets
+		}
+		if rules.Packets > u.Packets { // while it is celled; else u has those that are gone, too
+			return rules
+		}
+	case w.Flags&flagCelled != 0 && int(e.Cell) < len(t.cells.slots):
 		v := t.volume(e.Cell)
 		if at.kind == placeUplink && w.Flags&flagTunnel == 0 {
 			u.Packets, u.Octets = u.Packets+v.UplinkPackets, u.Octets+v.UplinkOctets

@@ -147,6 +147,7 @@ func showSession(c *cli.Context, d SessionDetail, columns []output.Column[Sessio
 		{Name: "urr", Value: func(r URRRow) any { return r.URR }},
 		{Name: "method", Value: func(r URRRow) any { return r.Method }},
 		{Name: "reports", Value: func(r URRRow) any { return r.Reports }},
+		{Name: "quota spent", Value: func(r URRRow) any { return r.QuotaSpent }},
 	})
 }
 

@@ -95,7 +95,16 @@ func (f filter) query() string {
 
 func (f filter) match(s *session.Session) bool {
 	return (f.seid == 0 || s.SEID == f.seid) &&
-		(!f.ue.IsValid() || slices.ContainsFunc(s.PDRs, func(p session.PDR) bool { return p.UE == f.ue })) &&
-		(f.teid == 0 || slices.ContainsFunc(s.PDRs, func(p session.PDR) bool { return p.TEID == f.teid }) ||
+		(!f.ue.IsValid() || hasUE(s, f.ue)) &&
+		(f.teid == 0 || slices.ContainsFunc(s.FTEIDs(), func(own session.FTEID) bool { return own.TEID == f.teid }) ||
 			slices.ContainsFunc(s.FARs, func(r session.FAR) bool { return r.Outer.Present && r.Outer.Value.TEID == f.teid }))
+}
+
+// hasUE says whether packets to an address are those of the session's UE, be it by a prefix or a framed route.
+func hasUE(s *session.Session, a netip.Addr) bool {
+	of := func(ue netip.Addr, ue6 netip.Prefix, routes []netip.Prefix) bool {
+		return ue == a || ue6.Contains(a) || slices.ContainsFunc(routes, func(r netip.Prefix) bool { return r.Contains(a) })
+	}
+	return slices.ContainsFunc(s.PDRs, func(p session.PDR) bool { return of(p.UE, p.UE6, p.Routes) }) ||
+		slices.ContainsFunc(s.Endpoints, func(e session.Endpoint) bool { return of(e.UE, e.UE6, e.Routes) })
 }

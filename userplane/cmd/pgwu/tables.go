@@ -83,12 +83,13 @@ func rulesOf(key *session.Key, r *session.Rule) (session.PDR, session.FAR) {
 	}
 	if key.Direction == session.Uplink {
 		p.Source, p.Local, p.TEID = pfcp.InterfaceAccess, key.Local, key.TEID
-		if len(r.Sources) > 0 {
-			p.UE = r.Sources[0].Addr()
+		for _, source := range r.Sources {
+			setUE(&p, source)
 		}
 		f.Destination, f.Instance = pfcp.Some(pfcp.InterfaceCore), r.Instance
 	} else {
-		p.Source, p.Instance, p.UE = pfcp.InterfaceCore, key.Instance, key.UE.Addr()
+		p.Source, p.Instance = pfcp.InterfaceCore, key.Instance
+		setUE(&p, key.UE)
 		f.Destination = pfcp.Some(pfcp.InterfaceAccess)
 		if r.Remote.IsValid() {
 			f.Outer = pfcp.Some(outerTo(r.Remote, r.RemoteTEID))
@@ -101,6 +102,16 @@ func rulesOf(key *session.Key, r *session.Rule) (session.PDR, session.FAR) {
 		p.URRIDs = []pfcp.URRID{r.Origin.URRID.Value}
 	}
 	return p, f
+}
+
+// setUE gives a PDR a UE address, unless it has one of that family.
+func setUE(p *session.PDR, ue netip.Prefix) {
+	switch {
+	case ue.Addr().Is4() && !p.UE.IsValid():
+		p.UE = ue.Addr()
+	case ue.Addr().Is6() && !p.UE6.IsValid():
+		p.UE6 = ue
+	}
 }
 
 // hexID is an identifier of up to 64 bits; a JSON number would lose the low ones.
@@ -121,6 +132,17 @@ func text(a netip.Addr) string {
 		return ""
 	}
 	return a.String()
+}
+
+// ueText is the IPv4 address and the IPv6 prefix of a UE.
+func ueText(ue netip.Addr, ue6 netip.Prefix) string {
+	switch {
+	case !ue6.IsValid():
+		return text(ue)
+	case !ue.IsValid():
+		return ue6.String()
+	}
+	return ue.String() + "," + ue6.String()
 }
 
 // texts are those of an address of each family.
@@ -209,15 +231,16 @@ type QERRow struct {
 // URRRow is a URR. What it has counted since the last report is in the PDRs' counts, but for what rules counted that
 // are gone.
 type URRRow struct {
-	URR     pfcp.URRID `json:"urr"`
-	Method  string     `json:"method"`
-	Reports uint32     `json:"reports"` // made so far
+	URR        pfcp.URRID `json:"urr"`
+	Method     string     `json:"method"`
+	Reports    uint32     `json:"reports"`     // made so far
+	QuotaSpent bool       `json:"quota_spent"` // or over: its packets are not forwarded until there is another
 }
 
 func (t tables) sessionRow(s *session.Session) SessionRow {
 	r := SessionRow{
 		SEID: hexSEID(s.SEID), CPSEID: hexSEID(s.CP.SEID), CPAddress: text(s.CP.IPv4), Peer: t.peers[s.Owner],
-		UE: text(s.UE()), Slice: text(s.Slice), TEIDs: []hexID{}, PDRs: len(s.PDRs), FARs: len(s.FARs),
+		UE: ueText(s.UE(), s.UE6()), Slice: text(s.Slice), TEIDs: []hexID{}, PDRs: len(s.PDRs), FARs: len(s.FARs),
 		QERs: len(s.QERs), URRs: len(s.URRs), Modifications: s.Modified,
 	}
 	for _, f := range s.FTEIDs() {
@@ -248,7 +271,7 @@ func (t tables) pdrRowsOf(s *session.Session) []PDRRow {
 	for i, p := range s.PDRs {
 		rows[i] = PDRRow{
 			SEID: hexSEID(s.SEID), PDR: p.ID, Precedence: p.Precedence, Source: p.Source.String(), Local: text(p.Local),
-			TEID: hexTEID(p.TEID), NetworkInstance: string(p.Instance), UE: text(p.UE), FAR: p.FARID,
+			TEID: hexTEID(p.TEID), NetworkInstance: string(p.Instance), UE: ueText(p.UE, p.UE6), FAR: p.FARID,
 			QERs: append([]pfcp.QERID{}, p.QERIDs...), URRs: append([]pfcp.URRID{}, p.URRIDs...),
 		}
 		u, ok := t.usage(s, func(r *session.Rule) bool { return r.Origin.PDRID == p.ID })
@@ -326,28 +349,40 @@ func qerRowsOf(s *session.Session) []QERRow {
 func urrRowsOf(s *session.Session) []URRRow {
 	rows := make([]URRRow, len(s.URRs))
 	for i, u := range s.URRs {
-		rows[i] = URRRow{URR: u.ID, Reports: u.Reports}
-		if u.Method&pfcp.MeasureVolume != 0 {
-			rows[i].Method = "volume"
-		}
+		rows[i] = URRRow{URR: u.ID, Method: methodText(u.Method), Reports: u.Reports, QuotaSpent: u.Exhausted}
 	}
 	return rows
 }
 
+// methodText names the flags of Measurement Method as TS 29.244 8.2.40 does.
+func methodText(m pfcp.MeasurementMethod) string {
+	return flagText(m, []flagName[pfcp.MeasurementMethod]{
+		{pfcp.MeasureDuration, "duration"},
+		{pfcp.MeasureVolume, "volume"},
+		{pfcp.MeasureEvent, "event"},
+	})
+}
+
 // actionText names the flags of Apply Action as TS 29.244 8.2.26 does.
 func actionText(a pfcp.ApplyAction) string {
-	var set []string
-	for _, flag := range []struct {
-		bit  pfcp.ApplyAction
-		name string
-	}{
+	return flagText(a, []flagName[pfcp.ApplyAction]{
 		{pfcp.ActionDrop, "DROP"},
 		{pfcp.ActionForward, "FORW"},
 		{pfcp.ActionBuffer, "BUFF"},
 		{pfcp.ActionNotifyCP, "NOCP"},
 		{pfcp.ActionDuplicate, "DUPL"},
-	} {
-		if a&flag.bit != 0 {
+	})
+}
+
+type flagName[T any] struct {
+	bit  T
+	name string
+}
+
+func flagText[T ~uint8 | ~uint16](flags T, names []flagName[T]) string {
+	var set []string
+	for _, flag := range names {
+		if flags&flag.bit != 0 {
 			set = append(set, flag.name)
 		}
 	}

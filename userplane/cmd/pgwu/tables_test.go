@@ -1,11 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/wmnsk/go-pfcp/ie"
 
 	"github.com/xepc/xepc/pkg/pfcp"
 	"github.com/xepc/xepc/userplane/datapath"
@@ -69,4 +73,72 @@ func TestTunnelsOverIPv6(t *testing.T) {
 		require.Equal(t, remote.String(), far.Remote, name)
 		require.Equal(t, hexTEID(0xaa), far.RemoteTEID, name)
 	}
+}
+
+// TestSessionsAreFoundByTheirUEs has a UE of both families with a framed route, in PDRs or in a traffic endpoint.
+func TestSessionsAreFoundByTheirUEs(t *testing.T) {
+	ue, ue6, route := netip.MustParseAddr("172.16.1.7"), netip.MustParsePrefix("2001:db8:1:2::/64"), netip.MustParsePrefix("192.0.2.0/24")
+	local := netip.MustParseAddr("10.30.1.1")
+	for name, s := range map[string]session.Session{
+		"in PDRs": {PDRs: []session.PDR{
+			{ID: 1, Local: local, TEID: 0x1000, UE: ue, UE6: ue6}, {ID: 2, UE: ue, UE6: ue6, Routes: []netip.Prefix{route}},
+		}},
+		"in an endpoint": {
+			PDRs:      []session.PDR{{ID: 1, Endpoints: []pfcp.TrafficEndpointID{1}}},
+			Endpoints: []session.Endpoint{{ID: 1, Local: local, TEID: 0x1000, UE: ue, UE6: ue6, Routes: []netip.Prefix{route}}},
+		},
+	} {
+		require.Equal(t, "172.16.1.7,2001:db8:1:2::/64", tables{}.sessionRow(&s).UE, name)
+		for word, found := range map[string]bool{
+			"ue=172.16.1.7": true, "ue=172.16.1.8": false, "ue=2001:db8:1:2::9": true, "ue=2001:db8:1:3::9": false,
+			"ue=192.0.2.200": true, "teid=0x1000": true, "teid=0x1001": false,
+		} {
+			f, err := parseFilter(func(key string) string {
+				if value, ok := strings.CutPrefix(word, key+"="); ok {
+					return value
+				}
+				return ""
+			})
+			require.NoError(t, err)
+			require.Equal(t, found, f.match(&s), "%s: %s", name, word)
+		}
+	}
+	key := session.Key{Direction: session.Downlink, UE: ue6}
+	rule := session.Rule{Origin: session.Origin{SEID: 7, PDRID: 2, FARID: 2}}
+	entries := []datapath.EntryState{{Entry: session.Entry{Key: key, Rule: rule}}}
+	orphan := newTables(nil, slices.Values(entries), nil, true)
+	require.Equal(t, "2001:db8:1:2::/64", orphan.sessionRows()[0].UE)
+	require.Equal(t, "2001:db8:1:2::/64", orphan.pdrRows()[0].UE)
+}
+
+// TestASessionWithAQuotaIsShown: its entries count in a cell, and people see it all the same.
+func TestASessionWithAQuotaIsShown(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	s.setup()
+	seid, teid := s.establish()
+	s.warmUp(teid)
+	shown := func() (packets float64) {
+		rows, _ := s.rows("session", "list")
+		require.Len(t, rows, 1)
+		return rows[0]["uplink_packets"].(float64)
+	}
+	before := shown()
+	quota := uint64(before+3) * packetOctets // it is for what was not reported, too
+	s.accepted(s.change(seid, ie.NewUpdateURR(ie.NewURRID(1), ie.NewReportingTriggers(0, 1), ie.NewVolumeQuota(2, 0, quota, 0))).Cause)
+	for n := range uint32(3) {
+		require.Equal(t, before+float64(n), shown())
+		s.send(teid, n) // the answer to the last one may find the quota spent
+		if n < 2 {
+			_, back := s.receive(patience)
+			require.True(t, back)
+		}
+	}
+	s.report(true)
+	require.Equal(t, before+3, shown())
+	out, stderr, err := run("session", "show", "--socket", s.dir+"/pgwu.sock", "-o", "json", strconv.FormatUint(seid, 10))
+	require.NoError(t, err, stderr)
+	var detail SessionDetail
+	require.NoError(t, json.Unmarshal([]byte(out), &detail))
+	require.Equal(t, []URRRow{{URR: 1, Method: "volume", Reports: 1, QuotaSpent: true}}, detail.Rules.URRs)
 }
