@@ -347,6 +347,44 @@ func TestChangesOfAProfile(t *testing.T) {
 	b.refused(400, "imsis[0]", http.MethodPost, "/reset", `{"imsis":["9997x"]}`)
 }
 
+// A SIM that moves while it is changed: the node where it is then hears of the change.
+func TestChangeOfASIMThatMoves(t *testing.T) {
+	b := newBed(t)
+	ctx := As(t.Context(), Actor{Name: "test", Role: Admin})
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, ""))
+	for i, host := range []string{"mme1", "mme2"} { // it was nowhere, then at mme1
+		_, err := b.service.change(ctx, "sim.set", imsi1, func(r store.Record) (subscriber.Profile, error) {
+			b.register(imsi1, host)
+			r.Stored.AMBR.Uplink = uint64(1000 + i)
+			return r.Stored, nil
+		})
+		require.NoError(t, err)
+		changes := b.told.take()
+		require.Len(t, changes, 1)
+		require.Equal(t, []string{host, host}, []string{changes[0].Before.MME.Host, changes[0].After.MME.Host})
+	}
+	seen, _, err := b.store.Get(ctx, imsi1)
+	require.NoError(t, err)
+	b.register(imsi1, "mme3")
+	_, err = b.service.removeOne(ctx, seen)
+	require.NoError(t, err)
+	require.Equal(t, "mme3", b.told.take()[0].Before.MME.Host)
+	noted, err := b.store.Changes(ctx, time.Now().Add(time.Hour), 100)
+	require.NoError(t, err)
+	require.Empty(t, noted)
+}
+
+// What SIMs of one card may share, one may not take to another card.
+func TestMSISDNStaysOnItsCard(t *testing.T) {
+	b := newBed(t)
+	const card = `,"msisdn":"88212","card":{"iccid":"8988211000000000001"}`
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, card))
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi2, card))
+	b.refused(409, "msisdn: 88212 is that of IMSI "+imsi1, http.MethodPatch, "/sims/"+imsi2, `{"card":{"iccid":"8988211000000000002"}}`)
+	b.refused(409, "msisdn: 88212 is that of IMSI "+imsi1, http.MethodPatch, "/sims/"+imsi2, `{"card":{"iccid":null}}`)
+	ok[subscriber.Subscriber](b, http.MethodPatch, "/sims/"+imsi2, `{"card":{"iccid":"8988211000000000002"},"msisdn":null}`)
+}
+
 func TestServingOverTheAPI(t *testing.T) {
 	b := newBed(t)
 	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, `,"serving":{"rfsp":7,"restrictions":["5gc"]}`))

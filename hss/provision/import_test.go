@@ -108,6 +108,16 @@ func TestImportChangesTheColumnsOfTheFile(t *testing.T) {
 	}
 }
 
+func TestImportKeepsWhenAStatusWasSet(t *testing.T) {
+	b := newBed(t)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, `,"status":"provisioned","card":{"status_at":"2026-01-01T00:00:00Z"}`))
+	require.Equal(t, 1, ok[ImportResult](b, http.MethodPost, "/import?update=true", "imsi,status\n"+imsi1+",active\n").Updated)
+	card := ok[subscriber.Subscriber](b, http.MethodGet, "/sims/"+imsi1, "").Profile.Card
+	require.WithinDuration(t, time.Now(), card.StatusAt, time.Minute)
+	require.WithinDuration(t, time.Now(), card.Activated, time.Minute)
+	b.refused(413, "more than 10000 rows", http.MethodPost, "/import", "imsi\n"+strings.Repeat(imsi1+"\n", 10_001))
+}
+
 func TestFormsOfCSV(t *testing.T) {
 	b := newBed(t)
 	for i, file := range []string{

@@ -105,3 +105,25 @@ func TestMSISDNReservedByAProcessThatIsNoMore(t *testing.T) {
 	require.Equal(t, 1, ok[ImportResult](b, http.MethodPost, "/import", strings.Replace(rows, imsi2, imsi1, 1)).Added)
 	require.Contains(t, ok[ImportResult](b, http.MethodPost, "/import", rows).Errors[0].Reason, "is that of IMSI "+imsi1)
 }
+
+// A job is begun once at a time, and a change that changes nothing begins none.
+func TestJobsAreBegunOnce(t *testing.T) {
+	j := newJobs()
+	counts := func() map[string]int64 { return nil }
+	_, err := j.begin("repair", counts, func(context.Context) error { return errors.New("broken") })
+	require.NoError(t, err)
+	_, err = j.begin("repair", counts, nil)
+	require.ErrorContains(t, err, "repair goes on since")
+	require.EqualError(t, j.do(t.Context(), <-j.begun), "broken")
+	require.Equal(t, "broken", j.list()[0].Failure)
+	_, err = j.begin("repair", counts, nil)
+	require.NoError(t, err)
+
+	b := newBed(t)
+	const meter = `{"apns":[{"name":"meters"}]}`
+	for range 3 {
+		ok[Template](b, http.MethodPut, "/templates/meter", meter)
+		ok[subscriber.APN](b, http.MethodPut, "/apns/meters", `{"name":"meters","qci":6}`)
+	}
+	require.Len(t, ok[[]Job](b, http.MethodGet, "/jobs", ""), 1, "for the APN, which stood for its defaults before")
+}

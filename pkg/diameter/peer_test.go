@@ -470,8 +470,21 @@ func TestOwnRequests(t *testing.T) {
 	require.Equal(t, mmeHost, got.m.Text(OriginHost))
 
 	done = send()
-	c.receive()
+	second := c.receive()
+	require.NotEqual(t, clr.EndToEnd, second.EndToEnd)
+	require.NotEqual(t, clr.HopByHop, second.HopByHop)
 	require.ErrorIs(t, (<-done).err, context.DeadlineExceeded, "no answer comes")
+
+	open := n.lookup(mmeHost)
+	open.mu.Lock()
+	for i := range uint32(maxPending) {
+		open.pending[1<<31+i] = nil
+	}
+	open.mu.Unlock()
+	require.ErrorIs(t, (<-send()).err, ErrTooMany)
+	open.mu.Lock()
+	clear(open.pending)
+	open.mu.Unlock()
 
 	done = send()
 	c.receive()
