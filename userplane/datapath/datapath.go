@@ -29,7 +29,7 @@ var (
 	ErrLayout          = errors.New("pinned maps have another layout")
 	ErrNotPinned       = errors.New("no pinned maps")
 	ErrTableFull       = errors.New("table full")
-	ErrSlotTaken       = errors.New("the TEID's slot holds another TEID")
+	ErrSlotTaken       = errors.New("in use")
 	ErrUnknownSlice    = errors.New("no slice has this address")
 	ErrUnknownInstance = errors.New("no such network instance")
 	ErrInvalid         = errors.New("not a possible entry") // session.Compile makes none

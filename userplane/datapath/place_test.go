@@ -2,6 +2,8 @@ package datapath
 
 import (
 	"encoding/binary"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -110,6 +112,56 @@ func fillAndEmpty(t *testing.T, pattern func(slots int) []session.Entry) {
 		require.Fail(t, "a UE is left")
 	}
 	w.apply(more)
+}
+
+// TestSlotsAreAccountedForAlike has UEs come, go and move at random, dense and alone in their /24s, and opens the data path anew: what
+// it learns from the tables is what it knew.
+func TestSlotsAreAccountedForAlike(t *testing.T) {
+	w := newWorldWith(t, func(c *Config) { c.AddressBlocks = eagerBlocks + 1 })
+	r := rand.New(rand.NewPCG(7, 8))
+	live := map[session.Key]session.Entry{}
+	for range 2000 {
+		a := [4]byte{10, 1, byte(r.IntN(12)), byte(r.IntN(120))}
+		if r.IntN(3) == 0 {
+			a = [4]byte{10, byte(2 + r.IntN(2)), byte(r.IntN(256)), 7}
+		}
+		e := with(downlinkOf(1), func(e *session.Entry) {
+			e.Key.UE, e.Origin.SEID = session.UE(netip.AddrFrom4(a)), pfcp.SEID(1+r.IntN(1<<20))
+		})
+		_, there := live[e.Key]
+		switch {
+		case there && r.IntN(20) == 0: // to another session
+			require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{e.Key}, Puts: []session.Entry{e}}))
+			live[e.Key] = e
+		case there:
+			require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{e.Key}}))
+			delete(live, e.Key)
+		default:
+			require.NoError(t, w.d.Apply(session.Changes{Puts: []session.Entry{e}}))
+			live[e.Key] = e
+		}
+	}
+	alone := 0
+	for _, n := range w.d.singlesIn {
+		alone += n
+	}
+	require.Equal(t, w.d.singles.Len(), alone)
+	refs, singles, in := w.d.blockPool.refs, w.d.singles, w.d.singlesIn
+	require.NoError(t, w.d.Close())
+	w.open()
+	require.Equal(t, refs, w.d.blockPool.refs)
+	require.Equal(t, singles, w.d.singles)
+	require.Equal(t, in, w.d.singlesIn)
+	repairs, err := w.d.Reconcile(maps.Values(live))
+	require.NoError(t, err)
+	require.Zero(t, repairs)
+
+	for key := range live {
+		require.NoError(t, w.d.Apply(session.Changes{Deletes: []session.Key{key}}))
+	}
+	require.Zero(t, w.d.singles.Len())
+	require.Empty(t, w.d.singlesIn)
+	require.Equal(t, make([]uint32, len(refs)), w.d.blockPool.refs)
 }
 
 // lonely is a UE in a /24 of its own.
