@@ -435,6 +435,23 @@ func TestNoChangeIsLostWhenItCannotBeTold(t *testing.T) {
 	require.Empty(t, noted)
 }
 
+// A change that is told after its SIM was removed says so: who knew of the SIM drops it.
+func TestChangeOfASIMThatIsGoneWhenItIsTold(t *testing.T) {
+	b := newBed(t)
+	ok[subscriber.Subscriber](b, http.MethodPost, "/sims", newSIM(imsi1, ""))
+	b.register(imsi1, "mme1")
+	b.told.setAway(true)
+	ok[subscriber.Subscriber](b, http.MethodPatch, "/sims/"+imsi1, `{"charging":"0800"}`)
+	ok[[]subscriber.Subscriber](b, http.MethodDelete, "/sims/"+imsi1, "")
+	b.told.setAway(false)
+	b.service.pushAgain(t.Context(), time.Now().Add(time.Hour))
+	changes := b.told.take()
+	require.Len(t, changes, 2)
+	for _, c := range changes {
+		require.True(t, c.Removed())
+	}
+}
+
 func TestTemplateChangesReachTheNodes(t *testing.T) {
 	b := newBed(t)
 	ok[Template](b, http.MethodPut, "/templates/meter", `{"apns":[{"name":"meters"}]}`)

@@ -198,15 +198,24 @@ func TestImportUnderATransportKey(t *testing.T) {
 		_, err := ParseTransportKeys(bad)
 		require.Error(t, err, bad)
 	}
-	des, err := ParseTransportKeys("m 3des-cbc 0123456789abcdeffedcba9876543210\nn aes-cbc 000102030405060708090a0b0c0d0e0f")
+	all, err := ParseTransportKeys(`
+ac aes-cbc 000102030405060708090a0b0c0d0e0f
+ae aes-ecb 000102030405060708090a0b0c0d0e0f
+dc 3des-cbc 0123456789abcdeffedcba9876543210
+de 3des-ecb 0123456789abcdeffedcba98765432100123456789abcdef`)
 	require.NoError(t, err)
-	plain, err := des.decrypt("m", kHex)
-	require.NoError(t, err)
-	require.Len(t, plain, 32)
-	one, err := des.decrypt("n", sealed(kHex))
-	require.NoError(t, err)
-	require.Equal(t, kHex, one, "one block: CBC with an IV of zeros is ECB")
-	_, err = des.decrypt("m", "00")
+	const long = kHex + opHex                 // a K of TUAK's
+	for id, of := range map[string][2]string{ // by openssl enc -nopad, IV of zeros
+		"ac": {"e42c646c9acaacd57c8480a02a3dee8e5b1e703f9c0b18b031c3beefb8754e8e", long},
+		"ae": {"e42c646c9acaacd57c8480a02a3dee8e6c76d4497999213676feee1ef1090244", long},
+		"dc": {"d0ebfcebde43c80b1189a213cb2451c7", kHex},
+		"de": {"d0ebfcebde43c80b0a35429071d17a10", kHex},
+	} {
+		plain, err := all.decrypt(id, of[0])
+		require.NoError(t, err)
+		require.Equal(t, of[1], plain, id)
+	}
+	_, err = all.decrypt("dc", "00")
 	require.Error(t, err)
 }
 
