@@ -61,6 +61,27 @@ func register(ctx context.Context, s *Store, imsi identity.IMSI, rev Revision, s
 	return s.Register(ctx, sub, rev, Swap{Side: side, Next: r})
 }
 
+// Who writes what it has made of a part that it has read writes nothing when the part is another by now: a rotation does not
+// put old keys into a SIM that was made anew, nor an edit an old registration.
+func TestPartsAreReplacedAsTheyWereRead(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		require.NoError(t, s.Add(ctx, imsi, profile, keys, 0, epoch))
+		require.NoError(t, register(ctx, s, imsi, "1", subscriber.MME, subscriber.Registration{Host: "mme1", Realm: "visited", PLMN: "001-01", At: epoch}))
+		before, err := s.stored(ctx, imsi)
+		require.NoError(t, err)
+		n, err := s.reseal.Run(ctx, s.redis, []string{key(imsi)}, before.sealed+"x", "other keys").Int()
+		require.NoError(t, err)
+		require.Zero(t, n)
+		answer, err := s.batcher.do(call{script: s.edit, keys: []string{key(imsi)}, args: []any{"mme", before.mme + " ", `{"h":"mme2"}`}})
+		require.NoError(t, err)
+		require.Equal(t, []string{"changed"}, answer)
+		after, err := s.stored(ctx, imsi)
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+	})
+}
+
 func TestRecord(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *Store) {
 		ctx := context.Background()
