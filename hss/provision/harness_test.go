@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +24,7 @@ import (
 	"github.com/xepc/xepc/hss/subscriber"
 	"github.com/xepc/xepc/pkg/diameter"
 	"github.com/xepc/xepc/pkg/identity"
+	"github.com/xepc/xepc/pkg/testkit"
 )
 
 const (
@@ -75,7 +75,7 @@ type bed struct {
 	url     string
 	tokens  map[Role]string
 	file    string // of the tokens
-	log     *bytes.Buffer
+	log     *testkit.Log
 
 	document *huma.OpenAPI
 }
@@ -94,7 +94,7 @@ func openStore(t testing.TB, address, keks string) *store.Store {
 
 func newBed(t testing.TB) *bed {
 	t.Helper()
-	b := &bed{t: t, redis: redistest.Start(t), told: &told{}, tokens: map[Role]string{}, log: new(bytes.Buffer)}
+	b := &bed{t: t, redis: redistest.Start(t), told: &told{}, tokens: map[Role]string{}, log: new(testkit.Log)}
 	b.store = openStore(t, b.redis.Address, kek)
 	dir := t.TempDir()
 	var lines []string

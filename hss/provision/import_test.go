@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -116,6 +117,38 @@ func TestImportKeepsWhenAStatusWasSet(t *testing.T) {
 	require.WithinDuration(t, time.Now(), card.StatusAt, time.Minute)
 	require.WithinDuration(t, time.Now(), card.Activated, time.Minute)
 	b.refused(413, "more than 10000 rows", http.MethodPost, "/import", "imsi\n"+strings.Repeat(imsi1+"\n", 10_001))
+}
+
+// A client that does not read an export on is cut off; one that does may go on to use its connection.
+func TestExportToAClientThatDoesNotRead(t *testing.T) {
+	b := newBed(t)
+	b.service.readWithin = 200 * time.Millisecond
+	plmns := ""
+	for i := range 120 {
+		plmns += fmt.Sprintf("%03d-01 ", 200+i)
+	}
+	for part := range 2 {
+		var rows strings.Builder
+		rows.WriteString("imsi,k,opc,plmns\n")
+		for i := range 6000 { // more than the kernel keeps for a connection
+			fmt.Fprintf(&rows, "99970%010d,%s,%s,%s\n", part*6000+i, kHex, opcHex, plmns)
+		}
+		require.Equal(t, 6000, ok[ImportResult](b, http.MethodPost, "/import", rows.String()).Added)
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	require.NoError(t, c.(*net.TCPConn).SetReadBuffer(4096))
+	_, err = fmt.Fprintf(c, "GET %s/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", Prefix, b.tokens[Read])
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(b.log.String(), "an answer was cut off") }, patience, patienceStep)
+
+	status, text := b.do(Read, http.MethodGet, "/export?imsi=9997000000000", "")
+	require.Equal(t, 200, status)
+	require.Equal(t, 101, strings.Count(text, "\n"))
+	time.Sleep(2 * b.service.readWithin) // a deadline that was left would have passed
+	status, _ = b.do(Read, http.MethodGet, "/sims/"+imsi1, "")
+	require.Equal(t, 200, status)
 }
 
 func TestFormsOfCSV(t *testing.T) {

@@ -92,6 +92,8 @@ type Service struct {
 	jobs          jobs
 	stats         stats
 
+	readWithin time.Duration // that a client may take nothing of an export or a dump
+
 	mu      sync.Mutex // held while a template changes
 	changes counter    // of templates, since the start
 }
@@ -99,7 +101,7 @@ type Service struct {
 // New returns provisioning over the store. The error is one of the files that cfg names.
 func New(cfg Config, s *store.Store, p Teller, log *slog.Logger) (*Service, error) {
 	s.LimitAudits(cfg.AuditEntries)
-	v := &Service{cfg: cfg, store: s, teller: p, log: log, now: time.Now, stats: newStats(), jobs: newJobs()}
+	v := &Service{cfg: cfg, store: s, teller: p, log: log, now: time.Now, stats: newStats(), jobs: newJobs(), readWithin: readWithin}
 	var err error
 	for _, result := range []string{toldDone, toldLater} { // alerts see a step to 1 only from a 0
 		v.stats.pushes.WithLabelValues(result)
@@ -121,6 +123,7 @@ const (
 	pushRetry    = 5 * time.Second // between two looks for changes that were not told
 	pushPatience = 10 * time.Second
 	pushAtOnce   = 1000
+	readWithin   = time.Minute
 )
 
 // Run does what goes on behind the requests until ctx ends: changes that were not told are told again, jobs, and the

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/xepc/xepc/hss/store"
 	"github.com/xepc/xepc/hss/subscriber"
@@ -366,6 +367,22 @@ func (r routes) bulk() {
 		})
 }
 
+// bounded is a writer to a client that must read on.
+type bounded struct {
+	io.Writer
+
+	c      *http.ResponseController
+	within time.Duration
+}
+
+// Write fails when the client takes nothing for so long.
+func (b bounded) Write(p []byte) (int, error) {
+	if err := b.c.SetWriteDeadline(time.Now().Add(b.within)); err != nil {
+		return 0, fmt.Errorf("setting a deadline: %w", err)
+	}
+	return b.Writer.Write(p)
+}
+
 // stream registers an operation whose answer is written as it is made. An error in the midst cuts the connection, so that
 // nobody takes half of it for the whole.
 func stream[I any](r routes, o huma.Operation, kind string, f func(context.Context, *I, io.Writer) error) {
@@ -373,7 +390,13 @@ func stream[I any](r routes, o huma.Operation, kind string, f func(context.Conte
 	huma.Register(r.api, o, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
 		return &huma.StreamResponse{Body: func(h huma.Context) {
 			h.SetHeader("Content-Type", kind)
-			if err := f(ctx, in, h.BodyWriter()); err != nil {
+			_, w := humago.Unwrap(h)
+			out := bounded{Writer: h.BodyWriter(), c: http.NewResponseController(w), within: r.v.readWithin}
+			err := f(ctx, in, out)
+			if err == nil {
+				err = out.c.SetWriteDeadline(time.Time{}) // the connection may be used again
+			}
+			if err != nil {
 				r.v.log.Error("an answer was cut off", "operation", o.OperationID, "err", err)
 				panic(http.ErrAbortHandler)
 			}
