@@ -375,7 +375,7 @@ type bounded struct {
 	within time.Duration
 }
 
-// Write fails when the client takes nothing for so long.
+// Write fails when the client takes nothing for so long. The deadline ends with the request (net/http).
 func (b bounded) Write(p []byte) (int, error) {
 	if err := b.c.SetWriteDeadline(time.Now().Add(b.within)); err != nil {
 		return 0, fmt.Errorf("setting a deadline: %w", err)
@@ -392,11 +392,7 @@ func stream[I any](r routes, o huma.Operation, kind string, f func(context.Conte
 			h.SetHeader("Content-Type", kind)
 			_, w := humago.Unwrap(h)
 			out := bounded{Writer: h.BodyWriter(), c: http.NewResponseController(w), within: r.v.readWithin}
-			err := f(ctx, in, out)
-			if err == nil {
-				err = out.c.SetWriteDeadline(time.Time{}) // the connection may be used again
-			}
-			if err != nil {
+			if err := f(ctx, in, out); err != nil {
 				r.v.log.Error("an answer was cut off", "operation", o.OperationID, "err", err)
 				panic(http.ErrAbortHandler)
 			}
