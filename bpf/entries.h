@@ -170,6 +170,23 @@ enum {
 	NO_SLOT = -1,
 };
 
+/* is_own says of an address of a network instance that no framed route or other prefix takes it: it is the node's, or goes to all
+ * on the link (neighbour discovery, routing protocols). */
+static __always_inline bool is_own(const struct route_key *route, __u32 family)
+{
+	__u32 number = bpf_ntohl(route->instance);
+	struct instance *in = bpf_map_lookup_elem(&instances, &number);
+	__be32 ipv4 = *(__be32 *)&route->address[12];
+	__be64 halves[2];
+
+	if (family == FILTER_IPV4)
+		return bpf_ntohl(ipv4) >> 28 >= 0xe || (in && in->local == ipv4);
+	if (route->address[0] == 0xff || (route->address[0] == 0xfe && (route->address[1] & 0xc0) == 0x80))
+		return true;
+	__builtin_memcpy(halves, route->address, sizeof(halves));
+	return in && in->local6[0] == halves[0] && in->local6[1] == halves[1];
+}
+
 /* slot_of looks for a UE whose block has another place, and for the longest prefix of one that contains the address. */
 __noinline int slot_of(struct stranger *s)
 {
@@ -187,6 +204,10 @@ __noinline int slot_of(struct stranger *s)
 	s->around = find_neighbour(&blocks, blocks_cells, ue.block, &at);
 	if (s->around && entry_at(at.value + ue.octet, &ue, &f))
 		return f.slot;
+	if (is_own(&route, s->family)) {
+		s->around = false;
+		return NO_SLOT;
+	}
 	routed = bpf_map_lookup_elem(&routes, &route);
 	return routed ? *routed : NO_SLOT;
 }

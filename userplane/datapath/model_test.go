@@ -250,7 +250,8 @@ func (m *model) byUE(instance pfcp.NetworkInstance, a netip.Addr) (found session
 			continue
 		}
 		for _, p := range append([]netip.Prefix{key.UE}, e.Routes...) {
-			if p.Contains(a) && p.Bits() > best {
+			direct := p == key.UE && (p.Addr().Is4() || p.Bits() == 64)
+			if p.Contains(a) && p.Bits() > best && (direct || !isOwn(instance, a)) {
 				found, ok, best = e, true, p.Bits()
 			}
 		}
@@ -258,7 +259,19 @@ func (m *model) byUE(instance pfcp.NetworkInstance, a netip.Addr) (found session
 	return found, ok
 }
 
+// isOwn says of an address that it is the node's, or goes to all on the link.
+func isOwn(instance pfcp.NetworkInstance, a netip.Addr) bool {
+	local := map[pfcp.NetworkInstance][]netip.Addr{"internet": {nodeCore, nodeCore6}, "corp": {otherCore, otherCore6}}[instance]
+	if a.Is4() {
+		return a.As4()[0] >= 224 || slices.Contains(local, a)
+	}
+	return a.IsMulticast() || a.IsLinkLocalUnicast() || slices.Contains(local, a)
+}
+
 func (m *model) isUEBlock(instance pfcp.NetworkInstance, a netip.Addr) bool {
+	if isOwn(instance, a) {
+		return false
+	}
 	if m.blocks != nil {
 		return m.blocks[blockKey(1, session.UE(a))]
 	}

@@ -224,6 +224,31 @@ func TestRoutesChangeHands(t *testing.T) {
 	require.ElementsMatch(t, entries(b, a), w.onlyEntries())
 }
 
+// TestARouteTakesNothingOfTheLink has framed routes to everywhere: what is the node's own in the network, and what goes to all on
+// the link, stays with the kernel.
+func TestARouteTakesNothingOfTheLink(t *testing.T) {
+	w := newWorld(t)
+	w.apply(
+		with(downlinkOf(60), func(e *session.Entry) { e.Routes = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }),
+		with(downlinkOf(61), func(e *session.Entry) {
+			e.Key.UE, e.Routes = netip.MustParsePrefix("2001:db8:7:1::/64"), []netip.Prefix{netip.MustParsePrefix("::/0")}
+		}),
+	)
+	for to, reason := range map[string]string{
+		"192.0.2.9": "downlink_forwarded", nodeCore.String(): "not_ours", "224.0.0.5": "not_ours", "255.255.255.255": "not_ours",
+		"2001:db8:99::1": "downlink_forwarded", nodeCore6.String(): "not_ours", nodeCore6.Next().String(): "downlink_forwarded",
+		"fe80::1": "not_ours", "febf::1": "not_ours", "fec0::1": "downlink_forwarded", "ff02::1:ff00:1": "not_ours",
+	} {
+		before, a := w.reasons(), netip.MustParseAddr(to)
+		if a.Is4() {
+			w.run("core0", plain(t, coreGW, coreMAC, inner(t, netip.MustParseAddr("198.51.100.1"), a, 64, 10)), 0)
+		} else {
+			w.run("core0", plain6(t, coreGW, coreMAC, inner6(t, netip.MustParseAddr("2001:db8:98::1"), a, 64, 10)), 0)
+		}
+		require.Equal(t, before[reason]+1, w.reasons()[reason], to)
+	}
+}
+
 // TestMovesUnderTraffic moves things to and fro as fast as it can while packets use them: each packet goes the one way or
 // the other, and none finds nobody. XEPC_MOVES: of each kind, at least.
 func TestMovesUnderTraffic(t *testing.T) {

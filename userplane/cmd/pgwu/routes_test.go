@@ -246,3 +246,32 @@ func TestNetworkInstancesWithRouteTables(t *testing.T) {
 	eventually("corp")
 	steady("internet", "corp")
 }
+
+// TestAFramedRouteLeavesTheNodeItsAddress has a UE with a framed route that the network itself lies in: what the node has there,
+// routing protocols for example, goes on.
+func TestAFramedRouteLeavesTheNodeItsAddress(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	s.setup()
+	seid, teid := s.establish()
+	s.warmUp(teid)
+	own := s.listen(s.pgwu, netip.MustParseAddrPort("10.50.1.2:179"))
+	neighbour := s.listen(s.core, netip.MustParseAddrPort("10.50.1.1:179"))
+	s.accepted(s.change(seid, ie.NewUpdatePDR(ie.NewPDRID(2), ie.NewPDI(
+		ie.NewSourceInterface(ie.SrcInterfaceCore), ie.NewNetworkInstance("internet"),
+		ie.NewUEIPAddress(6, ueAddr.String(), "", 0, 0), ie.NewFramedRoute("10.0.0.0/8"),
+	))).Cause)
+	before := s.reasonCounts()
+	send := func(to string) {
+		_, err := neighbour.WriteToUDPAddrPort([]byte("hello"), netip.MustParseAddrPort(to))
+		require.NoError(t, err)
+	}
+	s.in(s.core, func() { route(t, "10.77.0.0/16", "10.50.1.2") })
+	send("10.77.7.7:179") // behind the UE
+	require.Eventually(t, func() bool { return s.since(before)["downlink_forwarded"] == 1 }, patience, time.Millisecond)
+	send("10.50.1.2:179")
+	require.NoError(t, own.SetReadDeadline(time.Now().Add(patience)))
+	n, err := own.Read(make([]byte, 64))
+	require.NoError(t, err)
+	require.Equal(t, len("hello"), n)
+}
