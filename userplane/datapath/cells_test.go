@@ -105,9 +105,10 @@ func TestWhatDroppedPacketsCountIn(t *testing.T) {
 		return func(e *session.Entry) { e.Celled, e.Cells = true, cells }
 	}
 	closed := func(e *session.Entry) { e.GateClosed = true }
-	slow := func(e *session.Entry) { e.MBR = 1 }
+	const rate = 8 // kbit/s: a packet a second, also on a machine that runs for some seconds only, since buckets fill from its start
+	slow := func(e *session.Entry) { e.MBR = rate }
 	shared := func(e *session.Entry) {
-		e.Meters = []session.Meter{{ID: session.MeterID{SEID: 5, QERID: 2, Direction: e.Key.Direction}, MBR: 1}}
+		e.Meters = []session.Meter{{ID: session.MeterID{SEID: 5, QERID: 2, Direction: e.Key.Direction}, MBR: rate}}
 	}
 	inSet := func(e *session.Entry) { // one that takes nothing comes first
 		rule := e.Rule
