@@ -16,8 +16,8 @@ import (
 	"github.com/xepc/xepc/pkg/identity"
 )
 
-// column is one column of the CSV form of SIMs. A cell that is empty says nothing of a new SIM; a SIM
-// that is changed has it no more. Lists of words have a space between.
+// column is one column of the CSV form of SIMs. A cell that is empty says nothing of a new SIM; a SIM that is changed has it
+// no more. Lists of words have a space between.
 type column struct {
 	name string
 	set  func(*NewSIM, string) error

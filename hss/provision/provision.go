@@ -1,7 +1,6 @@
 // Package provision owns what an operator does with the HSS: SIMs and their states, templates, import and export, key
 // rotation, the audit log of all that, and the REST API over it. It hands what serving nodes must hear of to a Teller,
-// and knows no Diameter but what the
-// table of peers shows.
+// and knows no Diameter but what the table of peers shows.
 package provision
 
 import (

@@ -295,7 +295,10 @@ func (v *Service) patch(ctx context.Context, imsi identity.IMSI, merge []byte, i
 	if _, ok := patch["status"]; ok {
 		return subscriber.Subscriber{}, bad("status: activate, suspend, resume and terminate change it")
 	}
-	if err := knownKeys(merge, patch); err != nil {
+	if err := knownKeys(merge); err != nil {
+		return subscriber.Subscriber{}, undecodable(err)
+	}
+	if err := lowerKeys(patch); err != nil {
 		return subscriber.Subscriber{}, undecodable(err)
 	}
 	return v.change(ctx, "sim.set", imsi, func(r store.Record) (subscriber.Profile, error) {
@@ -338,25 +341,26 @@ func undecodable(err error) error {
 	return bad("%s: a JSON %s, want %s", kind.Field, kind.Value, cmp.Or(want, "a number"))
 }
 
-// knownKeys says which key of a patch a profile does not have: one that is null would be taken for done, and the decoder finds
-// one in capitals too, which stands beside the right one then.
-func knownKeys(merge []byte, patch map[string]any) error {
+// knownKeys says which key of a patch a profile does not have: one that is null would be taken for done.
+func knownKeys(merge []byte) error {
+	d := json.NewDecoder(bytes.NewReader(merge))
+	d.DisallowUnknownFields()
+	return d.Decode(new(subscriber.Profile))
+}
+
+// lowerKeys says which key of a patch is not in lower case: the decoder finds it, and it would stand beside the right one.
+func lowerKeys(patch map[string]any) error {
 	for key, value := range patch {
 		if key != strings.ToLower(key) {
 			return fmt.Errorf("unknown key %q", key)
 		}
 		if inner, ok := value.(map[string]any); ok {
-			if err := knownKeys(nil, inner); err != nil {
+			if err := lowerKeys(inner); err != nil {
 				return err
 			}
 		}
 	}
-	if merge == nil {
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(merge))
-	d.DisallowUnknownFields()
-	return d.Decode(new(subscriber.Profile))
+	return nil
 }
 
 func asMap(p any) (map[string]any, error) {

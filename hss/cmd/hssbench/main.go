@@ -23,7 +23,7 @@ type settings struct {
 	window  time.Duration // of one measurement
 	profile string        // file of a CPU profile; "" none
 	client  string        // address to ask, in the process that is the client
-	apart   bool          // this process is in the namespace of the run
+	host    string        // network namespace of the host, in the process that is apart from it
 }
 
 const (
@@ -38,7 +38,7 @@ func main() {
 	flag.DurationVar(&s.window, "window", time.Second, "length of a window")
 	flag.StringVar(&s.profile, "cpuprofile", "", "write a CPU profile of the HSS's windows here")
 	flag.StringVar(&s.client, "client", "", "be the client of the node at this address, for hssbench itself")
-	flag.BoolVar(&s.apart, apartFlag, false, "run here, in a network namespace that is set up by this, for hssbench itself")
+	flag.StringVar(&s.host, apartFlag, "", "run here, in a network namespace that is not the host's, for hssbench itself")
 	flag.Parse()
 	if s.client != "" {
 		if err := beClient(context.Background(), s); err != nil {
@@ -47,7 +47,7 @@ func main() {
 		}
 		return
 	}
-	if !s.apart {
+	if s.host == "" {
 		var exit *exec.ExitError
 		switch err := apart(); {
 		case errors.As(err, &exit): // it has said why
@@ -66,7 +66,7 @@ func main() {
 
 // run loads, measures and prints.
 func run(ctx context.Context, s settings) error {
-	if err := prepare(); err != nil {
+	if err := prepare(s.host); err != nil {
 		return err
 	}
 	debug.SetGCPercent(gcPercent)

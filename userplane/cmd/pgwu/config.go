@@ -228,7 +228,10 @@ func (f *faults) under(prefix string, err error, words ...string) {
 
 // has says whether a fault of a key, or of a part of it, is listed.
 func (f *faults) has(key string) bool {
-	return slices.ContainsFunc(*f, func(err error) bool { return strings.HasPrefix(err.Error(), key) })
+	return slices.ContainsFunc(*f, func(err error) bool {
+		rest, ok := strings.CutPrefix(err.Error(), key)
+		return ok && (rest == "" || strings.ContainsRune(":.[", rune(rest[0])))
+	})
 }
 
 // Validate lists every fault, each beginning with its key.

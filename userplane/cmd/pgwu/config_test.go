@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -224,4 +225,12 @@ func TestThePageNamesEveryKey(t *testing.T) {
 	}
 	_, _, err = run("config", "check", "-c", "/nowhere")
 	require.Equal(t, node.ExitUsage, node.ExitCode(err))
+}
+
+// A fault of one part hides nothing of another whose key begins alike.
+func TestFaultsOfAKey(t *testing.T) {
+	var f faults
+	f.add("slices[10].teids", "wrong")
+	f.under("", errors.New("slices[1]: missing\nslices[10]: empty\nslices[10].teids: wrong again"))
+	require.EqualError(t, errors.Join(f...), "slices[10].teids: wrong\nslices[1]: missing")
 }
